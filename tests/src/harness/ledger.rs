@@ -1,0 +1,84 @@
+//! The tracer's JSON (`schema tracer/1`) as the tests read it: absent is zero
+//! where the contract says so.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Map, Value};
+
+pub const DIRECTIONS: [&str; 3] = ["to_user", "from_user", "in_kernel"];
+
+/// What is said of one process (or of all together: the same shape).
+#[derive(Clone, Copy)]
+pub struct Ledger<'a>(&'a Value);
+
+/// The process `pid` of a total.
+pub fn process(total: &Value, pid: u32) -> Result<Ledger<'_>> {
+    ensure!(total["schema"] == "tracer/1", "schema is {}", total["schema"]);
+    let processes = total["processes"].as_array().context("no `processes`")?;
+    let mut found = processes.iter().filter(|process| process["pid"] == pid);
+    let ledger = found.next().with_context(|| format!("no process {pid} in {total}"))?;
+    ensure!(found.next().is_none(), "process {pid} is there twice");
+    Ok(Ledger(ledger))
+}
+
+/// All processes of a total.
+pub fn processes(total: &Value) -> Vec<Ledger<'_>> {
+    total["processes"].as_array().into_iter().flatten().map(Ledger).collect()
+}
+
+pub fn totals(total: &Value) -> Ledger<'_> {
+    Ledger(&total["totals"])
+}
+
+pub fn overflow(total: &Value) -> Ledger<'_> {
+    Ledger(&total["overflow"])
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or(0)
+}
+
+impl<'a> Ledger<'a> {
+    pub fn exists(&self) -> bool {
+        self.0.is_object()
+    }
+
+    pub fn path_names(&self) -> Vec<&'a str> {
+        let paths: Option<&Map<String, Value>> = self.0["paths"].as_object();
+        paths.into_iter().flatten().map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// Payload bytes copied.
+    pub fn copied(&self, path: &str, direction: &str) -> u64 {
+        number(&self.0["paths"][path]["copied_bytes"][direction])
+    }
+
+    /// One of `calls`, `syscalls`, `payload_bytes`, `zero_copied_bytes`.
+    pub fn of_path(&self, path: &str, field: &str) -> u64 {
+        number(&self.0["paths"][path][field])
+    }
+
+    pub fn copied_in_all(&self, direction: &str) -> u64 {
+        self.path_names().iter().map(|path| self.copied(path, direction)).sum()
+    }
+
+    /// Payload copied, all paths and directions.
+    pub fn copied_at_all(&self) -> u64 {
+        DIRECTIONS.iter().map(|direction| self.copied_in_all(direction)).sum()
+    }
+
+    pub fn control(&self, direction: &str) -> u64 {
+        number(&self.0["control_bytes"][direction])
+    }
+
+    pub fn other_kind(&self, kind: &str) -> u64 {
+        number(&self.0["other_kinds"][kind])
+    }
+
+    pub fn mode_switches(&self, reason: &str) -> u64 {
+        number(&self.0["mode_switches"][reason])
+    }
+
+    pub fn context_switches(&self, kind: &str) -> u64 {
+        number(&self.0["context_switches"][kind])
+    }
+}

@@ -1,0 +1,34 @@
+//! Runs a workload under the tracer, from outside: what the demo, the
+//! selftest and the kernel matrix share.
+
+pub mod bench;
+pub mod bpf;
+pub mod compare;
+pub mod invariant;
+pub mod ledger;
+pub mod metrics;
+pub mod process;
+pub mod session;
+pub mod tracer;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+/// No step of a test takes longer, even on an emulated CPU.
+pub const LIMIT: Duration = Duration::from_secs(60);
+
+/// Polls until `probe` has an answer. A poll with a limit, not a guess at how
+/// long something takes.
+pub fn until<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(answer) = probe()? {
+            return Ok(answer);
+        }
+        if Instant::now() > deadline {
+            bail!("{what}: not within {} s", limit.as_secs());
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}

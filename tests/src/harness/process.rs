@@ -1,0 +1,86 @@
+//! What /proc says of a process: whether it rests, and the kernel's own count
+//! of faults and switches, an independent truth to compare with.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use super::{LIMIT, until};
+
+const RT_SIGTIMEDWAIT: &str = "128";
+
+/// The kernel's own books of a process, all its threads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Truth {
+    /// Faults that needed no disk, from user mode or from within a copy.
+    pub faults: u64,
+    pub voluntary: u64,
+    pub involuntary: u64,
+}
+
+impl std::ops::Sub for Truth {
+    type Output = Truth;
+
+    fn sub(self, before: Truth) -> Truth {
+        Truth {
+            faults: self.faults - before.faults,
+            voluntary: self.voluntary - before.voluntary,
+            involuntary: self.involuntary - before.involuntary,
+        }
+    }
+}
+
+pub fn truth(pid: u32) -> Result<Truth> {
+    let mut truth = Truth { faults: minor_faults(pid)?, ..Truth::default() };
+    for task in tasks(pid)? {
+        let status = fs::read_to_string(task.join("status"))?;
+        truth.voluntary += field(&status, "voluntary_ctxt_switches:")?;
+        truth.involuntary += field(&status, "nonvoluntary_ctxt_switches:")?;
+    }
+    Ok(truth)
+}
+
+fn field(status: &str, name: &str) -> Result<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    Ok(line.with_context(|| format!("no {name}"))?.trim().parse()?)
+}
+
+fn minor_faults(pid: u32) -> Result<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The name may hold blanks; the seventh field after it is minflt.
+    let (_, fields) = stat.rsplit_once(") ").context("no name in stat")?;
+    Ok(fields.split(' ').nth(7).context("no minflt")?.parse()?)
+}
+
+fn tasks(pid: u32) -> Result<Vec<PathBuf>> {
+    let entries =
+        fs::read_dir(format!("/proc/{pid}/task")).with_context(|| format!("process {pid} is gone"))?;
+    entries.map(|entry| Ok(entry?.path())).collect()
+}
+
+/// Waits until all threads of a workload are in `rt_sigtimedwait`: nothing
+/// more happens by itself, and the call that ends a window has been entered.
+pub fn wait_until_waiting(pid: u32) -> Result<()> {
+    wait_until(pid, |number| number == RT_SIGTIMEDWAIT)
+}
+
+/// Waits until all threads of a peer are blocked in some call.
+pub fn wait_until_blocked(pid: u32) -> Result<()> {
+    wait_until(pid, |number| number != "running")
+}
+
+fn wait_until(pid: u32, rests: impl Fn(&str) -> bool) -> Result<()> {
+    until(&format!("process {pid} comes to rest"), LIMIT, || {
+        for task in tasks(pid)? {
+            // io_uring's helpers are threads that make no calls.
+            let helper = fs::read_to_string(task.join("comm")).is_ok_and(|name| name.starts_with("iou-"));
+            let call = fs::read_to_string(task.join("syscall")).unwrap_or_default();
+            let number = call.split_whitespace().next().unwrap_or("running");
+            if !helper && !rests(number) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(()))
+    })
+}

@@ -1,0 +1,157 @@
+//! Every workload by name: a plain table.
+
+use anyhow::Result;
+
+use super::job::{Job, Method, Moving};
+use super::ktls::Version;
+use super::receive::Receiver;
+use super::transport::Transport;
+use super::uring::{Uring, Way};
+use super::{Mechanism, Options, methods, threads};
+use super::{children, control, faults, pingpong, process_vm, special};
+
+pub struct Entry {
+    pub name: &'static str,
+    kind: Kind,
+}
+
+enum Kind {
+    /// File to file.
+    File(Method),
+    /// File to /dev/null.
+    Discard(Method),
+    /// File to a mapped file.
+    MappedFile(Method),
+    /// File to a peer that receives.
+    Stream(Transport, Receiver, Method),
+    RingFile(Way),
+    RingStream(Way, Receiver),
+    Control(control::Kind),
+    Faults(faults::Kind),
+    ProcessVm {
+        write: bool,
+    },
+    Direct,
+    ZeroToNull,
+    Random,
+    Generated,
+    PingPong,
+    Threads,
+    Children,
+    Idle,
+}
+
+use Kind::*;
+use Receiver as R;
+use Transport::*;
+
+/// Keep in the order of `kernel.md` section 4; the tests go through it so.
+pub const ALL: &[Entry] = &[
+    Entry { name: "rw_file", kind: File(methods::read_write) },
+    Entry { name: "readv_writev_file", kind: File(methods::readv_writev) },
+    Entry { name: "pread_pwrite_file", kind: File(methods::pread_pwrite) },
+    Entry { name: "preadv2_pwritev2_file", kind: File(methods::preadv2_pwritev2) },
+    Entry { name: "mmap_write_file", kind: File(methods::mmap_write) },
+    Entry { name: "mmap_mmap_file", kind: MappedFile(methods::mmap_mmap) },
+    Entry { name: "sendfile_file", kind: File(methods::sendfile) },
+    Entry { name: "splice_file", kind: File(methods::splice) },
+    Entry { name: "vmsplice_file", kind: File(methods::vmsplice_splice) },
+    Entry { name: "copy_file_range", kind: File(methods::copy_file_range) },
+    Entry { name: "odirect_rw", kind: Direct },
+    Entry { name: "uring_rw_file", kind: RingFile(Way::ReadWrite) },
+    Entry { name: "uring_fixed_file", kind: RingFile(Way::Fixed) },
+    Entry { name: "uring_sqpoll_file", kind: RingFile(Way::Polled) },
+    Entry { name: "uring_splice_file", kind: RingFile(Way::Splice) },
+    Entry { name: "rw_tcp", kind: Stream(Tcp, R::Read, methods::read_write) },
+    Entry { name: "readv_writev_tcp", kind: Stream(Tcp, R::Readv, methods::readv_writev) },
+    Entry { name: "mmap_write_tcp", kind: Stream(Tcp, R::Read, methods::mmap_write) },
+    Entry { name: "sendfile_tcp", kind: Stream(Tcp, R::Read, methods::sendfile) },
+    Entry { name: "splice_tcp", kind: Stream(Tcp, R::Read, methods::splice) },
+    Entry { name: "vmsplice_tcp", kind: Stream(Tcp, R::Read, methods::vmsplice_splice) },
+    Entry { name: "zerocopy_tcp", kind: Stream(TcpZeroCopy, R::Read, methods::zerocopy) },
+    Entry { name: "send_recv_tcp", kind: Stream(Tcp, R::Recv, methods::read_send) },
+    Entry { name: "sendmsg_recvmsg_tcp", kind: Stream(Tcp, R::Recvmsg, methods::read_sendmsg) },
+    Entry { name: "recv_trunc_tcp", kind: Stream(Tcp, R::Truncate, methods::mmap_write) },
+    Entry { name: "recv_splice_tcp", kind: Stream(Tcp, R::Splice, methods::mmap_write) },
+    Entry { name: "uring_send_recv_tcp", kind: RingStream(Way::Send, R::Uring) },
+    Entry { name: "uring_sendzc_tcp", kind: RingStream(Way::SendZeroCopy, R::Read) },
+    Entry { name: "ktls12_write", kind: Stream(Tls(Version::Tls12), R::Read, methods::read_write) },
+    Entry { name: "ktls13_write", kind: Stream(Tls(Version::Tls13), R::Read, methods::read_write) },
+    Entry { name: "ktls13_sendfile", kind: Stream(Tls(Version::Tls13), R::Read, methods::sendfile) },
+    Entry { name: "rw_pipe", kind: Stream(Pipe, R::Read, methods::read_write) },
+    Entry { name: "writev_pipe", kind: Stream(Pipe, R::Readv, methods::mmap_writev) },
+    Entry { name: "sendfile_pipe", kind: Stream(Pipe, R::Read, methods::sendfile) },
+    Entry { name: "splice_pipe", kind: Stream(Pipe, R::Read, methods::splice_into_pipe) },
+    Entry { name: "vmsplice_pipe", kind: Stream(Pipe, R::Read, methods::vmsplice_into_pipe) },
+    Entry { name: "tee_null", kind: Discard(methods::tee) },
+    Entry { name: "vmsplice_to_user", kind: MappedFile(methods::vmsplice_from_pipe) },
+    Entry { name: "rw_unix", kind: Stream(UnixStream, R::Read, methods::read_write) },
+    Entry { name: "sendfile_unix", kind: Stream(UnixStream, R::Read, methods::sendfile) },
+    Entry { name: "splice_unix", kind: Stream(UnixStream, R::Read, methods::splice) },
+    Entry { name: "vmsplice_unix", kind: Stream(UnixStream, R::Read, methods::vmsplice_splice) },
+    Entry { name: "recv_splice_unix", kind: Stream(UnixStream, R::Splice, methods::mmap_write) },
+    Entry { name: "send_unix_dgram", kind: Stream(UnixDatagram, R::Recv, methods::read_send) },
+    Entry { name: "send_udp", kind: Stream(Udp, R::Recv, methods::read_send) },
+    Entry { name: "sendmmsg_udp", kind: Stream(Udp, R::Recvmmsg, methods::sendmmsg) },
+    Entry { name: "process_vm_readv", kind: ProcessVm { write: false } },
+    Entry { name: "process_vm_writev", kind: ProcessVm { write: true } },
+    Entry { name: "cow_after_fork", kind: Faults(faults::Kind::AfterFork) },
+    Entry { name: "private_file_cow", kind: Faults(faults::Kind::PrivateFile) },
+    Entry { name: "fresh_pages", kind: Faults(faults::Kind::Fresh) },
+    Entry { name: "zero_to_null", kind: ZeroToNull },
+    Entry { name: "urandom", kind: Random },
+    Entry { name: "sendfile_proc", kind: Generated },
+    Entry { name: "getpid_loop", kind: Control(control::Kind::Getpid) },
+    Entry { name: "compat32_loop", kind: Control(control::Kind::Getpid32) },
+    Entry { name: "fstat_loop", kind: Control(control::Kind::Fstat) },
+    Entry { name: "open_loop", kind: Control(control::Kind::Open) },
+    Entry { name: "fionread_loop", kind: Control(control::Kind::Fionread) },
+    Entry { name: "ethtool_loop", kind: Control(control::Kind::Ethtool) },
+    Entry { name: "getsockopt_loop", kind: Control(control::Kind::Getsockopt) },
+    Entry { name: "setsockopt_loop", kind: Control(control::Kind::Setsockopt) },
+    Entry { name: "pingpong", kind: PingPong },
+    Entry { name: "threads", kind: Threads },
+    Entry { name: "children", kind: Children },
+    Entry { name: "idle", kind: Idle },
+];
+
+pub fn find(name: &str) -> Option<&'static Entry> {
+    ALL.iter().find(|entry| entry.name == name)
+}
+
+impl Entry {
+    /// Datagrams must fit into the queues of their sockets.
+    pub fn adapt(&self, options: &Options) -> Options {
+        const DATAGRAM: usize = 32 * 1024;
+        let mut options = options.clone();
+        if let Stream(UnixDatagram | Udp, ..) = self.kind {
+            options.chunk = options.chunk.min(DATAGRAM);
+        }
+        options
+    }
+
+    pub fn make(&self, options: &Options) -> Result<Box<dyn Mechanism>> {
+        let moving = |job, method| -> Box<dyn Mechanism> { Box::new(Moving { job, method }) };
+        Ok(match self.kind {
+            File(method) => moving(Job::to_file(options)?, method),
+            Discard(method) => moving(Job::to_nothing(options)?, method),
+            MappedFile(method) => moving(Job::to_mapped_file(options)?, method),
+            Stream(transport, receiver, method) => {
+                moving(Job::to_peer(options, transport, receiver)?, method)
+            }
+            RingFile(way) => Box::new(Uring::new(Job::to_file(options)?, way)?),
+            RingStream(way, receiver) => Box::new(Uring::new(Job::to_peer(options, Tcp, receiver)?, way)?),
+            Control(kind) => Box::new(control::Control::new(options, kind)?),
+            Faults(kind) => Box::new(faults::Faults::new(options, kind)?),
+            ProcessVm { write } => Box::new(process_vm::ProcessVm::new(options, write)?),
+            Direct => Box::new(special::Direct::new(options)?),
+            ZeroToNull => Box::new(special::Devices::zero_to_null(options)?),
+            Random => Box::new(special::Devices::random(options)?),
+            Generated => Box::new(special::Generated::new(options)?),
+            PingPong => Box::new(pingpong::PingPong::new()?),
+            Threads => Box::new(threads::Threads::new(options)?),
+            Children => Box::new(children::Children::new(options)?),
+            Idle => Box::new(special::Idle),
+        })
+    }
+}

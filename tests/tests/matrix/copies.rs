@@ -1,0 +1,61 @@
+//! Copied bytes per path and direction, payload, calls, and switches equal the
+//! table, for each workload, on the working and on the receiving side.
+
+use anyhow::{Result, anyhow};
+use tracer_tests::expect::{self, Place, Role};
+use tracer_tests::harness::bench::{Bench, Observed, Window};
+use tracer_tests::harness::{compare, ledger};
+
+use crate::{Check, Verdict, checked, sound};
+
+/// One per workload and place; both roles are looked at in the same window.
+pub fn checks() -> Vec<Check> {
+    let mut seen = Vec::new();
+    for row in expect::ROWS {
+        let key = (row.workload, row.place);
+        if !seen.contains(&key) {
+            seen.push(key);
+        }
+    }
+    seen.into_iter().map(|(workload, place)| of(workload, place)).collect()
+}
+
+fn of(workload: &'static str, place: Place) -> Check {
+    let suffix = match place {
+        Place::Tmpfs => "",
+        Place::Ext4 => "@ext4",
+    };
+    checked(&format!("copies::{workload}{suffix}"), move |bench| {
+        if expect::find(&bench.kernel, workload, place, Role::Worker).is_none() {
+            return Ok(Verdict::Skipped(cause_of_absence(workload)));
+        }
+        match bench.observe(workload, place, &[])? {
+            Observed::Skipped(cause) => Ok(Verdict::Skipped(cause)),
+            Observed::Window(window) => {
+                equals_table(bench, workload, place, &window)?;
+                Ok(Verdict::Passed)
+            }
+        }
+    })
+}
+
+fn cause_of_absence(workload: &str) -> String {
+    let row = expect::ROWS.iter().find(|row| row.workload == workload);
+    row.map_or(String::new(), |row| row.cause.to_string())
+}
+
+fn equals_table(bench: &Bench, workload: &str, place: Place, window: &Window) -> Result<()> {
+    sound(&window.total)?;
+    let facts = compare::Facts::new(&window.books);
+    for (role, pid) in [(Role::Worker, Some(window.worker)), (Role::Peer, window.peer)] {
+        let row = expect::find(&bench.kernel, workload, place, role);
+        let (Some(row), Some(pid)) = (row, pid) else { continue };
+        let ledger = ledger::process(&window.total, pid)?;
+        let differences = compare::row(row, ledger, &facts);
+        let about = format!("{workload}, {role:?}");
+        differences
+            .into_result(&about)
+            .map_err(|error| anyhow!("{error}\nthe tracer's total: {}", window.total))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! The kernel matrix: every behaviour of the tracer that is promised, proved
+//! in a VM of each kernel. One behaviour per file.
+//!
+//! Environment: TRACER and WORKLOAD (paths of the programs), KERNEL (one of
+//! the matrix), PROMTOOL (optional). Without TRACER everything is ignored,
+//! and says so. Tests run one at a time: they share the machine's signals,
+//! BPF objects and CPUs.
+
+mod bad_input;
+mod bystander;
+mod children;
+mod context_switches;
+mod copies;
+mod doctor;
+mod fallbacks;
+mod faults_forced;
+mod prometheus;
+mod run_status;
+mod target_ends;
+mod threads;
+mod two_targets;
+mod witness;
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use tracer_tests::harness::bench::{Bench, cause_not_to_run};
+use tracer_tests::harness::invariant;
+use tracer_tests::harness::session::block_signals;
+
+/// How a check ends if it does not fail.
+pub enum Verdict {
+    Passed,
+    /// This kernel lacks the thing; the cause is shown.
+    Skipped(String),
+}
+
+/// One test, by name.
+pub struct Check {
+    name: String,
+    run: Run,
+}
+
+type Run = Box<dyn Fn(&Bench) -> Result<Verdict> + Send>;
+
+/// A test that does not depend on anything the kernel may lack.
+pub fn check(name: &str, run: impl Fn(&Bench) -> Result<()> + Send + 'static) -> Check {
+    checked(name, move |bench| run(bench).map(|()| Verdict::Passed))
+}
+
+pub fn checked(name: &str, run: impl Fn(&Bench) -> Result<Verdict> + Send + 'static) -> Check {
+    Check { name: name.into(), run: Box::new(run) }
+}
+
+fn all_checks() -> Vec<Check> {
+    let mut checks = copies::checks();
+    checks.extend(witness::checks());
+    checks.extend(fallbacks::checks());
+    checks.extend(bystander::checks());
+    checks.extend(two_targets::checks());
+    checks.extend(threads::checks());
+    checks.extend(children::checks());
+    checks.extend(context_switches::checks());
+    checks.extend(faults_forced::checks());
+    checks.extend(prometheus::checks());
+    checks.extend(run_status::checks());
+    checks.extend(target_ends::checks());
+    checks.extend(bad_input::checks());
+    checks.extend(doctor::checks());
+    checks
+}
+
+fn main() {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    block_signals();
+    let bench = match cause_not_to_run() {
+        Some(cause) => Err(cause),
+        // Listing needs no bench.
+        None if arguments.list => Err("only listed".into()),
+        None => match Bench::from_environment() {
+            Ok(bench) => Ok(Arc::new(bench)),
+            Err(error) => {
+                eprintln!("matrix: {error:#}");
+                std::process::exit(101);
+            }
+        },
+    };
+    let trials = all_checks().into_iter().map(|check| trial(check, bench.clone())).collect();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    // Before the exit, which runs no destructor: unmounts.
+    drop(bench);
+    conclusion.exit();
+}
+
+fn trial(check: Check, bench: Result<Arc<Bench>, String>) -> Trial {
+    let name = match &bench {
+        Ok(bench) => format!("{}::{}", bench.kernel, check.name),
+        Err(_) => check.name,
+    };
+    Trial::ignorable_test(name, move || match bench {
+        Err(cause) => Ok(Completion::ignored_with(cause)),
+        Ok(bench) => match (check.run)(&bench) {
+            Ok(Verdict::Passed) => Ok(Completion::Completed),
+            Ok(Verdict::Skipped(cause)) => {
+                Ok(Completion::ignored_with(format!("on {}: {cause}", bench.kernel)))
+            }
+            Err(error) => Err(Failed::from(format!("{error:#}"))),
+        },
+    })
+}
+
+/// What every total must satisfy, whatever it is of.
+pub fn sound(total: &serde_json::Value) -> Result<()> {
+    invariant::check(total)?;
+    anyhow::ensure!(total["lost_events"] == 0, "events were lost: {}", total["lost_events"]);
+    anyhow::ensure!(total["observed"]["copies"] == true, "copies were not observed");
+    Ok(())
+}

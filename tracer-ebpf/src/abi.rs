@@ -1,0 +1,335 @@
+//! Layout of the maps. Every struct is `repr(C)`, has no implicit padding (asserted below) and holds
+//! only integers, so that any bit pattern the kernel writes is a valid value here.
+
+/// The service during which a copy happened. The numbers index [`Ledger`]'s arrays.
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
+pub enum Path {
+    Read,
+    Write,
+    Recv,
+    Send,
+    Sendfile,
+    Splice,
+    Tee,
+    Vmsplice,
+    CopyFileRange,
+    MmapFault,
+    IoUring,
+    ProcessVm,
+    Ioctl,
+    OtherSyscall,
+    Softirq,
+    KernelThread,
+}
+
+/// Number of [`Path`]s.
+pub const PATHS: usize = 16;
+
+impl Path {
+    /// In the order of the discriminants.
+    pub const ALL: [Path; PATHS] = [
+        Path::Read,
+        Path::Write,
+        Path::Recv,
+        Path::Send,
+        Path::Sendfile,
+        Path::Splice,
+        Path::Tee,
+        Path::Vmsplice,
+        Path::CopyFileRange,
+        Path::MmapFault,
+        Path::IoUring,
+        Path::ProcessVm,
+        Path::Ioctl,
+        Path::OtherSyscall,
+        Path::Softirq,
+        Path::KernelThread,
+    ];
+
+    /// The word used in metrics, JSON and the table.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Path::Read => "read",
+            Path::Write => "write",
+            Path::Recv => "recv",
+            Path::Send => "send",
+            Path::Sendfile => "sendfile",
+            Path::Splice => "splice",
+            Path::Tee => "tee",
+            Path::Vmsplice => "vmsplice",
+            Path::CopyFileRange => "copy_file_range",
+            Path::MmapFault => "mmap_fault",
+            Path::IoUring => "io_uring",
+            Path::ProcessVm => "process_vm",
+            Path::Ioctl => "ioctl",
+            Path::OtherSyscall => "other_syscall",
+            Path::Softirq => "softirq",
+            Path::KernelThread => "kernel_thread",
+        }
+    }
+}
+
+/// Where the bytes of a copy went, seen from the process.
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Direction {
+    ToUser,
+    FromUser,
+    InKernel,
+}
+
+/// Number of [`Direction`]s.
+pub const DIRECTIONS: usize = 3;
+
+impl Direction {
+    /// In the order of the discriminants.
+    pub const ALL: [Direction; DIRECTIONS] =
+        [Direction::ToUser, Direction::FromUser, Direction::InKernel];
+
+    /// The word used in metrics and JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Direction::ToUser => "to_user",
+            Direction::FromUser => "from_user",
+            Direction::InKernel => "in_kernel",
+        }
+    }
+}
+
+/// A sum of bytes and the number of events that made it.
+#[repr(C)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Count {
+    pub bytes: u64,
+    pub calls: u64,
+}
+
+/// Everything that is counted for one process, cumulative since its slot was given out.
+///
+/// Lives in the array map `LEDGERS` at `slot * shards + (cpu & (shards - 1))`; the sum over a slot's
+/// shards is the process's value. Updated with atomic adds only, so shards may be shared by CPUs.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ledger {
+    /// Payload copies, by [`Path`] and [`Direction`].
+    pub copied: [[Count; DIRECTIONS]; PATHS],
+    /// Copies that computed a checksum on the way, by [`Path`] and [`Direction`].
+    pub checksum: [[Count; DIRECTIONS]; PATHS],
+    /// Bytes read and written once by a cipher (kTLS), by [`Path`].
+    pub crypto: [Count; PATHS],
+    /// What data-moving calls reported as moved: their return values above 0, by [`Path`].
+    pub payload: [Count; PATHS],
+    /// Bytes handed over by page reference, without a copy, by [`Path`].
+    pub referenced: [u64; PATHS],
+    /// System calls entered, by [`Path`].
+    pub syscalls: [u64; PATHS],
+    /// Copies of structures: argument blocks, addresses, headers. By [`Direction`].
+    pub control: [Count; DIRECTIONS],
+    /// Page faults and interrupts taken while in user mode.
+    pub faults: u64,
+    pub interrupts: u64,
+    pub voluntary: u64,
+    pub involuntary: u64,
+    pub reserved: [u64; 6],
+}
+
+impl Ledger {
+    pub const ZERO: Ledger = Ledger {
+        copied: [[Count { bytes: 0, calls: 0 }; DIRECTIONS]; PATHS],
+        checksum: [[Count { bytes: 0, calls: 0 }; DIRECTIONS]; PATHS],
+        crypto: [Count { bytes: 0, calls: 0 }; PATHS],
+        payload: [Count { bytes: 0, calls: 0 }; PATHS],
+        referenced: [0; PATHS],
+        syscalls: [0; PATHS],
+        control: [Count { bytes: 0, calls: 0 }; DIRECTIONS],
+        faults: 0,
+        interrupts: 0,
+        voluntary: 0,
+        involuntary: 0,
+        reserved: [0; 6],
+    };
+    /// A ledger as the flat counters it is made of.
+    pub const WORDS: usize = size_of::<Ledger>() / size_of::<u64>();
+}
+
+// A multiple of the cache line, so that shards of two CPUs never share one.
+const _: () = assert!(size_of::<Ledger>() == 38 * 64 && align_of::<Ledger>() == 8);
+
+/// Slots with a meaning of their own; processes start at [`FIRST_PROCESS`].
+pub const TOTAL: u32 = 0;
+/// Processes for which no slot was left: exact, but not told apart.
+pub const OVERFLOW: u32 = 1;
+/// Softirq copies whose owner is not known.
+pub const SOFTIRQ: u32 = 2;
+/// Kernel threads (only when every process is counted).
+pub const KERNEL_THREAD: u32 = 3;
+pub const FIRST_PROCESS: u32 = 4;
+
+/// Who has a slot. Array map `PROCESSES`, index = slot.
+#[repr(C)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Process {
+    /// 0: the slot is free.
+    pub tgid: u32,
+    /// tgid of the process that forked it, 0 if it was selected itself.
+    pub parent: u32,
+    /// `task_struct.start_boottime` of the group leader in ns, 0 if selected by userspace.
+    pub start_boottime: u64,
+    /// `bpf_ktime_get_ns()` when its last thread ended, 0 while it lives.
+    pub exited: u64,
+    pub comm: [u8; 16],
+}
+const _: () = assert!(size_of::<Process>() == 40);
+
+/// Why something was not counted. Index of the array map `LOSSES`.
+#[repr(u32)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Loss {
+    /// No room for a process in `SLOTS`: its events are gone.
+    ProcessMapFull,
+    /// No slot left for a process: its events are in [`OVERFLOW`].
+    SlotsUsedUp,
+    /// No room for a call's arguments between entry and return (kprobe way, splice depth).
+    CallMapFull,
+    /// A return probe that never ran: the entry of the next call found the last one's arguments.
+    ReturnMissed,
+    /// A kernel structure could not be read.
+    UnreadableStructure,
+    /// No room for a call site in the witness's map.
+    WitnessMapFull,
+}
+
+/// Number of [`Loss`] reasons.
+pub const LOSSES: usize = 6;
+
+impl Loss {
+    pub const ALL: [Loss; LOSSES] = [
+        Loss::ProcessMapFull,
+        Loss::SlotsUsedUp,
+        Loss::CallMapFull,
+        Loss::ReturnMissed,
+        Loss::UnreadableStructure,
+        Loss::WitnessMapFull,
+    ];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Loss::ProcessMapFull => "process_map_full",
+            Loss::SlotsUsedUp => "slots_used_up",
+            Loss::CallMapFull => "call_map_full",
+            Loss::ReturnMissed => "return_missed",
+            Loss::UnreadableStructure => "unreadable_structure",
+            Loss::WitnessMapFull => "witness_map_full",
+        }
+    }
+
+    /// True if events were lost; false if they are counted, but not by process.
+    pub const fn loses_events(self) -> bool {
+        !matches!(self, Loss::SlotsUsedUp)
+    }
+}
+
+/// Which tasks are counted when no single process is.
+pub mod follow {
+    /// Those that userspace put into `SLOTS`.
+    pub const LISTED: u32 = 0;
+    /// Those, and what they fork.
+    pub const CHILDREN: u32 = 1;
+    /// Every process.
+    pub const EVERYONE: u32 = 2;
+}
+
+/// What the programs must know of this kernel and this session. Filled by userspace from the kernel's
+/// BTF before the load (a frozen `.rodata` map, so the verifier sees constants and drops dead code).
+/// Offsets are bytes from the start of the structure.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// If not 0, the only process that is counted; it has slot [`FIRST_PROCESS`].
+    pub only_tgid: u32,
+    /// One of [`follow`].
+    pub follow: u32,
+    /// Number of shards per slot minus one; the number is a power of two.
+    pub shard_mask: u32,
+    /// The process that is never counted (the daemon itself), 0 for none.
+    pub except_tgid: u32,
+
+    pub task_flags: u32,
+    pub task_stack: u32,
+    pub task_tgid: u32,
+    pub task_state: u32,
+    pub task_group_leader: u32,
+    pub task_start_boottime: u32,
+    pub task_signal: u32,
+    pub signal_live: u32,
+    /// `task_struct.thread_info.status`: TS_COMPAT marks 32-bit system calls on x86.
+    pub task_ti_status: u32,
+
+    pub iter_type: u32,
+    /// 1 if the iterator's type shares an `unsigned int` with the direction bit (up to 5.13), and the
+    /// masks below are over its values; else the type is a `u8` and they are over `1 << type`.
+    pub iter_is_flags: u32,
+    pub iter_count: u32,
+    /// Iterators over user memory (IOVEC, UBUF).
+    pub iter_user: u32,
+    /// Iterators over pages (BVEC): kernel memory, or an io_uring registered buffer.
+    pub iter_bvec: u32,
+    /// Iterators that move references or nothing at all (PIPE, DISCARD): never a copy.
+    pub iter_no_copy: u32,
+    /// `iov_iter.data_source`, or 0 where the direction bit tells.
+    pub iter_source: u32,
+    /// 1 if page copies into kernel-backed iterators pass the hardened-usercopy check too (5.10).
+    pub check_nests_in_wrappers: u32,
+
+    pub skb_len: u32,
+    pub skb_data_len: u32,
+    pub skb_head: u32,
+    pub skb_end: u32,
+    pub skb_tail: u32,
+    pub shinfo_nr_frags: u32,
+    pub shinfo_frags: u32,
+    pub shinfo_frag_list: u32,
+    pub shinfo_destructor_arg: u32,
+    pub frag_bytes: u32,
+    pub frag_len: u32,
+
+    /// `filename.iname` and the largest path that `getname_flags()` copies.
+    pub filename_iname: u32,
+    pub filename_max: u32,
+    pub vm_fault_page: u32,
+
+    /// 1 if `process_vm_*` copies are taken from the return value (not when call sites count them).
+    pub process_vm_by_return: u32,
+    /// 1 while an audit runs: the programs also count per probe.
+    pub audit: u32,
+}
+const _: () = assert!(size_of::<Config>() == 37 * 4);
+
+/// Key of the witness's map: who called the primitive under a hardware breakpoint.
+#[repr(C)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug)]
+pub struct WitnessKey {
+    /// Return address on entry: the instruction after the call.
+    pub return_address: u64,
+    /// Index into the table's primitives.
+    pub primitive: u32,
+    /// [`Direction`] of the copy.
+    pub direction: u32,
+}
+
+/// The arguments of one call of a copy primitive, as a call-site probe or the witness reads them.
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Arguments {
+    /// `(addr, bytes, iter)`: `_copy_to_iter`, `_copy_from_iter` and variants.
+    AddrBytesIter,
+    /// `(page, offset, bytes, iter)`: `copy_page_to_iter`, `copy_page_from_iter_atomic`, ...
+    PageOffsetBytesIter,
+    /// `(page, iter, offset, bytes)`: 5.10's `iov_iter_copy_from_user_atomic`.
+    PageIterOffsetBytes,
+    /// `(to, from, n)`: `_copy_to_user`, `_copy_from_user`.
+    ToFromBytes,
+    /// `(to, from)`: `copy_page`, 4096 bytes.
+    ToFromPage,
+}

@@ -1,0 +1,159 @@
+//! Who is counted, and the one place where counters are raised.
+
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id};
+use tracer_ebpf::abi::{
+    Count, Direction, FIRST_PROCESS, KERNEL_THREAD, Ledger, Path, SOFTIRQ, TOTAL, follow,
+};
+use tracer_ebpf::syscalls;
+
+use super::kernel::{Service, Task};
+use super::maps::{AUDIT, DEPTH, IN_SOFTIRQ, LEDGERS, SLOTS, add, config};
+
+/// The slot of the current process, if it is counted.
+#[inline(always)]
+pub fn current_slot() -> Option<u32> {
+    slot_of((bpf_get_current_pid_tgid() >> 32) as u32)
+}
+
+/// 1 while the window is open: probes attach one by one, counting begins and ends at once.
+#[unsafe(no_mangle)]
+static mut GATE: u64 = 0;
+
+#[inline(always)]
+pub fn is_open() -> bool {
+    // SAFETY: one aligned word that only userspace writes.
+    unsafe { core::ptr::read_volatile(&raw const GATE) != 0 }
+}
+
+/// The slot of a process, if it is counted.
+#[inline(always)]
+pub fn slot_of(tgid: u32) -> Option<u32> {
+    if !is_open() {
+        return None;
+    }
+    let only = config!(only_tgid);
+    if only != 0 {
+        return (tgid == only).then_some(FIRST_PROCESS);
+    }
+    // SAFETY: the value is copied out; slots are given out once per process.
+    if let Some(slot) = unsafe { SLOTS.get(&tgid) } {
+        return Some(*slot);
+    }
+    // Every process was entered at start or at its fork: what is left are kernel threads.
+    (config!(follow) == follow::EVERYONE && Task::current().is_kernel_thread())
+        .then_some(KERNEL_THREAD)
+}
+
+/// Raises counters of one slot and of the total, on this CPU's shard.
+#[inline(always)]
+pub fn book(slot: u32, raise: impl Fn(*mut Ledger)) {
+    let shard = config!(shard_mask);
+    // SAFETY: no arguments, no effects.
+    let cpu = unsafe { bpf_get_smp_processor_id() } & shard;
+    for slot in [slot, TOTAL] {
+        if let Some(ledger) = LEDGERS.get_ptr_mut(slot * (shard + 1) + cpu) {
+            raise(ledger);
+        }
+    }
+}
+
+/// Pointer to a field of a ledger.
+macro_rules! counter {
+    ($ledger:expr, $($field:tt)+) => {
+        // SAFETY: `ledger` points to a map value; only the address is taken.
+        unsafe { &raw mut (*$ledger).$($field)+ }
+    };
+}
+pub(crate) use counter;
+
+/// Adds one event of `bytes` to a [`Count`].
+#[inline(always)]
+pub fn raise(count: *mut Count, bytes: u64) {
+    // SAFETY: `count` points into a map value.
+    unsafe {
+        add(&raw mut (*count).bytes, bytes);
+        add(&raw mut (*count).calls, 1);
+    }
+}
+
+/// What one copy is booked as.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Kind {
+    Copy,
+    Checksum,
+    Control,
+}
+
+/// Books a copy.
+#[inline(always)]
+pub fn book_copy(slot: u32, probe: u32, kind: Kind, path: Path, direction: Direction, bytes: u64) {
+    book(slot, |ledger| {
+        let count = match kind {
+            Kind::Copy => counter!(ledger, copied[path as usize][direction as usize]),
+            Kind::Checksum => counter!(ledger, checksum[path as usize][direction as usize]),
+            Kind::Control => counter!(ledger, control[direction as usize]),
+        };
+        raise(count, bytes);
+    });
+    if config!(audit) != 0 {
+        if let Some(count) = AUDIT.get_ptr_mut(probe * 3 + direction as u32) {
+            raise(count, bytes);
+        }
+    }
+}
+
+/// Books payload that no return value tells.
+#[inline(always)]
+pub fn book_payload(slot: u32, path: Path, bytes: u64) {
+    book(slot, |ledger| raise(counter!(ledger, payload[path as usize]), bytes));
+}
+
+/// Books bytes that moved by reference.
+#[inline(always)]
+pub fn book_reference(slot: u32, path: Path, bytes: u64) {
+    book(slot, |ledger| add(counter!(ledger, referenced[path as usize]), bytes));
+}
+
+/// A copy in process context: the service it belongs to.
+pub struct Place {
+    pub path: Path,
+    pub entry: syscalls::Entry,
+    /// In splice, sendfile or copy_file_range: what passes for user memory is the kernel's.
+    pub in_splice: bool,
+}
+
+/// The service that the current task performs.
+#[inline(always)]
+pub fn place() -> Option<Place> {
+    let (entry, path) = match Task::current().service()? {
+        Service::Call { entry, .. } => (entry, syscalls::path(entry)),
+        Service::Fault => (0, Path::MmapFault),
+        Service::IoUring => (syscalls::IO_URING, Path::IoUring),
+        Service::KernelThread => (0, Path::KernelThread),
+    };
+    Some(Place { path, entry, in_splice: is_splice(path) })
+}
+
+#[inline(always)]
+fn is_splice(path: Path) -> bool {
+    match path {
+        Path::Sendfile | Path::Splice | Path::Tee | Path::CopyFileRange => true,
+        // Only io_uring splices outside of a splicing system call; it marks it (splice.rs).
+        // SAFETY: the value is read at once.
+        Path::IoUring => unsafe { DEPTH.get(&bpf_get_current_pid_tgid()) }
+            .is_some_and(|depth| depth.splice != 0),
+        _ => false,
+    }
+}
+
+/// True while this CPU serves softirqs: the current task is then a bystander.
+#[inline(always)]
+pub fn in_softirq() -> bool {
+    IN_SOFTIRQ.get(0).is_some_and(|flag| *flag != 0)
+}
+
+/// The slot of softirq work whose owner is `owner`.
+#[inline(always)]
+pub fn softirq_slot(owner: Option<u32>) -> u32 {
+    owner.unwrap_or(SOFTIRQ)
+}

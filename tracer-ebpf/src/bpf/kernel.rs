@@ -1,0 +1,128 @@
+//! Reading the kernel's structures: every offset comes from [`config`].
+
+use core::ffi::c_void;
+use core::mem::MaybeUninit;
+
+use aya_ebpf::helpers::bpf_get_current_task;
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+use tracer_ebpf::abi::Loss;
+use tracer_ebpf::syscalls::{self, Entry};
+
+use super::maps::{REGS_OFFSET, config, lose};
+
+/// `task_struct.flags`, include/linux/sched.h; the values have not changed since 5.10.
+const PF_IO_WORKER: u32 = 0x0000_0010;
+const PF_KTHREAD: u32 = 0x0020_0000;
+/// `thread_info.status` on x86, arch/x86/include/asm/thread_info.h.
+const TS_COMPAT: u32 = 0x0002;
+/// Offsets in x86's `struct pt_regs`: user ABI, arch/x86/include/uapi/asm/ptrace.h.
+pub const REGS_DX: u64 = 96;
+pub const REGS_DI: u64 = 112;
+pub const REGS_ORIG_AX: u64 = 120;
+pub const REGS_CS: u64 = 136;
+
+/// Reads a `T` at `base + offset`, or counts that it could not.
+///
+/// The value is zeroed first: 5.10's verifier loses track of which branch filled it, and then refuses to
+/// read what might be uninitialised. `T` is an integer.
+#[inline(always)]
+pub fn read<T: Copy>(base: u64, offset: u32) -> Option<T> {
+    let mut value = MaybeUninit::<T>::zeroed();
+    let source = (base + offset as u64) as *const c_void;
+    // SAFETY: the helper checks the address, and writes `size_of::<T>()` bytes in any case.
+    let (status, value) = unsafe {
+        let status = bpf_probe_read_kernel(value.as_mut_ptr().cast(), size_of::<T>() as u32, source);
+        (status, value.assume_init())
+    };
+    if status != 0 {
+        lose(Loss::UnreadableStructure);
+        return None;
+    }
+    Some(value)
+}
+
+/// What a task does right now, as its own kernel stack says.
+pub enum Service {
+    /// In a system call: its table entry, and where its registers are.
+    Call { entry: Entry, regs: u64 },
+    /// In user mode when something (a fault, an interrupt) took it into the kernel.
+    Fault,
+    /// An io_uring worker or SQPOLL thread: never in a system call.
+    IoUring,
+    KernelThread,
+}
+
+/// The current task.
+#[derive(Clone, Copy)]
+pub struct Task {
+    task: u64,
+}
+
+impl Task {
+    #[inline(always)]
+    pub fn current() -> Self {
+        // SAFETY: no arguments, no effects.
+        Task { task: unsafe { bpf_get_current_task() } }
+    }
+
+    #[inline(always)]
+    pub fn at(task: u64) -> Self {
+        Task { task }
+    }
+
+    #[inline(always)]
+    pub fn field<T: Copy>(self, offset: u32) -> Option<T> {
+        read(self.task, offset)
+    }
+
+    #[inline(always)]
+    pub fn is_kernel_thread(self) -> bool {
+        self.field::<u32>(config!(task_flags)).is_some_and(|flags| flags & PF_KTHREAD != 0)
+    }
+
+    /// True if a 32-bit system call runs, also by `int 0x80` from 64-bit code (where `cs` does not tell).
+    #[inline(always)]
+    pub fn is_compat(self) -> bool {
+        self.field::<u32>(config!(task_ti_status)).is_some_and(|status| status & TS_COMPAT != 0)
+    }
+
+    /// Start of the task's kernel stack.
+    #[inline(always)]
+    pub fn stack(self) -> Option<u64> {
+        self.field(config!(task_stack))
+    }
+
+    /// True if an address lies on the task's kernel stack (below its registers).
+    #[inline(always)]
+    pub fn is_on_stack(self, address: u64) -> bool {
+        let (Some(stack), Some(regs)) = (self.stack(), REGS_OFFSET.get(0)) else { return false };
+        address.wrapping_sub(stack) < *regs
+    }
+
+    #[inline(always)]
+    pub fn service(self) -> Option<Service> {
+        let flags: u32 = self.field(config!(task_flags))?;
+        if flags & PF_KTHREAD != 0 {
+            return Some(Service::KernelThread);
+        }
+        if flags & PF_IO_WORKER != 0 {
+            return Some(Service::IoUring);
+        }
+        let regs = self.stack()? + REGS_OFFSET.get(0).copied()?;
+        let nr: u64 = read(regs, REGS_ORIG_AX as u32)?;
+        // Entry code stores -1 where no system call is to be restarted: exceptions and interrupts.
+        if (nr as i64) < 0 {
+            return Some(Service::Fault);
+        }
+        Some(Service::Call { entry: entry(nr, self.is_compat()), regs })
+    }
+}
+
+/// The table's entry for a system call number.
+#[inline(always)]
+pub fn entry(nr: u64, compat: bool) -> Entry {
+    let index = nr as usize & syscalls::MASK;
+    let table = if compat { &syscalls::COMPAT } else { &syscalls::NATIVE };
+    // SAFETY: the mask keeps the index inside both tables.
+    unsafe { *table.get_unchecked(index) }
+}

@@ -1,0 +1,98 @@
+//! Processes come and go: forks inherit the wish to be counted, exec starts it, exit ends it.
+
+use aya_ebpf::{
+    helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_ktime_get_ns},
+    macros::raw_tracepoint,
+    programs::RawTracePointContext,
+};
+use tracer_ebpf::abi::{Loss, OVERFLOW, Process, follow};
+
+use super::kernel::Task;
+use super::maps::{AT_EXEC, DEPTH, FREE, PROCESSES, SLOTS, config, lose};
+
+/// Gives `tgid` a slot of its own, or a share of the overflow slot.
+#[inline(always)]
+fn admit(tgid: u32, parent: u32, start_boottime: u64) {
+    let slot = match FREE.pop() {
+        Ok(Some(slot)) => {
+            if let Some(process) = PROCESSES.get_ptr_mut(slot) {
+                let comm = bpf_get_current_comm().unwrap_or_default();
+                // SAFETY: the slot was nobody's.
+                unsafe { *process = Process { tgid, parent, start_boottime, exited: 0, comm } };
+            }
+            slot
+        }
+        _ => {
+            lose(Loss::SlotsUsedUp);
+            OVERFLOW
+        }
+    };
+    if SLOTS.insert(&tgid, &slot, 0).is_err() {
+        lose(Loss::ProcessMapFull);
+    }
+}
+
+/// `sched_process_fork(parent, child)`.
+#[raw_tracepoint]
+pub fn forked(ctx: RawTracePointContext) -> i32 {
+    let child = Task::at(ctx.arg(1));
+    let parent = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let Some(tgid) = child.field::<u32>(config!(task_tgid)) else { return 0 };
+    // A new thread is counted with its process.
+    if tgid == parent || tgid == config!(except_tgid) || child.is_kernel_thread() {
+        return 0;
+    }
+    if config!(follow) == follow::EVERYONE || SLOTS.get_ptr(&parent).is_some() {
+        let start = child.field::<u64>(config!(task_start_boottime)).unwrap_or(0);
+        admit(tgid, parent, start);
+    }
+    0
+}
+
+/// `sched_process_exec(task, old_pid, bprm)`.
+#[raw_tracepoint]
+pub fn execed(_: RawTracePointContext) -> i32 {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    // SAFETY: the value is copied out.
+    let slot = unsafe { AT_EXEC.get(&tgid) }.copied();
+    if let Some(slot) = slot {
+        let _ = AT_EXEC.remove(&tgid);
+        if SLOTS.insert(&tgid, &slot, 0).is_err() {
+            lose(Loss::ProcessMapFull);
+        }
+    }
+    // SAFETY: the value is copied out.
+    let Some(slot) = (unsafe { SLOTS.get(&tgid) }).copied() else { return 0 };
+    if slot != OVERFLOW
+        && let Some(process) = PROCESSES.get_ptr_mut(slot)
+        && let Ok(comm) = bpf_get_current_comm()
+    {
+        // SAFETY: the slot belongs to this process.
+        unsafe { (*process).comm = comm };
+    }
+    0
+}
+
+/// `sched_process_exit(task, ...)`: the last thread of a process has `signal->live` at 0 here.
+#[raw_tracepoint]
+pub fn exited(ctx: RawTracePointContext) -> i32 {
+    let id = bpf_get_current_pid_tgid();
+    let tgid = (id >> 32) as u32;
+    // SAFETY: the value is copied out.
+    let Some(slot) = (unsafe { SLOTS.get(&tgid) }).copied() else { return 0 };
+    let _ = DEPTH.remove(&id);
+    let task = Task::at(ctx.arg(0));
+    let Some(signal) = task.field::<u64>(config!(task_signal)) else { return 0 };
+    let Some(live) = Task::at(signal).field::<u32>(config!(signal_live)) else { return 0 };
+    if live != 0 {
+        return 0;
+    }
+    let _ = SLOTS.remove(&tgid);
+    if slot != OVERFLOW
+        && let Some(process) = PROCESSES.get_ptr_mut(slot)
+    {
+        // SAFETY: the slot belongs to this process until userspace frees it.
+        unsafe { (*process).exited = bpf_ktime_get_ns() };
+    }
+    0
+}

@@ -1,0 +1,116 @@
+//! The maps. Sizes marked "set at load" are replaced by userspace before the kernel sees them.
+
+use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
+    macros::map,
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, Queue},
+};
+use tracer_ebpf::abi::{Config, Count, LOSSES as REASONS, Ledger, Loss, Process, WitnessKey};
+
+/// Constants of this kernel and session: frozen before the first program is loaded.
+#[unsafe(no_mangle)]
+static CONFIG: Config = Config { shard_mask: 0, ..ZERO_CONFIG };
+
+const ZERO_CONFIG: Config = {
+    // SAFETY: `Config` consists of u32 only.
+    unsafe { core::mem::zeroed() }
+};
+
+/// Reads one constant. Volatile: the compiler must not use the zeros it sees here.
+macro_rules! config {
+    ($field:ident) => {
+        // SAFETY: a static of the same type; written by nobody after the load.
+        unsafe { core::ptr::read_volatile(&raw const $crate::bpf::maps::config_static().$field) }
+    };
+}
+pub(crate) use config;
+
+#[inline(always)]
+pub fn config_static() -> &'static Config {
+    &CONFIG
+}
+
+/// See [`Ledger`]. Set at load: slots * shards. Mapped into userspace, so a scrape is no system call.
+#[map]
+pub static LEDGERS: Array<Ledger> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Who has a slot. Set at load: slots.
+#[map]
+pub static PROCESSES: Array<Process> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// tgid -> slot. Set at load.
+#[map]
+pub static SLOTS: HashMap<u32, u32> = HashMap::with_max_entries(1, 0);
+
+/// tgid -> slot, counted from its next exec on (`tracer run`).
+#[map]
+pub static AT_EXEC: HashMap<u32, u32> = HashMap::with_max_entries(64, 0);
+
+/// Slots that nobody has. Filled by userspace. Set at load.
+#[map]
+pub static FREE: Queue<u32> = Queue::with_max_entries(1, 0);
+
+/// What was not counted, by [`Loss`].
+#[map]
+pub static LOSSES: Array<u64> = Array::with_max_entries(REASONS as u32, BPF_F_MMAPABLE);
+
+/// How deep a task is in functions that change what its copies are. Key: `pid_tgid`.
+#[map]
+pub static DEPTH: HashMap<u64, Depth> = HashMap::with_max_entries(16384, 0);
+
+/// Arguments between the entry and the return of a call (kprobe way only).
+#[map]
+pub static CALLS: HashMap<CallKey, [u64; 4]> = HashMap::with_max_entries(65536, 0);
+
+/// `ubuf_info` of a zero-copy send -> slot of the sender.
+#[map]
+pub static OWNERS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(65536, 0);
+
+/// 1 while this CPU serves softirqs.
+#[map]
+pub static IN_SOFTIRQ: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
+
+/// `pt_regs` of a task in a system call, as an offset into its stack: measured, not assumed (FRED
+/// kernels keep 16 bytes above it).
+#[map]
+pub static REGS_OFFSET: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// What the witness saw, by call site.
+#[map]
+pub static WITNESS: HashMap<WitnessKey, Count> = HashMap::with_max_entries(8192, 0);
+
+/// Bytes by probe while an audit runs. Index: the probe's row in the table.
+#[map]
+pub static AUDIT: Array<Count> = Array::with_max_entries(256, BPF_F_MMAPABLE);
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Depth {
+    /// In `do_splice` or `splice_direct_to_actor`.
+    pub splice: u32,
+    /// In a page-cache or pipe function with a kernel-backed iterator (5.10).
+    pub muted: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct CallKey {
+    pub pid_tgid: u64,
+    pub probe: u64,
+}
+
+/// Counts one loss.
+#[inline(always)]
+pub fn lose(reason: Loss) {
+    if let Some(count) = LOSSES.get_ptr_mut(reason as u32) {
+        add(count, 1);
+    }
+}
+
+/// Adds atomically, by the one instruction that every kernel knows. (An `AtomicU64` needs a target with
+/// compare-and-swap; and LLVM may turn its `fetch_add` into forms that 5.10's verifier refuses.)
+#[inline(always)]
+pub fn add(counter: *mut u64, value: u64) {
+    // SAFETY: `counter` points into a map value, aligned to 8; the verifier checks both.
+    unsafe { core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) value) };
+}

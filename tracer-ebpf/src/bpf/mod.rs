@@ -1,0 +1,13 @@
+//! The programs, by what they count. Entry points are one line; bodies are inlined into them.
+
+mod account;
+mod check;
+mod iter;
+mod kernel;
+mod life;
+mod maps;
+mod site;
+mod skb;
+mod splice;
+mod switches;
+mod wrapper;

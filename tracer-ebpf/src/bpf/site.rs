@@ -1,0 +1,172 @@
+//! Probes on the call instructions of copy primitives, and the witness: hardware breakpoints on the
+//! primitives themselves. At both places the registers hold the primitive's arguments.
+
+use aya_ebpf::{
+    EbpfContext,
+    bindings::pt_regs,
+    macros::{kprobe, perf_event},
+    programs::{PerfEventContext, ProbeContext},
+};
+use tracer_ebpf::abi::{Arguments, Count, Direction, Loss, WitnessKey};
+use tracer_ebpf::table::row;
+
+use super::account::{current_slot, place};
+use super::iter::{self, Memory};
+use super::kernel::read;
+use super::maps::{WITNESS, lose};
+use super::wrapper::{book_iter, book_pages};
+
+/// The integer registers of a call, in x86-64's order of arguments.
+struct Registers([u64; 4]);
+
+impl Registers {
+    #[inline(always)]
+    fn of(regs: &pt_regs) -> Self {
+        Registers([regs.rdi, regs.rsi, regs.rdx, regs.rcx])
+    }
+
+    /// `(bytes asked for, iterator)`.
+    #[inline(always)]
+    fn bytes_and_iter(&self, arguments: Arguments) -> (u64, u64) {
+        let [_, b, c, d] = self.0;
+        match arguments {
+            Arguments::AddrBytesIter => (b, c),
+            Arguments::PageOffsetBytesIter => (c, d),
+            Arguments::PageIterOffsetBytes => (d, b),
+            Arguments::ToFromBytes => (c, 0),
+            Arguments::ToFromPage => (4096, 0),
+        }
+    }
+}
+
+/// A primitive copies no more than the iterator has left. (A copy cut short by a fault is counted in
+/// full here: entry is all that a call site sees.)
+#[inline(always)]
+fn clipped(bytes: u64, iter: u64) -> Option<u64> {
+    let left = iter::remaining(iter)?;
+    Some(if bytes < left { bytes } else { left })
+}
+
+#[inline(always)]
+fn site(ctx: &ProbeContext, arguments: Arguments, direction: Direction) {
+    let Some(slot) = current_slot() else { return };
+    // SAFETY: the context of a kprobe is `pt_regs`.
+    let registers = Registers::of(unsafe { &*ctx.regs });
+    let (bytes, iter) = registers.bytes_and_iter(arguments);
+    if let Some(bytes) = clipped(bytes, iter)
+        && bytes > 0
+    {
+        book_iter(slot, const { row("call_site") }, iter, direction, bytes);
+    }
+}
+
+#[kprobe]
+pub fn site_to_iter(ctx: ProbeContext) -> u32 {
+    site(&ctx, Arguments::AddrBytesIter, Direction::ToUser);
+    0
+}
+#[kprobe]
+pub fn site_from_iter(ctx: ProbeContext) -> u32 {
+    site(&ctx, Arguments::AddrBytesIter, Direction::FromUser);
+    0
+}
+#[kprobe]
+pub fn site_page_to_iter(ctx: ProbeContext) -> u32 {
+    site(&ctx, Arguments::PageOffsetBytesIter, Direction::ToUser);
+    0
+}
+#[kprobe]
+pub fn site_page_from_iter(ctx: ProbeContext) -> u32 {
+    site(&ctx, Arguments::PageOffsetBytesIter, Direction::FromUser);
+    0
+}
+#[kprobe]
+pub fn site_page_from_user(ctx: ProbeContext) -> u32 {
+    site(&ctx, Arguments::PageIterOffsetBytes, Direction::FromUser);
+    0
+}
+#[kprobe]
+pub fn site_copy_page(_: ProbeContext) -> u32 {
+    if current_slot().is_some() {
+        book_pages(const { row("call_site") }, 4096);
+    }
+    0
+}
+
+/// One breakpoint hit: books the bytes that the primitive is asked to copy, by its caller.
+#[inline(always)]
+fn witness(ctx: &PerfEventContext, primitive: u32, arguments: Arguments, direction: Direction) {
+    if current_slot().is_none() {
+        return;
+    }
+    // SAFETY: `bpf_perf_event_data` begins with the registers.
+    let regs = unsafe { &*(ctx.as_ptr() as *const pt_regs) };
+    let (bytes, iter) = Registers::of(regs).bytes_and_iter(arguments);
+    let (bytes, direction) = if iter == 0 {
+        (Some(bytes), direction)
+    } else {
+        let direction = match iter::memory(iter) {
+            Some(Memory::User) => direction,
+            Some(Memory::NoCopy) | None => return,
+            Some(Memory::Pages) if is_registered_buffer() => direction,
+            Some(Memory::Pages | Memory::Kernel) => Direction::InKernel,
+        };
+        (clipped(bytes, iter), direction)
+    };
+    // At the first instruction the stack pointer points to the return address.
+    let (Some(bytes), Some(return_address)) = (bytes, read::<u64>(regs.rsp, 0)) else {
+        return;
+    };
+    testify(WitnessKey { return_address, primitive, direction: direction as u32 }, bytes);
+}
+
+#[inline(always)]
+fn is_registered_buffer() -> bool {
+    place().is_some_and(|place| {
+        matches!(place.path, tracer_ebpf::abi::Path::IoUring) && !place.in_splice
+    })
+}
+
+#[inline(always)]
+fn testify(key: WitnessKey, bytes: u64) {
+    if let Some(count) = WITNESS.get_ptr_mut(&key) {
+        super::account::raise(count, bytes);
+    } else if WITNESS.insert(&key, &Count { bytes, calls: 1 }, 1).is_err() {
+        // Another CPU was first (BPF_NOEXIST), or the map is full.
+        match WITNESS.get_ptr_mut(&key) {
+            Some(count) => super::account::raise(count, bytes),
+            None => lose(Loss::WitnessMapFull),
+        }
+    }
+}
+
+/// Four breakpoint slots per CPU, so four programs per shape of arguments and direction would do; the
+/// primitive is told by the program.
+macro_rules! witness {
+    ($($program:ident: $primitive:literal, $arguments:ident, $direction:ident;)+) => {
+        $(
+            #[perf_event]
+            pub fn $program(ctx: PerfEventContext) -> u32 {
+                witness(
+                    &ctx,
+                    const { tracer_ebpf::table::primitive($primitive) },
+                    Arguments::$arguments,
+                    Direction::$direction,
+                );
+                0
+            }
+        )+
+    };
+}
+witness! {
+    witness_copy_to_user: "_copy_to_user", ToFromBytes, ToUser;
+    witness_copy_from_user: "_copy_from_user", ToFromBytes, FromUser;
+    witness_copy_to_iter: "_copy_to_iter", AddrBytesIter, ToUser;
+    witness_copy_from_iter: "_copy_from_iter", AddrBytesIter, FromUser;
+    witness_copy_from_iter_full: "_copy_from_iter_full", AddrBytesIter, FromUser;
+    witness_copy_page_to_iter: "copy_page_to_iter", PageOffsetBytesIter, ToUser;
+    witness_copy_page_from_iter: "copy_page_from_iter", PageOffsetBytesIter, FromUser;
+    witness_copy_page_from_iter_atomic: "copy_page_from_iter_atomic", PageOffsetBytesIter, FromUser;
+    witness_copy_folio_from_iter_atomic: "copy_folio_from_iter_atomic", PageOffsetBytesIter, FromUser;
+    witness_copy_from_user_atomic: "iov_iter_copy_from_user_atomic", PageIterOffsetBytes, FromUser;
+}

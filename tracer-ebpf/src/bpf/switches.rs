@@ -1,0 +1,171 @@
+//! Crossings of the user/kernel boundary, context switches, and payload from return values.
+
+use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
+    helpers::bpf_get_current_pid_tgid,
+    macros::{fentry, kprobe, map, raw_tracepoint},
+    maps::Array,
+    programs::{FEntryContext, ProbeContext, RawTracePointContext},
+};
+use tracer_ebpf::abi::{Direction, Path};
+use tracer_ebpf::{syscalls, table::row};
+
+use super::account::{Kind, book, book_copy, book_reference, counter, current_slot, raise};
+use super::kernel::{REGS_CS, REGS_DI, REGS_ORIG_AX, Task, entry, read};
+use super::maps::{IN_SOFTIRQ, REGS_OFFSET, add, config};
+
+/// `[0]`: a mark that userspace makes up and passes as the first argument of one system call;
+/// `[1]`: who made that call, as the initial pid namespace names it.
+#[map]
+static CALIBRATION: Array<u64> = Array::with_max_entries(2, BPF_F_MMAPABLE);
+
+/// `sys_enter(regs, id)`, attached for one system call of tracer's own: measures where a task's
+/// registers lie on its stack.
+#[raw_tracepoint]
+pub fn calibrate(ctx: RawTracePointContext) -> i32 {
+    let regs: u64 = ctx.arg(0);
+    if CALIBRATION.get(0).copied() != read(regs, REGS_DI as u32) {
+        return 0;
+    }
+    if let (Some(stack), Some(offset), Some(tgid)) =
+        (Task::current().stack(), REGS_OFFSET.get_ptr_mut(0), CALIBRATION.get_ptr_mut(1))
+    {
+        // SAFETY: map values; the marked call is the only writer.
+        unsafe {
+            *offset = regs - stack;
+            *tgid = bpf_get_current_pid_tgid() >> 32;
+        }
+    }
+    0
+}
+
+/// `sys_enter(regs, id)`.
+#[raw_tracepoint]
+pub fn sys_enter(ctx: RawTracePointContext) -> i32 {
+    let Some(slot) = current_slot() else { return 0 };
+    let entry = entry(ctx.arg(1), Task::current().is_compat());
+    let path = syscalls::path(entry);
+    book(slot, |ledger| add(counter!(ledger, syscalls[path as usize]), 1));
+    0
+}
+
+/// `sys_exit(regs, ret)`. The number comes from the registers, not from a map: execve and a new child
+/// return without having entered, and exit enters without returning.
+#[raw_tracepoint]
+pub fn sys_exit(ctx: RawTracePointContext) -> i32 {
+    let Some(slot) = current_slot() else { return 0 };
+    let bytes = ctx.arg::<i64>(1);
+    if bytes <= 0 {
+        return 0;
+    }
+    let Some(nr) = read::<u64>(ctx.arg(0), REGS_ORIG_AX as u32) else { return 0 };
+    let compat = Task::current().is_compat();
+    let entry = entry(nr, compat);
+    if entry & syscalls::RETURNS_BYTES == 0 {
+        return 0;
+    }
+    let path = syscalls::path(entry);
+    let bytes = bytes as u64;
+    book(slot, |ledger| raise(counter!(ledger, payload[path as usize]), bytes));
+    match path {
+        Path::Tee | Path::Vmsplice => book_reference(slot, path, bytes),
+        Path::ProcessVm if config!(process_vm_by_return) != 0 => {
+            let direction = if syscalls::is_process_vm_writev(nr, compat) {
+                Direction::FromUser
+            } else {
+                Direction::ToUser
+            };
+            book_copy(slot, const { row("process_vm") }, Kind::Copy, path, direction, bytes);
+        }
+        _ => {}
+    }
+    0
+}
+
+/// `page_fault_user(address, regs, error_code)`.
+#[raw_tracepoint]
+pub fn page_fault(_: RawTracePointContext) -> i32 {
+    if let Some(slot) = current_slot() {
+        book(slot, |ledger| add(counter!(ledger, faults), 1));
+    }
+    0
+}
+
+/// An interrupt handler's `f(regs, ...)`: a mode switch if it came from user mode.
+#[inline(always)]
+fn interrupted(regs: u64) {
+    let Some(slot) = current_slot() else { return };
+    if read::<u64>(regs, REGS_CS as u32).is_some_and(|cs| cs & 3 == 3) {
+        book(slot, |ledger| add(counter!(ledger, interrupts), 1));
+    }
+}
+
+/// Entry points of one interrupt handler.
+macro_rules! interrupt {
+    ($fentry:ident, $kprobe:ident) => {
+        #[fentry]
+        pub fn $fentry(ctx: FEntryContext) -> i32 {
+            interrupted(ctx.arg(0));
+            0
+        }
+        #[kprobe]
+        pub fn $kprobe(ctx: ProbeContext) -> u32 {
+            interrupted(ctx.arg(0).unwrap_or(0));
+            0
+        }
+    };
+}
+interrupt! { irq_timer_fentry, irq_timer_kprobe }
+interrupt! { irq_device_fentry, irq_device_kprobe }
+interrupt! { irq_call_fentry, irq_call_kprobe }
+interrupt! { irq_call_single_fentry, irq_call_single_kprobe }
+interrupt! { irq_reschedule_fentry, irq_reschedule_kprobe }
+
+/// Books one context switch of the task that leaves the CPU. The idle task (pid 0) has no slot.
+#[inline(always)]
+fn switched(preempt: u64, state: u64) {
+    let Some(slot) = current_slot() else { return };
+    // The kernel's own rule, __schedule(): a task that wants to sleep and was not preempted.
+    if preempt as u8 == 0 && state != 0 {
+        book(slot, |ledger| add(counter!(ledger, voluntary), 1));
+    } else {
+        book(slot, |ledger| add(counter!(ledger, involuntary), 1));
+    }
+}
+
+/// `sched_switch(preempt, prev, next, prev_state)`, since 5.18.
+#[raw_tracepoint]
+pub fn sched_switch(ctx: RawTracePointContext) -> i32 {
+    switched(ctx.arg(0), ctx.arg::<u32>(3) as u64);
+    0
+}
+
+/// `sched_switch(preempt, prev, next)`, before: the state is read from the task, and a wake-up by
+/// another CPU in between makes a voluntary switch look involuntary.
+#[raw_tracepoint]
+pub fn sched_switch_by_task(ctx: RawTracePointContext) -> i32 {
+    if current_slot().is_none() {
+        return 0;
+    }
+    if let Some(state) = Task::at(ctx.arg(1)).field::<u32>(config!(task_state)) {
+        switched(ctx.arg(0), state as u64);
+    }
+    0
+}
+
+#[raw_tracepoint]
+pub fn softirq_entry(_: RawTracePointContext) -> i32 {
+    mark_softirq(1)
+}
+#[raw_tracepoint]
+pub fn softirq_exit(_: RawTracePointContext) -> i32 {
+    mark_softirq(0)
+}
+#[inline(always)]
+fn mark_softirq(on: u32) -> i32 {
+    if let Some(flag) = IN_SOFTIRQ.get_ptr_mut(0) {
+        // SAFETY: this CPU's own value; softirqs do not nest.
+        unsafe { *flag = on };
+    }
+    0
+}

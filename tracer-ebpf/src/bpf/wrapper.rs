@@ -1,0 +1,364 @@
+//! Wrappers: functions whose arguments and return value say exactly what their primitives copied.
+//!
+//! One body serves both ways of attaching. The trampoline way (`fexit`) sees arguments and return value
+//! together and cannot lose a call. The kprobe way keeps the arguments of the entry until the return;
+//! the kernel has a limited number of return instances, and drops the return of the next sleeper.
+
+use aya_ebpf::{
+    helpers::bpf_get_current_pid_tgid,
+    macros::{fexit, kprobe, kretprobe},
+    programs::{FExitContext, ProbeContext, RetProbeContext},
+};
+use tracer_ebpf::abi::{Direction, Loss, Path};
+use tracer_ebpf::{syscalls, table::row};
+
+use super::account::{
+    Kind, book_copy, book_payload, book_reference, current_slot, in_softirq, place,
+};
+use super::iter::{self, Memory};
+use super::kernel::read;
+use super::maps::{CALLS, CallKey, OWNERS, config, lose};
+
+/// A call that has returned.
+pub trait Call {
+    fn arg(&self, n: usize) -> u64;
+    fn ret(&self) -> i64;
+    /// The return value of a function that returns `int`: its upper half is undefined.
+    #[inline(always)]
+    fn ret_int(&self) -> i64 {
+        self.ret() as i32 as i64
+    }
+}
+
+/// A call seen by fexit. The return value stands behind the arguments (`bpf_get_func_ret` needs 5.17).
+pub struct Exit<const ARGS: usize>(pub FExitContext);
+
+impl<const ARGS: usize> Call for Exit<ARGS> {
+    #[inline(always)]
+    fn arg(&self, n: usize) -> u64 {
+        self.0.arg(n)
+    }
+    #[inline(always)]
+    fn ret(&self) -> i64 {
+        self.0.arg(ARGS)
+    }
+}
+
+/// A call seen by a kprobe on entry and a kretprobe.
+pub struct Saved {
+    args: [u64; 4],
+    ret: i64,
+}
+
+impl Call for Saved {
+    #[inline(always)]
+    fn arg(&self, n: usize) -> u64 {
+        self.args[n]
+    }
+    #[inline(always)]
+    fn ret(&self) -> i64 {
+        self.ret
+    }
+}
+
+/// Keeps the arguments of a counted process's call.
+#[inline(always)]
+pub fn enter(probe: u32, ctx: &ProbeContext) {
+    if current_slot().is_none() {
+        return;
+    }
+    let key = CallKey { pid_tgid: bpf_get_current_pid_tgid(), probe: probe as u64 };
+    let arg = |n| ctx.arg::<u64>(n).unwrap_or(0);
+    let args = [arg(0), arg(1), arg(2), arg(3)];
+    // The last call's arguments are still here: its return was missed.
+    if CALLS.get_ptr(&key).is_some() {
+        lose(Loss::ReturnMissed);
+    }
+    if CALLS.insert(&key, &args, 0).is_err() {
+        lose(Loss::CallMapFull);
+    }
+}
+
+/// Gives the body the call that ends here, if its entry was seen.
+#[inline(always)]
+pub fn leave(probe: u32, ctx: &RetProbeContext, body: impl Fn(&Saved)) {
+    let key = CallKey { pid_tgid: bpf_get_current_pid_tgid(), probe: probe as u64 };
+    // SAFETY: the value is copied out; only this task uses this key.
+    let Some(args) = (unsafe { CALLS.get(&key) }).copied() else {
+        return;
+    };
+    let _ = CALLS.remove(&key);
+    body(&Saved { args, ret: ctx.ret::<i64>() });
+}
+
+/// Entry points of one wrapper: `row: body; fexit NAME(argument count)...; kprobe ENTRY, RETURN`.
+macro_rules! wrapper {
+    ($row:literal: $body:expr; $($exit:ident($args:literal)),+; $entry:ident, $return:ident) => {
+        $(
+            #[aya_ebpf::macros::fexit]
+            pub fn $exit(ctx: aya_ebpf::programs::FExitContext) -> i32 {
+                $body(const { row($row) }, &Exit::<$args>(ctx));
+                0
+            }
+        )+
+        #[aya_ebpf::macros::kprobe]
+        pub fn $entry(ctx: aya_ebpf::programs::ProbeContext) -> u32 {
+            enter(const { row($row) }, &ctx);
+            0
+        }
+        #[aya_ebpf::macros::kretprobe]
+        pub fn $return(ctx: aya_ebpf::programs::RetProbeContext) -> u32 {
+            leave(const { row($row) }, &ctx, |call| $body(const { row($row) }, call));
+            0
+        }
+    };
+}
+pub(crate) use wrapper;
+
+/// Books `bytes` that went between an iterator and the kernel.
+#[inline(always)]
+pub fn book_iter(slot: u32, probe: u32, iter: u64, direction: Direction, bytes: u64) {
+    let (Some(memory), Some(place)) = (iter::memory(iter), place()) else {
+        return;
+    };
+    let direction = match memory {
+        Memory::NoCopy => return,
+        Memory::User => direction,
+        // io_uring's registered buffers arrive as pages although they are the process's memory.
+        Memory::Pages if matches!(place.path, Path::IoUring) && !place.in_splice => direction,
+        Memory::Pages | Memory::Kernel => Direction::InKernel,
+    };
+    // What a system call without payload copies is control: socket options, execve's headers, getrandom.
+    let kind = match place.path {
+        Path::OtherSyscall | Path::Ioctl => Kind::Control,
+        _ => Kind::Copy,
+    };
+    book_copy(slot, probe, kind, place.path, direction, bytes);
+    if place.entry & syscalls::COPIES_ARE_PAYLOAD != 0 {
+        book_payload(slot, place.path, bytes);
+    }
+}
+
+/// `ssize_t f(_, iter, ...)`: the return value is the number of bytes copied.
+#[inline(always)]
+fn copied(probe: u32, call: &impl Call, direction: Direction, already: i64) {
+    let bytes = call.ret() - already;
+    if bytes <= 0 {
+        return;
+    }
+    if let Some(slot) = current_slot() {
+        book_iter(slot, probe, call.arg(1), direction, bytes as u64);
+    }
+}
+
+#[inline(always)]
+fn to_iter(probe: u32, call: &impl Call) {
+    copied(probe, call, Direction::ToUser, 0);
+}
+
+/// The third argument is what an earlier call already read, and the return value includes it.
+#[inline(always)]
+fn to_iter_after(probe: u32, call: &impl Call) {
+    if call.ret() > 0 {
+        copied(probe, call, Direction::ToUser, call.arg(2) as i64);
+    }
+}
+
+#[inline(always)]
+fn from_iter(probe: u32, call: &impl Call) {
+    copied(probe, call, Direction::FromUser, 0);
+}
+
+/// DAX moves both ways through one function: the iterator says which.
+#[inline(always)]
+fn dax(probe: u32, call: &impl Call) {
+    let direction = match iter::is_source(call.arg(1)) {
+        Some(true) => Direction::FromUser,
+        Some(false) => Direction::ToUser,
+        None => return,
+    };
+    copied(probe, call, direction, 0);
+}
+
+wrapper! { "file_read": to_iter_after; file_read_fexit(3); file_read_entry, file_read_return }
+wrapper! { "shmem_read": to_iter; shmem_read_fexit(2); shmem_read_entry, shmem_read_return }
+wrapper! { "hugetlbfs_read": to_iter; hugetlbfs_read_fexit(2); hugetlbfs_read_entry, hugetlbfs_read_return }
+wrapper! { "pipe_read": to_iter; pipe_read_fexit(2); pipe_read_entry, pipe_read_return }
+wrapper! { "dax_rw": dax; dax_rw_fexit(3); dax_rw_entry, dax_rw_return }
+wrapper! { "file_write": from_iter; file_write_fexit(2), file_write_fexit3(3); file_write_entry, file_write_return }
+wrapper! { "iomap_write": from_iter; iomap_write_fexit(3), iomap_write_fexit4(4), iomap_write_fexit5(5); iomap_write_entry, iomap_write_return }
+wrapper! { "fuse_write": from_iter; fuse_write_fexit(2); fuse_write_entry, fuse_write_return }
+wrapper! { "pipe_write": from_iter; pipe_write_fexit(2); pipe_write_entry, pipe_write_return }
+
+/// `int pipe_to_user(pipe, buf, sd)`: vmsplice from a pipe into user memory.
+#[inline(always)]
+fn pipe_to_user(probe: u32, call: &impl Call) {
+    let bytes = call.ret_int();
+    if bytes <= 0 {
+        return;
+    }
+    if let (Some(slot), Some(place)) = (current_slot(), place()) {
+        book_copy(slot, probe, Kind::Copy, place.path, Direction::ToUser, bytes as u64);
+    }
+}
+wrapper! { "pipe_to_user": pipe_to_user; pipe_to_user_fexit(3); pipe_to_user_entry, pipe_to_user_return }
+
+/// `ssize_t get_random_bytes_user(iter)`: constant-size copies that the hardened-usercopy check never sees.
+#[inline(always)]
+fn random(probe: u32, call: &impl Call) {
+    let bytes = call.ret();
+    if bytes <= 0 {
+        return;
+    }
+    if let Some(slot) = current_slot() {
+        book_iter(slot, probe, call.arg(0), Direction::ToUser, bytes as u64);
+    }
+}
+wrapper! { "random_read": random; random_read_fexit(1); random_read_entry, random_read_return }
+
+/// `int skb_copy_datagram_from_iter(skb, offset, from, len)`: copies the linear part through
+/// `copy_from_iter` (which the check sees) and the page fragments through `copy_page_from_iter`
+/// (which it does not). Counted here: the fragments' part.
+#[inline(always)]
+fn skb_from_iter(probe: u32, call: &impl Call) {
+    if call.ret_int() != 0 {
+        return;
+    }
+    let Some(slot) = current_slot() else { return };
+    let skb = call.arg(0);
+    let (Some(len), Some(data_len)) =
+        (read::<u32>(skb, config!(skb_len)), read::<u32>(skb, config!(skb_data_len)))
+    else {
+        return;
+    };
+    let linear = (len - data_len) as i64 - call.arg(1) as i32 as i64;
+    let total = call.arg(3) as i32 as i64;
+    let in_linear = if linear < 0 { 0 } else if linear > total { total } else { linear };
+    if total > in_linear {
+        book_iter(slot, probe, call.arg(2), Direction::FromUser, (total - in_linear) as u64);
+    }
+}
+wrapper! { "skb_from_iter": skb_from_iter; skb_from_iter_fexit(4); skb_from_iter_entry, skb_from_iter_return }
+
+/// Books a copy of pages done for a fault, or for fork, which copies pinned pages at once.
+#[inline(always)]
+pub fn book_pages(probe: u32, bytes: u64) {
+    if in_softirq() {
+        return;
+    }
+    let (Some(slot), Some(place)) = (current_slot(), place()) else {
+        return;
+    };
+    // A fault taken inside a system call (a buffer touched for the first time) is a fault all the same.
+    let path = match place.path {
+        Path::OtherSyscall | Path::KernelThread => place.path,
+        _ => Path::MmapFault,
+    };
+    book_copy(slot, probe, Kind::Copy, path, Direction::InKernel, bytes);
+}
+
+/// `unsigned long copy_mc_to_kernel(dst, src, len)`: returns the bytes *not* copied.
+#[inline(always)]
+fn page_copy(probe: u32, call: &impl Call) {
+    let len = call.arg(2) as u32 as u64;
+    let left = call.ret() as u64;
+    if left < len {
+        book_pages(probe, len - left);
+    }
+}
+wrapper! { "page_copy": page_copy; page_copy_fexit(3); page_copy_entry, page_copy_return }
+
+/// `vm_fault_t wp_page_copy(vmf)` of 5.10: copies one page unless the old one was the zero page
+/// (then `vmf->page` is NULL) or memory ran out.
+#[inline(always)]
+fn cow(probe: u32, call: &impl Call) {
+    const VM_FAULT_ERROR: i64 = 0x0873;
+    if call.ret_int() & VM_FAULT_ERROR != 0 || current_slot().is_none() {
+        return;
+    }
+    if read::<u64>(call.arg(0), config!(vm_fault_page)).is_some_and(|page| page != 0) {
+        book_pages(probe, 4096);
+    }
+}
+wrapper! { "cow": cow; cow_fexit(1); cow_entry, cow_return }
+
+/// Books bytes handed to a socket or a pipe by reference.
+#[inline(always)]
+fn referenced(_probe: u32, call: &impl Call) {
+    book_referenced(call.ret());
+}
+
+#[inline(always)]
+fn referenced_int(_probe: u32, call: &impl Call) {
+    book_referenced(call.ret_int());
+}
+
+#[inline(always)]
+fn book_referenced(bytes: i64) {
+    if bytes <= 0 {
+        return;
+    }
+    let Some(slot) = current_slot() else { return };
+    let Some(place) = place() else { return };
+    book_reference(slot, place.path, bytes as u64);
+}
+wrapper! { "socket_splice": referenced; socket_splice_fexit3(3), socket_splice_fexit4(4), socket_splice_fexit5(5); socket_splice_entry, socket_splice_return }
+wrapper! { "unix_sendpage": referenced; unix_sendpage_fexit(5); unix_sendpage_entry, unix_sendpage_return }
+wrapper! { "file_splice": referenced; file_splice_fexit(5); file_splice_entry, file_splice_return }
+wrapper! { "shmem_splice": referenced; shmem_splice_fexit(5); shmem_splice_entry, shmem_splice_return }
+wrapper! { "socket_to_pipe": referenced_int; socket_to_pipe_fexit(6); socket_to_pipe_entry, socket_to_pipe_return }
+wrapper! { "pipe_to_pipe": referenced_int; pipe_to_pipe_fexit(4); pipe_to_pipe_entry, pipe_to_pipe_return }
+
+/// `int skb_zerocopy_iter_stream(sk, skb, msg, len, uarg[, binding])`: user pages attached to a packet.
+/// Remembers whose they are: if the kernel copies them after all, it does so in softirq context.
+#[inline(always)]
+fn zerocopy_send(_probe: u32, call: &impl Call, uarg: u64) {
+    let bytes = call.ret_int();
+    if bytes <= 0 {
+        return;
+    }
+    let Some(slot) = current_slot() else { return };
+    let Some(place) = place() else { return };
+    book_reference(slot, place.path, bytes as u64);
+    if place.entry & syscalls::COPIES_ARE_PAYLOAD != 0 {
+        book_payload(slot, place.path, bytes as u64);
+    }
+    if uarg != 0 && OWNERS.get_ptr(&uarg).is_none_or(|owner| unsafe { *owner } != slot) {
+        let _ = OWNERS.insert(&uarg, &slot, 0);
+    }
+}
+
+#[fexit]
+pub fn zerocopy_send_fexit5(ctx: FExitContext) -> i32 {
+    let call = Exit::<5>(ctx);
+    zerocopy_send(const { row("zerocopy_send") }, &call, call.arg(4));
+    0
+}
+
+#[fexit]
+pub fn zerocopy_send_fexit6(ctx: FExitContext) -> i32 {
+    let call = Exit::<6>(ctx);
+    zerocopy_send(const { row("zerocopy_send") }, &call, call.arg(4));
+    0
+}
+
+/// The fifth argument in place of the fourth, which nobody reads.
+#[kprobe]
+pub fn zerocopy_send_entry(ctx: ProbeContext) -> u32 {
+    if current_slot().is_none() {
+        return 0;
+    }
+    let key = CallKey { pid_tgid: bpf_get_current_pid_tgid(), probe: const { row("zerocopy_send") } as u64 };
+    let uarg = ctx.arg::<u64>(4).unwrap_or(0);
+    if CALLS.insert(&key, &[0, 0, 0, uarg], 0).is_err() {
+        lose(Loss::CallMapFull);
+    }
+    0
+}
+
+#[kretprobe]
+pub fn zerocopy_send_return(ctx: RetProbeContext) -> u32 {
+    let probe = const { row("zerocopy_send") };
+    leave(probe, &ctx, |call| zerocopy_send(probe, call, call.arg(3)));
+    0
+}

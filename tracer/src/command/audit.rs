@@ -1,0 +1,3 @@
+use super::Outcome;
+use crate::cli::Audit;
+pub fn audit(_args: Audit) -> Outcome { anyhow::bail!("todo") }

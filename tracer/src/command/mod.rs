@@ -1,0 +1,29 @@
+//! The commands. Each returns the process's exit status, or an error that `main` prints.
+
+pub mod audit;
+pub mod doctor;
+pub mod live;
+pub mod probes;
+pub mod run;
+pub mod watch;
+
+use std::process::ExitCode;
+
+/// Documented exit statuses.
+pub mod status {
+    /// tracer itself could not do what was asked.
+    pub const FAILED: u8 = 1;
+    /// `run`: tracer failed.
+    pub const RUN_FAILED: u8 = 125;
+    /// `run`: the command cannot be executed.
+    pub const NOT_EXECUTABLE: u8 = 126;
+    /// `run`: the command was not found.
+    pub const NOT_FOUND: u8 = 127;
+    /// `audit`: a residual was found.
+    pub const RESIDUAL: u8 = 1;
+    /// `audit`: could not audit.
+    pub const NO_AUDIT: u8 = 3;
+}
+
+/// What a command comes to.
+pub type Outcome = anyhow::Result<ExitCode>;

@@ -1,0 +1,80 @@
+//! `tracer probes`: the probe table as it is, without asking the kernel.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use serde_json::json;
+use tracer_ebpf::table::{Group, ROWS, Releases, Row};
+
+use super::Outcome;
+use crate::cli::{Format, Probes};
+
+pub fn probes(args: Probes) -> Outcome {
+    let text = match args.format {
+        Format::Json => {
+            let rows: Vec<_> = ROWS.iter().map(row_as_json).collect();
+            format!("{}\n", json!({"schema": "tracer/1", "probes": rows}))
+        }
+        Format::Table => ROWS.iter().map(row_as_text).collect(),
+    };
+    std::io::stdout().write_all(text.as_bytes()).context("cannot write the output")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn row_as_json(row: &Row) -> serde_json::Value {
+    let ways: Vec<_> = row
+        .ways
+        .iter()
+        .map(|way| json!({"method": way.method.name(), "symbol": way.symbol}))
+        .collect();
+    json!({
+        "probe": row.name,
+        "observes": group(row.group),
+        "help": row.help,
+        "kernels": releases(row.releases),
+        "ways": ways,
+        "optional": row.optional,
+    })
+}
+
+fn row_as_text(row: &Row) -> String {
+    let mut symbols: Vec<&str> = row.ways.iter().map(|way| way.symbol).collect();
+    symbols.dedup();
+    symbols.sort_unstable();
+    symbols.dedup();
+    let ways = if symbols.is_empty() { "call instructions".to_owned() } else { symbols.join(" | ") };
+    format!(
+        "{:<24} {:<11} {}\n{:<24} {:<11} by {ways}{}\n",
+        row.name,
+        group(row.group),
+        row.help,
+        "",
+        "",
+        match releases(row.releases).as_str() {
+            "" => String::new(),
+            kernels => format!(" ({kernels})"),
+        },
+    )
+}
+
+fn group(group: Group) -> &'static str {
+    match group {
+        Group::Copy => "copies",
+        Group::Reference => "references",
+        Group::Mark => "marks",
+        Group::Switch => "switches",
+        Group::Life => "processes",
+    }
+}
+
+/// `kernels from 5.19`, `kernels before 6.2`, or nothing.
+fn releases(releases: Releases) -> String {
+    let text = |(major, minor): (u16, u16)| format!("{major}.{minor}");
+    match (releases.since, releases.before) {
+        ((0, 0), (0, 0)) => String::new(),
+        (since, (0, 0)) => format!("kernels from {}", text(since)),
+        ((0, 0), before) => format!("kernels before {}", text(before)),
+        (since, before) => format!("kernels from {} and before {}", text(since), text(before)),
+    }
+}

@@ -1,0 +1,140 @@
+//! `tracer run -- CMD`: starts a command and counts it from its exec on.
+
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+
+use super::{Outcome, status, watch};
+use crate::cli::Run;
+use crate::command::watch::{OnSignal, Watch};
+use crate::fault::Fault;
+use crate::session::{Options, Selection, Session};
+use crate::target;
+
+pub fn run(args: Run) -> Outcome {
+    match count(args) {
+        Ok(code) => Ok(code),
+        Err(error) => {
+            eprintln!("tracer: {error:#}");
+            Ok(ExitCode::from(status::RUN_FAILED))
+        }
+    }
+}
+
+fn count(args: Run) -> Result<ExitCode> {
+    let server = watch::bind(&args.output)?;
+    let options = Options {
+        attach: args.output.attach,
+        audit: false,
+        stats: server.is_some(),
+        fault: Fault::from_env()?,
+    };
+    let selection = Selection::AtExec { children: !args.no_children };
+    let mut session = Session::prepare(&selection, &options)?;
+    let held = Held::start(&args.command)?;
+    session.count_at_exec(target::describe(held.pid))?;
+    session.open()?;
+    for note in session.snapshot().notes {
+        eprintln!("tracer: {note}");
+    }
+    let pid = held.pid;
+    watch::announce(&format!("pid {pid}"));
+    let child = match held.release()? {
+        Ok(child) => child,
+        Err(error) => return Ok(not_started(&args, &error)),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the event loop")?;
+    let session = Arc::new(Mutex::new(session));
+    let ended = std::thread::spawn(move || {
+        let mut child: Child = child;
+        child.wait()
+    });
+    runtime.block_on(async {
+        let _serving = watch::serve(server, &session)?;
+        let watch = Watch {
+            session: Arc::clone(&session),
+            format: args.output.format,
+            interval: Duration::from_secs(1),
+            duration: None,
+            blocks: false,
+            on_signal: OnSignal::Forward(pid),
+            to_stderr: true,
+        };
+        watch.until(until_finished(&ended)).await
+    })?;
+    let ended = ended.join().map_err(|_| anyhow!("the thread that waits for the command panicked"))?;
+    Ok(exit_code(ended.context("cannot wait for the command")?))
+}
+
+/// The command's own status; 128+n for signal n.
+fn exit_code(status: ExitStatus) -> ExitCode {
+    let code = status.code().or(status.signal().map(|n| 128 + n)).unwrap_or(255);
+    ExitCode::from(u8::try_from(code).unwrap_or(255))
+}
+
+fn not_started(args: &Run, error: &io::Error) -> ExitCode {
+    let command = args.command[0].to_string_lossy();
+    let command = crate::sink::human::escape(&command);
+    if error.kind() == io::ErrorKind::NotFound {
+        eprintln!("tracer: {command}: not found\n  give a path (./{command}), or see that PATH has it");
+        return ExitCode::from(status::NOT_FOUND);
+    }
+    eprintln!("tracer: {command}: cannot be executed: {error}\n  is it a program, and executable (chmod +x)?");
+    ExitCode::from(status::NOT_EXECUTABLE)
+}
+
+/// Resolves when the thread has the command's status.
+async fn until_finished<T>(thread: &JoinHandle<T>) {
+    let mut tick = tokio::time::interval(Duration::from_millis(5));
+    while !thread.is_finished() {
+        tick.tick().await;
+    }
+}
+
+/// A child that waits before its exec, so that it can be entered first.
+struct Held {
+    pid: u32,
+    go: io::PipeWriter,
+    /// `Command::spawn` returns only once the exec worked or failed: it waits in a thread.
+    spawn: JoinHandle<io::Result<Child>>,
+}
+
+impl Held {
+    fn start(command: &[std::ffi::OsString]) -> Result<Self> {
+        let (mut pid_reader, mut pid_writer) = io::pipe().context("cannot make a pipe")?;
+        let (mut go_reader, go) = io::pipe().context("cannot make a pipe")?;
+        let mut child = Command::new(&command[0]);
+        child.args(&command[1..]);
+        let hold = move || {
+            pid_writer.write_all(&std::process::id().to_ne_bytes())?;
+            // End of file: tracer is gone, so is the wish to run.
+            go_reader.read_exact(&mut [0; 1])
+        };
+        // SAFETY: between fork and exec the closure only writes to and reads from pipes.
+        unsafe { child.pre_exec(hold) };
+        let spawn = std::thread::spawn(move || child.spawn());
+        let mut pid = [0; 4];
+        if pid_reader.read_exact(&mut pid).is_err() {
+            let error = match spawn.join() {
+                Ok(Err(error)) => anyhow!(error),
+                _ => anyhow!("it ended before its exec"),
+            };
+            return Err(error.context("cannot fork"));
+        }
+        Ok(Held { pid: u32::from_ne_bytes(pid), go, spawn })
+    }
+
+    /// Lets it exec. The inner error is the exec's.
+    fn release(mut self) -> Result<io::Result<Child>> {
+        self.go.write_all(&[1]).context("the command ended before its exec")?;
+        self.spawn.join().map_err(|_| anyhow!("the thread that starts the command panicked"))
+    }
+}

@@ -1,0 +1,299 @@
+//! The only user of aya's loader: loads what the plan chose, attaches it, and keeps it attached.
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd as _;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use aya::maps::{HashMap, Map, MapData, Queue};
+use aya::programs::{KProbe, ProbeKind, Program};
+use aya::{Btf, Ebpf, EbpfLoader};
+use tracer_ebpf::abi::{self, Config, FIRST_PROCESS};
+use tracer_ebpf::table::{Method, Row, Way};
+
+use crate::fault::Fault;
+use crate::plan::{Choice, Refusal};
+use crate::sys::{self, Mapped};
+use crate::text::scan::Site;
+
+/// The BPF object, embedded by build.rs; empty if it was built without the BPF tools.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer-bpf"));
+
+/// [`Config`] for aya's loader.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+struct PodConfig(Config);
+// SAFETY: `Config` is `repr(C)` and consists of u32 only.
+unsafe impl aya::Pod for PodConfig {}
+
+/// How many of what the maps hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Processes that can be told apart.
+    pub processes: u32,
+    /// Shards per slot, a power of two.
+    pub shards: u32,
+}
+
+impl Sizes {
+    pub fn slots(self) -> u32 {
+        FIRST_PROCESS + self.processes
+    }
+}
+
+/// How one row ended up.
+#[derive(Clone, Debug)]
+pub struct Attached {
+    pub row: &'static Row,
+    /// The way that works, or why none does.
+    pub way: Result<&'static Way, Refusal>,
+}
+
+/// Loaded programs and their maps. Dropping it detaches everything.
+pub struct Kernel {
+    ebpf: Ebpf,
+    btf: Option<Btf>,
+    fault: Fault,
+    pub sizes: Sizes,
+    pub rows: Vec<Attached>,
+    pub ledgers: Mapped<abi::Ledger>,
+    pub processes: Mapped<abi::Process>,
+    pub losses: Mapped<u64>,
+}
+
+impl Kernel {
+    /// Creates the maps. No program is loaded yet.
+    pub fn create(config: Config, sizes: Sizes, fault: Fault) -> Result<Self> {
+        if OBJECT.is_empty() {
+            bail!(
+                "this tracer was built without its BPF programs\n  \
+                 run `cargo xtask setup` and `cargo xtask build`"
+            );
+        }
+        sys::lift_memlock();
+        let btf = Btf::from_sys_fs().ok();
+        let config = PodConfig(Config { shard_mask: sizes.shards - 1, ..config });
+        let mut ebpf = EbpfLoader::new()
+            .btf(btf.as_ref())
+            .override_global("CONFIG", &config, true)
+            .map_max_entries("LEDGERS", sizes.slots() * sizes.shards)
+            .map_max_entries("PROCESSES", sizes.slots())
+            .map_max_entries("SLOTS", (sizes.processes * 4).max(64))
+            .map_max_entries("FREE", sizes.processes)
+            .load(OBJECT)
+            .map_err(|error| explain_load(error.into()))?;
+        let ledgers = mapped(&ebpf, "LEDGERS", (sizes.slots() * sizes.shards) as usize)?;
+        let processes = mapped(&ebpf, "PROCESSES", sizes.slots() as usize)?;
+        let losses = mapped(&ebpf, "LOSSES", abi::LOSSES)?;
+        let mut free = Queue::try_from(map_mut(&mut ebpf, "FREE")?)?;
+        for slot in FIRST_PROCESS..sizes.slots() {
+            free.push(slot, 0).context("cannot fill the queue of free slots")?;
+        }
+        Ok(Kernel { ebpf, btf, fault, sizes, rows: Vec::new(), ledgers, processes, losses })
+    }
+
+    /// Measures where registers lie on a stack, and tells tracer's own tgid in the initial namespace.
+    pub fn calibrate(&mut self) -> Result<u32> {
+        let calibration: Mapped<u64> = mapped(&self.ebpf, "CALIBRATION", 2)?;
+        let mark = 0x7472_6163_6572_0000 | u64::from(std::process::id());
+        calibration.set(0, mark);
+        let Some(Program::RawTracePoint(program)) = self.ebpf.program_mut("calibrate") else {
+            bail!("the BPF object has no program calibrate");
+        };
+        program.load().map_err(|error| explain_load(error.into()))?;
+        let link = program.attach("sys_enter").context("cannot attach to raw tracepoint sys_enter")?;
+        sys::marked_call(mark);
+        program.detach(link)?;
+        program.unload()?;
+        match calibration.get(1) {
+            Some(tgid) if tgid != 0 => Ok(tgid as u32),
+            _ => bail!("the kernel ran no BPF program at a system call of this process"),
+        }
+    }
+
+    /// Attaches every row of the plan, by the first way that works.
+    pub fn attach(&mut self, plan: Vec<Choice>) {
+        for choice in plan {
+            let mut refusal = choice.refused;
+            let mut way = None;
+            for candidate in choice.ways {
+                match self.attach_way(choice.row, candidate) {
+                    Ok(()) => {
+                        way = Some(candidate);
+                        break;
+                    }
+                    // The first way is the preferred one: its cause is the one to tell.
+                    Err(error) => drop(refusal.get_or_insert_with(|| crate::refusal::explain(candidate, &error))),
+                }
+            }
+            let way = way.ok_or_else(|| {
+                refusal.unwrap_or(Refusal { why: "no way to observe it".into(), hint: String::new() })
+            });
+            self.rows.push(Attached { row: choice.row, way });
+        }
+    }
+
+    fn attach_way(&mut self, row: &Row, way: &Way) -> Result<()> {
+        if self.fault.refuses(row.name) {
+            bail!("refused on purpose by TRACER_FAULT");
+        }
+        let mut done = Vec::new();
+        for name in way.programs {
+            match self.attach_program(name, way) {
+                Ok(()) => done.push(*name),
+                Err(error) => {
+                    for name in done {
+                        self.unload(name);
+                    }
+                    self.unload(name);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn attach_program(&mut self, name: &str, way: &Way) -> Result<()> {
+        let btf = self.btf.as_ref().ok_or_else(|| anyhow!("the kernel has no BTF"));
+        let program = self
+            .ebpf
+            .program_mut(name)
+            .ok_or_else(|| anyhow!("the BPF object has no program {name}"))?;
+        match (program, way.method) {
+            (Program::FEntry(program), Method::Trampoline) => {
+                program.load(way.symbol, btf?)?;
+                program.attach()?;
+            }
+            (Program::FExit(program), Method::Trampoline) => {
+                program.load(way.symbol, btf?)?;
+                program.attach()?;
+            }
+            (Program::KProbe(program), Method::Kprobe) => {
+                program.load()?;
+                program.attach(way.symbol, 0)?;
+            }
+            (Program::RawTracePoint(program), Method::RawTracepoint) => {
+                program.load()?;
+                program.attach(way.symbol)?;
+            }
+            _ => bail!("program {name} is not of the kind that its row says"),
+        }
+        Ok(())
+    }
+
+    fn unload(&mut self, name: &str) {
+        // Not loaded is fine: this tidies up after a failure.
+        let _ = match self.ebpf.program_mut(name) {
+            Some(Program::FEntry(program)) => program.unload(),
+            Some(Program::FExit(program)) => program.unload(),
+            Some(Program::KProbe(program)) => program.unload(),
+            Some(Program::RawTracePoint(program)) => program.unload(),
+            _ => Ok(()),
+        };
+    }
+
+    /// Puts a kprobe on one call instruction.
+    ///
+    /// In the kernel itself the place is named `_stext` plus an offset: function names need not be unique
+    /// (6.1 has two `do_fault`), and kernels since 6.6 refuse such names.
+    pub fn attach_site(&mut self, program: &str, site: &Site, text_start: u64) -> Result<()> {
+        if self.fault.refuses("call_site") {
+            bail!("refused on purpose by TRACER_FAULT");
+        }
+        let program: &mut KProbe = self
+            .ebpf
+            .program_mut(program)
+            .ok_or_else(|| anyhow!("the BPF object has no program {program}"))?
+            .try_into()?;
+        if program.fd().is_err() {
+            program.load()?;
+        }
+        match &site.module {
+            Some(_) => program.attach(&site.function, site.offset)?,
+            None => program.attach("_stext", site.addr - text_start)?,
+        };
+        Ok(())
+    }
+
+    /// Opens or closes the gate that every program looks at first.
+    pub fn set_gate(&mut self, open: bool) -> Result<()> {
+        let mut gate: aya::maps::Array<_, u64> = aya::maps::Array::try_from(map_mut(&mut self.ebpf, ".bss")?)?;
+        gate.set(0, u64::from(open), 0).context("cannot open the gate of the BPF programs")
+    }
+
+    /// A map of processes: `SLOTS`, `AT_EXEC`.
+    pub fn process_map(&mut self, name: &str) -> Result<HashMap<&mut MapData, u32, u32>> {
+        Ok(HashMap::try_from(map_mut(&mut self.ebpf, name)?)?)
+    }
+
+    /// The queue of free slots.
+    pub fn free_slots(&mut self) -> Result<Queue<&mut MapData, u32>> {
+        Ok(Queue::try_from(map_mut(&mut self.ebpf, "FREE")?)?)
+    }
+
+    /// The object, for programs and maps with a user of their own (the witness).
+    pub fn object(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+
+    /// Statistics of a row's programs, summed.
+    pub fn stats(&self, programs: &[&str]) -> sys::ProgramStats {
+        let mut sum = sys::ProgramStats::default();
+        for name in programs {
+            let Some(Ok(fd)) = self.ebpf.program(name).map(Program::fd) else { continue };
+            if let Ok(stats) = sys::program_stats(fd.as_fd()) {
+                sum.runs += stats.runs;
+                sum.run_time_ns += stats.run_time_ns;
+                sum.recursion_misses += stats.recursion_misses;
+            }
+        }
+        sum
+    }
+
+    /// `fexit`, `fentry`, `kprobe`, `kretprobe`, `raw_tracepoint`: the strongest of a way's programs.
+    pub fn method(&self, way: &Way) -> &'static str {
+        let kinds: BTreeMap<_, _> = way
+            .programs
+            .iter()
+            .filter_map(|name| self.ebpf.program(name))
+            .map(|program| match program {
+                Program::FExit(_) => (0, "fexit"),
+                Program::FEntry(_) => (1, "fentry"),
+                Program::KProbe(p) if matches!(p.kind(), ProbeKind::Return) => (2, "kretprobe"),
+                Program::KProbe(_) => (3, "kprobe"),
+                _ => (4, "raw_tracepoint"),
+            })
+            .collect();
+        kinds.into_values().next().unwrap_or(way.method.name())
+    }
+}
+
+/// Why the kernel refuses BPF altogether, in words.
+fn explain_load(error: anyhow::Error) -> anyhow::Error {
+    // The verifier's log has hundreds of lines; its verdict is the one to tell.
+    let text = match format!("{error:#}") {
+        text if text.contains("Verifier output: ") => crate::refusal::last_words(&text),
+        text => text,
+    };
+    let denied = error.chain().any(|cause| {
+        cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error) == Some(libc::EPERM)
+    });
+    if denied && !sys::is_root() {
+        return anyhow!(
+            "the kernel refuses BPF to this user ({text})\n  \
+             run it as root (sudo tracer ...), or grant CAP_BPF, CAP_PERFMON and CAP_SYS_RESOURCE"
+        );
+    }
+    anyhow!("the kernel refuses the BPF object: {text}\n  `tracer doctor` tells what this kernel offers")
+}
+
+fn map_mut<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Map> {
+    ebpf.map_mut(name).ok_or_else(|| anyhow!("the BPF object has no map {name}"))
+}
+
+/// Maps an array map into memory.
+pub fn mapped<T: Copy>(ebpf: &Ebpf, name: &str, len: usize) -> Result<Mapped<T>> {
+    let Some(Map::Array(data)) = ebpf.map(name) else {
+        bail!("the BPF object has no array map {name}");
+    };
+    Mapped::new(data.fd().as_fd(), len).with_context(|| format!("cannot map {name} into memory"))
+}

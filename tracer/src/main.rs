@@ -1,0 +1,23 @@
+//! The program: parses the command line and runs one command.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use tracer::cli::{Cli, Command};
+use tracer::command::{self, status};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match cli.command {
+        None => command::live::live(cli.live),
+        Some(Command::Run(args)) => command::run::run(args),
+        Some(Command::Doctor(args)) => command::doctor::doctor(args),
+        Some(Command::Probes(args)) => command::probes::probes(args),
+        Some(Command::Audit(args)) => command::audit::audit(args),
+    };
+    outcome.unwrap_or_else(|error| {
+        // stderr may be gone as well; there is nobody left to tell then.
+        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("tracer: {error:#}\n"));
+        ExitCode::from(status::FAILED)
+    })
+}

@@ -1,0 +1,337 @@
+//! From a wish to a running count: facts, plan, load, attach, open the gate; and back to a snapshot.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context as _, Result, bail};
+use tracer_ebpf::abi::{self, Config, FIRST_PROCESS, Ledger, Loss, follow};
+use tracer_ebpf::table::Group;
+
+use crate::coverage::Coverage;
+use crate::facts::Facts;
+use crate::fault::Fault;
+use crate::load::{Attached, Kernel, Sizes};
+use crate::plan::{self, Attach, Wanted};
+use crate::snapshot::{LossCount, Observed, Probe, Process, Snapshot, plus};
+use crate::target::{self, Target};
+
+/// What is to be counted.
+#[derive(Clone, Debug)]
+pub enum Selection {
+    /// These processes, and what they fork if wished.
+    Processes { targets: Vec<Target>, children: bool },
+    /// One process from its next exec on, and what it forks if wished ([`Session::count_at_exec`]).
+    AtExec { children: bool },
+    /// Nothing: only to see what attaches.
+    Nothing,
+}
+
+/// How it is to be counted.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub attach: Attach,
+    /// Count per probe as well.
+    pub audit: bool,
+    /// Keep run times of the programs.
+    pub stats: bool,
+    pub fault: Fault,
+}
+
+/// A running count.
+pub struct Session {
+    pub facts: Facts,
+    pub kernel: Kernel,
+    pub coverage: Coverage,
+    targets: BTreeMap<u32, Target>,
+    started: SystemTime,
+    opened: Instant,
+    closed: Option<Duration>,
+    /// Misses before the gate was opened are not this window's.
+    missed_before: Vec<u64>,
+    _stats: Option<std::os::fd::OwnedFd>,
+}
+
+/// Processes that get a slot of their own when children are followed.
+const FOLLOWED: u32 = 4096;
+/// Upper bound of the ledgers' memory when it has to be traded for shards.
+const LEDGER_BYTES: usize = 64 << 20;
+
+impl Session {
+    /// Attaches everything; counts nothing yet.
+    pub fn prepare(selection: &Selection, options: &Options) -> Result<Self> {
+        let facts = Facts::read()?;
+        let (config, sizes, life) = configure(selection, &facts, options)?;
+        let mut kernel = Kernel::create(config, sizes, options.fault.clone())?;
+        if facts.layout.is_ok() {
+            kernel.calibrate()?;
+        }
+        let mut coverage = Coverage::scan(&options.fault);
+        kernel.attach(plan::choose(&facts, Wanted { attach: options.attach, life }));
+        coverage.cover(&mut kernel, options.attach, facts.check_is_on().err());
+        let stats = options.stats.then(crate::sys::enable_stats).and_then(Result::ok);
+        let mut session = Session {
+            facts,
+            kernel,
+            coverage,
+            targets: BTreeMap::new(),
+            started: SystemTime::now(),
+            opened: Instant::now(),
+            closed: None,
+            missed_before: Vec::new(),
+            _stats: stats,
+        };
+        if let Selection::Processes { targets, .. } = selection {
+            for target in targets {
+                session.admit(target.clone())?;
+            }
+        }
+        if !matches!(selection, Selection::Nothing) {
+            session.refuse_blindness()?;
+        }
+        Ok(session)
+    }
+
+    /// An error if nothing at all attached.
+    fn refuse_blindness(&self) -> Result<()> {
+        let blind = self.kernel.rows.iter().all(|row| row.way.is_err() || row.row.group == Group::Mark);
+        if blind {
+            let why = self.kernel.rows.iter().find_map(|row| row.way.as_ref().err());
+            let why = why.map_or_else(String::new, |r| format!("{}\n  {}", r.why, r.hint));
+            bail!("no probe attached, so nothing can be counted: {why}\n  `tracer doctor` shows every probe");
+        }
+        Ok(())
+    }
+
+    /// Gives a process a slot and enters it into the map.
+    fn admit(&mut self, target: Target) -> Result<()> {
+        let slot = match self.kernel.free_slots()?.pop(0) {
+            Ok(slot) => slot,
+            Err(_) => {
+                self.kernel.losses.set(
+                    Loss::SlotsUsedUp as usize,
+                    self.kernel.losses.get(Loss::SlotsUsedUp as usize).unwrap_or(0) + 1,
+                );
+                abi::OVERFLOW
+            }
+        };
+        if slot != abi::OVERFLOW {
+            self.kernel.processes.set(slot as usize, entry(&target));
+        }
+        self.kernel
+            .process_map("SLOTS")?
+            .insert(target.pid, slot, 0)
+            .with_context(|| format!("cannot enter process {} into the map of processes", target.pid))?;
+        self.targets.insert(target.pid, target);
+        Ok(())
+    }
+
+    /// Counts a process from its next exec on.
+    pub fn count_at_exec(&mut self, target: Target) -> Result<()> {
+        let slot = self.kernel.free_slots()?.pop(0).context("no slot is free")?;
+        self.kernel.processes.set(slot as usize, entry(&target));
+        self.kernel.process_map("AT_EXEC")?.insert(target.pid, slot, 0)?;
+        self.targets.insert(target.pid, target);
+        Ok(())
+    }
+
+    /// Counting begins.
+    pub fn open(&mut self) -> Result<()> {
+        self.missed_before = self.kernel.rows.iter().map(|row| self.stats(row).0).collect();
+        self.started = SystemTime::now();
+        self.opened = Instant::now();
+        self.kernel.set_gate(true)
+    }
+
+    /// Counting ends: the maps keep still from here on.
+    pub fn close(&mut self) -> Result<()> {
+        self.kernel.set_gate(false)?;
+        self.closed.get_or_insert(self.opened.elapsed());
+        // Programs that passed the gate before may still run: microseconds, on any CPU.
+        std::thread::sleep(Duration::from_millis(2));
+        Ok(())
+    }
+
+    /// Looks for modules loaded since, and covers their call sites.
+    pub fn refresh(&mut self) {
+        self.coverage.refresh(&mut self.kernel);
+    }
+
+    /// What was counted since the gate was opened.
+    pub fn snapshot(&self) -> Snapshot {
+        let observed = self.observed();
+        let probes = self.probes();
+        Snapshot {
+            kernel: self.facts.release.clone(),
+            started: self.started,
+            window: self.closed.unwrap_or_else(|| self.opened.elapsed()),
+            observed,
+            coverage: self.coverage.judge(&probes, observed.copies),
+            losses: self.losses(),
+            processes: self.processes(),
+            total: self.ledger(abi::TOTAL),
+            overflow: self.ledger(abi::OVERFLOW),
+            softirq: self.ledger(abi::SOFTIRQ),
+            kernel_threads: self.ledger(abi::KERNEL_THREAD),
+            notes: self.notes(observed),
+            probes,
+        }
+    }
+
+    fn ledger(&self, slot: u32) -> Ledger {
+        let shards = self.kernel.sizes.shards;
+        (0..shards)
+            .filter_map(|shard| self.kernel.ledgers.get((slot * shards + shard) as usize))
+            .fold(Ledger::ZERO, |sum, shard| plus(&sum, &shard))
+    }
+
+    fn processes(&self) -> Vec<Process> {
+        (FIRST_PROCESS..self.kernel.sizes.slots())
+            .filter_map(|slot| Some((slot, self.kernel.processes.get(slot as usize)?)))
+            .filter(|(_, process)| process.tgid != 0)
+            .map(|(slot, process)| self.process(slot, &process))
+            .collect()
+    }
+
+    fn process(&self, slot: u32, process: &abi::Process) -> Process {
+        let target = match self.targets.get(&process.tgid) {
+            Some(target) => target.clone(),
+            None => target::describe(process.tgid),
+        };
+        let comm = process.comm.split(|b| *b == 0).next().unwrap_or_default();
+        let started = Duration::from_nanos(process.start_boottime);
+        Process {
+            pid: process.tgid,
+            comm: String::from_utf8_lossy(comm).into_owned(),
+            start_time: target.start_time.or_else(|| Some(target::boot_time()? + started)),
+            exited: process.exited != 0 || !target::is_alive(process.tgid),
+            exe: target.exe,
+            cgroup: target.cgroup,
+            ledger: self.ledger(slot),
+        }
+    }
+
+    fn losses(&self) -> Vec<LossCount> {
+        Loss::ALL
+            .iter()
+            .map(|loss| LossCount {
+                reason: loss.name(),
+                count: self.kernel.losses.get(*loss as usize).unwrap_or(0),
+                loses_events: loss.loses_events(),
+            })
+            .collect()
+    }
+
+    /// `(missed, runs, run time)` of a row's programs.
+    fn stats(&self, row: &Attached) -> (u64, u64, u64) {
+        let Ok(way) = &row.way else { return (0, 0, 0) };
+        let stats = self.kernel.stats(way.programs);
+        (stats.recursion_misses, stats.runs, stats.run_time_ns)
+    }
+
+    /// One entry per row of the table that is meant for this kernel, then the call sites.
+    pub fn probes(&self) -> Vec<Probe> {
+        let mut probes: Vec<_> = self.kernel.rows.iter().enumerate().map(|(i, row)| self.probe(i, row)).collect();
+        probes.extend(self.coverage.site_probe());
+        probes
+    }
+
+    fn probe(&self, index: usize, row: &Attached) -> Probe {
+        let (missed, runs, run_time_ns) = self.stats(row);
+        let (way, refusal) = match &row.way {
+            Ok(way) => (Some(*way), None),
+            Err(refusal) => (None, Some(refusal.clone())),
+        };
+        let symbol = way.map_or_else(|| row.row.ways.first().map_or("", |w| w.symbol), |way| way.symbol);
+        Probe {
+            name: row.row.name,
+            method: way.map_or("", |way| self.kernel.method(way)),
+            symbol: symbol.to_owned(),
+            attached: way.is_some(),
+            required: !row.row.optional && matches!(row.row.group, Group::Copy | Group::Mark),
+            missed: missed.saturating_sub(self.missed_before.get(index).copied().unwrap_or(missed)),
+            runs,
+            run_time_ns,
+            cause: refusal.as_ref().map_or_else(String::new, |r| r.why.clone()),
+            remedy: refusal.map_or_else(String::new, |r| r.hint),
+        }
+    }
+
+    fn is_attached(&self, name: &str) -> bool {
+        self.kernel.rows.iter().any(|row| row.row.name == name && row.way.is_ok())
+    }
+
+    /// Copies count as observed once their main sources are; what is missing then is a gap in coverage.
+    pub fn observed(&self) -> Observed {
+        let group = |group| {
+            self.kernel.rows.iter().any(|row| {
+                row.row.group == group && row.way.as_ref().is_ok_and(|way| !way.programs.is_empty())
+            })
+        };
+        Observed {
+            copies: group(Group::Copy) || self.coverage.has_probed_sites(),
+            references: group(Group::Reference),
+            syscalls: self.is_attached("sys_enter"),
+            payload: self.is_attached("sys_exit"),
+            faults: self.is_attached("page_fault"),
+            interrupts: self.is_attached("irq_timer"),
+            context_switches: self.is_attached("sched_switch"),
+        }
+    }
+
+    fn notes(&self, observed: Observed) -> Vec<String> {
+        let mut notes = Vec::new();
+        if !observed.copies {
+            let why = self.kernel.rows.iter().find(|row| row.row.group == Group::Copy && row.way.is_err());
+            let why = why.and_then(|row| row.way.as_ref().err()).map_or("", |r| &r.why);
+            notes.push(format!("copies are NOT OBSERVED on this kernel ({why}); `tracer doctor` tells more"));
+        }
+        notes.extend(self.coverage.notes());
+        notes
+    }
+
+    /// The processes that were named, as they were found.
+    pub fn targets(&self) -> impl Iterator<Item = &Target> {
+        self.targets.values()
+    }
+}
+
+/// A slot's entry for a process that userspace selected.
+fn entry(target: &Target) -> abi::Process {
+    let mut comm = [0; 16];
+    for (to, from) in comm.iter_mut().take(15).zip(target.comm.bytes()) {
+        *to = from;
+    }
+    abi::Process { tgid: target.pid, comm, ..abi::Process::default() }
+}
+
+fn configure(selection: &Selection, facts: &Facts, options: &Options) -> Result<(Config, Sizes, bool)> {
+    let layout = facts.layout.as_ref().copied().unwrap_or_default();
+    let (only, follows, processes) = match selection {
+        Selection::Processes { targets, children: false } => match targets.as_slice() {
+            [one] => (one.pid, false, 1),
+            many => (0, false, many.len() as u32),
+        },
+        Selection::Processes { children: true, .. } => (0, true, FOLLOWED),
+        Selection::AtExec { children } => (0, *children, FOLLOWED),
+        Selection::Nothing => (0, false, 1),
+    };
+    let processes = options.fault.slots.unwrap_or(processes.max(1));
+    let config = Config {
+        only_tgid: if options.fault.slots.is_some() { 0 } else { only },
+        follow: if follows { follow::CHILDREN } else { follow::LISTED },
+        process_vm_by_return: (options.attach != Attach::Callsite).into(),
+        audit: options.audit.into(),
+        ..layout
+    };
+    let life = only == 0 || options.fault.slots.is_some();
+    Ok((config, Sizes { processes, shards: shards(processes) }, life))
+}
+
+/// One shard per CPU, as far as memory allows: sharing one is exact, only slower.
+fn shards(processes: u32) -> u32 {
+    let per_shard = (processes + FIRST_PROCESS) as usize * size_of::<Ledger>();
+    let affordable = (LEDGER_BYTES / per_shard).clamp(1, 64);
+    let wanted = crate::sys::possible_cpus().next_power_of_two();
+    let floor = if affordable.is_power_of_two() { affordable } else { affordable.next_power_of_two() / 2 };
+    wanted.min(floor) as u32
+}

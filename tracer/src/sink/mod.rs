@@ -1,0 +1,76 @@
+//! How a [`Snapshot`](crate::snapshot::Snapshot) is shown: to people, to scripts, to Prometheus.
+//!
+//! A sink turns one snapshot into text and decides nothing: what was not observed is absent from
+//! every one of them, by the rules below.
+
+pub mod http;
+pub mod human;
+pub mod json;
+pub mod prom;
+mod self_stat;
+mod sentence;
+pub mod table;
+mod table_grid;
+#[cfg(test)]
+pub(crate) mod testing;
+
+use std::fmt::Write as _;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tracer_ebpf::abi::{Count, Ledger, Path};
+
+use crate::snapshot::{Derived, Observed};
+
+/// Paths on which anything was counted, in the table's order.
+fn active_paths(ledger: &Ledger) -> impl Iterator<Item = Path> + '_ {
+    Path::ALL.into_iter().filter(|&path| {
+        let i = path as usize;
+        ledger.copied(path) != Count::default()
+            || checksummed(ledger, path) > 0
+            || ledger.crypto[i] != Count::default()
+            || ledger.payload[i] != Count::default()
+            || ledger.referenced[i] > 0
+            || ledger.syscalls[i] > 0
+    })
+}
+
+/// Bytes of one path that were copied by a checksumming copy, in all directions.
+fn checksummed(ledger: &Ledger, path: Path) -> u64 {
+    ledger.checksum[path as usize].iter().map(|count| count.bytes).sum()
+}
+
+fn checksummed_in_all(ledger: &Ledger) -> u64 {
+    Path::ALL.iter().map(|&path| checksummed(ledger, path)).sum()
+}
+
+fn encrypted_in_all(ledger: &Ledger) -> u64 {
+    ledger.crypto.iter().map(|count| count.bytes).sum()
+}
+
+/// "Without a copy" can only be said where copies, references and payload are all seen.
+fn zero_copied_is_observed(observed: &Observed) -> bool {
+    observed.copies && observed.references && observed.payload
+}
+
+/// RFC 3339 in UTC, whole seconds. `None` outside of 1970 to 9999, which only a broken clock says.
+fn rfc3339(time: SystemTime) -> Option<String> {
+    // humantime panics before the epoch.
+    time.duration_since(UNIX_EPOCH).ok()?;
+    let mut text = String::new();
+    write!(text, "{}", humantime::format_rfc3339_seconds(time)).ok()?;
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn impossible_times_are_absent() {
+        assert_eq!(rfc3339(UNIX_EPOCH).as_deref(), Some("1970-01-01T00:00:00Z"));
+        assert_eq!(rfc3339(UNIX_EPOCH - Duration::from_secs(1)), None);
+        assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_secs(1 << 40)), None);
+    }
+}

@@ -1,0 +1,326 @@
+//! The ledger as Prometheus metrics, text format 0.0.4, made anew for each scrape.
+//!
+//! One table of metrics ([`METRICS`]); what was not observed has no series.
+
+use std::collections::{BTreeMap, HashMap};
+
+use prometheus::TextEncoder;
+use prometheus::proto::{self, MetricType};
+use tracer_ebpf::abi::{Direction, Ledger, Path};
+
+use super::{active_paths, human, rfc3339, self_stat, zero_copied_is_observed};
+use crate::snapshot::{CoverageState, Derived, Process, Snapshot};
+
+/// For the HTTP header.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Makes the text. Keeps what a counter that is derived needs in order to never go back.
+#[derive(Default)]
+pub struct Exporter {
+    zero_copied: HashMap<Zeroed, u64>,
+}
+
+/// The series of one process (0: not a process) and path, with the start time as text so that a pid
+/// that is used again starts anew.
+type Zeroed = (u32, Option<String>, &'static str);
+
+impl Exporter {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn render(&mut self, snapshot: &Snapshot) -> String {
+        let mut families = Families::default();
+        let mut zero_copied = HashMap::new();
+        for subject in subjects(snapshot) {
+            subject.copies(snapshot, &mut families);
+            subject.payload(snapshot, &mut families);
+            subject.switches(snapshot, &mut families);
+            for (key, bytes) in subject.zero_copied(snapshot) {
+                // While a call runs its copies are counted and its payload not yet, so the difference
+                // can dip, and a counter that dips is taken for a restart.
+                let highest = self.zero_copied.get(&key).copied().unwrap_or(0).max(bytes);
+                families.add("tracer_zero_copied_bytes_total", subject.labels([("path", key.2)]), highest);
+                zero_copied.insert(key, highest);
+            }
+        }
+        self.zero_copied = zero_copied;
+        processes(snapshot, &mut families);
+        probes(snapshot, &mut families);
+        coverage(snapshot, &mut families);
+        own(&mut families);
+        families.encode()
+    }
+}
+
+/// A ledger and whose it is.
+struct Subject<'a> {
+    pid: String,
+    comm: String,
+    process: Option<&'a Process>,
+    ledger: &'a Ledger,
+}
+
+fn subjects(snapshot: &Snapshot) -> impl Iterator<Item = Subject<'_>> {
+    let processes = snapshot.processes.iter().map(|process| Subject {
+        pid: process.pid.to_string(),
+        comm: human::escape(&process.comm).into_owned(),
+        process: Some(process),
+        ledger: &process.ledger,
+    });
+    let others = [
+        ("overflow", "overflow", &snapshot.overflow),
+        ("unattributed", "softirq", &snapshot.softirq),
+        ("unattributed", "kernel_thread", &snapshot.kernel_threads),
+    ];
+    let others = others.into_iter().filter(|(.., ledger)| !ledger.is_empty());
+    processes.chain(others.map(|(pid, comm, ledger)| Subject {
+        pid: pid.to_owned(),
+        comm: comm.to_owned(),
+        process: None,
+        ledger,
+    }))
+}
+
+impl Subject<'_> {
+    fn labels<const N: usize>(&self, more: [(&'static str, &str); N]) -> Labels {
+        let mut labels = labels([("pid", &self.pid), ("comm", &self.comm)]);
+        labels.extend(self::labels(more));
+        labels
+    }
+
+    fn copies(&self, snapshot: &Snapshot, families: &mut Families) {
+        if !snapshot.observed.copies {
+            return;
+        }
+        for path in active_paths(self.ledger) {
+            let i = path as usize;
+            let mut add = |direction: Direction, kind, bytes, calls| {
+                let labels =
+                    self.labels([("path", path.name()), ("direction", direction.name()), ("kind", kind)]);
+                families.add("tracer_copied_bytes_total", labels.clone(), bytes);
+                families.add("tracer_copies_total", labels, calls);
+            };
+            for direction in Direction::ALL {
+                let copied = self.ledger.copied[i][direction as usize];
+                add(direction, "copy", copied.bytes, copied.calls);
+                let summed = self.ledger.checksum[i][direction as usize];
+                if summed.calls > 0 || summed.bytes > 0 {
+                    add(direction, "checksum", summed.bytes, summed.calls);
+                }
+            }
+            let crypto = self.ledger.crypto[i];
+            if crypto.calls > 0 || crypto.bytes > 0 {
+                // The cipher reads and writes kernel memory.
+                add(Direction::InKernel, "crypto", crypto.bytes, crypto.calls);
+            }
+        }
+        for direction in Direction::ALL {
+            let bytes = self.ledger.control[direction as usize].bytes;
+            families.add("tracer_control_bytes_total", self.labels([("direction", direction.name())]), bytes);
+        }
+    }
+
+    fn payload(&self, snapshot: &Snapshot, families: &mut Families) {
+        for path in active_paths(self.ledger) {
+            let labels = self.labels([("path", path.name())]);
+            let (payload, syscalls) =
+                (self.ledger.payload[path as usize], self.ledger.syscalls[path as usize]);
+            if snapshot.observed.payload && payload.calls > 0 {
+                families.add("tracer_payload_bytes_total", labels.clone(), payload.bytes);
+                families.add("tracer_payload_calls_total", labels.clone(), payload.calls);
+            }
+            if snapshot.observed.syscalls && syscalls > 0 {
+                families.add("tracer_syscalls_total", labels, syscalls);
+            }
+        }
+    }
+
+    fn zero_copied(&self, snapshot: &Snapshot) -> Vec<(Zeroed, u64)> {
+        if !zero_copied_is_observed(&snapshot.observed) {
+            return Vec::new();
+        }
+        let pid = self.process.map_or(0, |process| process.pid);
+        let start = self.process.and_then(|process| process.start_time).and_then(rfc3339);
+        let moved = |path: &Path| self.ledger.payload[*path as usize].calls > 0;
+        let paths = active_paths(self.ledger).filter(moved);
+        paths.map(|path| ((pid, start.clone(), path.name()), self.ledger.zero_copied(path))).collect()
+    }
+
+    fn switches(&self, snapshot: &Snapshot, families: &mut Families) {
+        let (observed, ledger) = (snapshot.observed, self.ledger);
+        let modes = [
+            (observed.syscalls, "syscall", ledger.syscall_switches()),
+            (observed.faults, "fault", 2 * ledger.faults),
+            (observed.interrupts, "interrupt", 2 * ledger.interrupts),
+        ];
+        for (_, reason, switches) in modes.into_iter().filter(|(seen, ..)| *seen) {
+            families.add("tracer_mode_switches_total", self.labels([("reason", reason)]), switches);
+        }
+        if observed.context_switches {
+            for (kind, switches) in [("voluntary", ledger.voluntary), ("involuntary", ledger.involuntary)] {
+                families.add("tracer_context_switches_total", self.labels([("kind", kind)]), switches);
+            }
+        }
+    }
+}
+
+fn processes(snapshot: &Snapshot, families: &mut Families) {
+    for process in &snapshot.processes {
+        let start = process.start_time.and_then(rfc3339).unwrap_or_default();
+        let labels = labels([
+            ("pid", &process.pid.to_string()),
+            ("comm", &human::escape(&process.comm)),
+            ("start_time", &start),
+            ("exe", &human::escape(&process.exe)),
+            ("cgroup", &human::escape(&process.cgroup)),
+        ]);
+        families.set("tracer_process_info", labels, 1.0);
+    }
+}
+
+fn probes(snapshot: &Snapshot, families: &mut Families) {
+    for probe in &snapshot.probes {
+        let attached = if probe.attached { "true" } else { "false" };
+        let info = labels([
+            ("probe", probe.name),
+            ("method", probe.method),
+            ("attached", attached),
+            ("symbol", &human::escape(&probe.symbol)),
+        ]);
+        families.set("tracer_probe_info", info, 1.0);
+        let by_probe = labels([("probe", probe.name)]);
+        if probe.attached {
+            families.add("tracer_probe_missed_total", by_probe.clone(), probe.missed);
+        }
+        // The kernel keeps these only if kernel.bpf_stats_enabled is set.
+        if probe.runs > 0 {
+            families.add("tracer_bpf_runs_total", by_probe.clone(), probe.runs);
+            families.add_float("tracer_bpf_run_seconds_total", by_probe, probe.run_time_ns as f64 / 1e9);
+        }
+    }
+    for loss in &snapshot.losses {
+        let name = if loss.loses_events { "tracer_events_lost_total" } else { "tracer_events_merged_total" };
+        families.add(name, labels([("reason", loss.reason)]), loss.count);
+    }
+}
+
+fn coverage(snapshot: &Snapshot, families: &mut Families) {
+    for site in &snapshot.coverage.sites {
+        let labels = labels([("primitive", site.primitive), ("coverage", site.coverage)]);
+        families.add("tracer_copy_call_sites", labels, site.sites);
+    }
+    let complete = snapshot.coverage.state == CoverageState::Complete;
+    families.add("tracer_coverage_complete", labels([]), u64::from(complete));
+}
+
+fn own(families: &mut Families) {
+    families.set("tracer_build_info", labels([("version", env!("CARGO_PKG_VERSION"))]), 1.0);
+    let own = self_stat::read();
+    let values = [
+        ("tracer_process_cpu_seconds_total", own.cpu_seconds),
+        ("tracer_process_resident_memory_bytes", own.resident_bytes),
+        ("tracer_process_open_fds", own.open_fds),
+        ("tracer_process_start_time_seconds", own.start_time),
+    ];
+    for (name, value) in values {
+        if let Some(value) = value {
+            families.set(name, labels([]), value);
+        }
+    }
+}
+
+/// Every metric there is: name, type, help.
+#[rustfmt::skip]
+pub const METRICS: [(&str, MetricType, &str); 23] = [
+    ("tracer_copied_bytes_total", MetricType::COUNTER, "Bytes that the CPU moved from one place in memory to another."),
+    ("tracer_copies_total", MetricType::COUNTER, "Number of such moves."),
+    ("tracer_control_bytes_total", MetricType::COUNTER, "Bytes of structures copied: argument blocks, addresses, headers."),
+    ("tracer_payload_bytes_total", MetricType::COUNTER, "Bytes that data-moving calls reported as moved."),
+    ("tracer_payload_calls_total", MetricType::COUNTER, "Data-moving calls that moved at least one byte."),
+    ("tracer_zero_copied_bytes_total", MetricType::COUNTER, "Payload bytes handed over by reference and never copied."),
+    ("tracer_mode_switches_total", MetricType::COUNTER, "Crossings of the user/kernel boundary, in either direction."),
+    ("tracer_syscalls_total", MetricType::COUNTER, "System calls entered."),
+    ("tracer_context_switches_total", MetricType::COUNTER, "Times the scheduler put another task on the CPU."),
+    ("tracer_process_info", MetricType::GAUGE, "A process that is counted; always 1."),
+    ("tracer_probe_info", MetricType::GAUGE, "A row of the probe table as it ended up on this kernel; always 1."),
+    ("tracer_probe_missed_total", MetricType::COUNTER, "Events that an attached probe is known to have missed."),
+    ("tracer_events_lost_total", MetricType::COUNTER, "Events that were seen and could not be counted."),
+    ("tracer_events_merged_total", MetricType::COUNTER, "Events that were counted, but not by process."),
+    ("tracer_copy_call_sites", MetricType::GAUGE, "Call sites of copy primitives in the kernel's text, by what covers them."),
+    ("tracer_coverage_complete", MetricType::GAUGE, "1 if every data-moving call site is covered by an attached probe."),
+    ("tracer_bpf_runs_total", MetricType::COUNTER, "Times a BPF program ran."),
+    ("tracer_bpf_run_seconds_total", MetricType::COUNTER, "Time that a BPF program took."),
+    ("tracer_build_info", MetricType::GAUGE, "The version of the tracer; always 1."),
+    ("tracer_process_cpu_seconds_total", MetricType::COUNTER, "User and system time of the tracer itself."),
+    ("tracer_process_resident_memory_bytes", MetricType::GAUGE, "Resident memory of the tracer itself."),
+    ("tracer_process_open_fds", MetricType::GAUGE, "Open file descriptors of the tracer itself."),
+    ("tracer_process_start_time_seconds", MetricType::GAUGE, "When the tracer itself was started, since the epoch."),
+];
+
+type Labels = Vec<(&'static str, String)>;
+
+fn labels<const N: usize>(pairs: [(&'static str, &str); N]) -> Labels {
+    pairs.into_iter().map(|(name, value)| (name, value.to_owned())).collect()
+}
+
+/// Series by metric and labels. Two with equal labels (a pid used again under the same name) become
+/// their sum: two lines for one series would make Prometheus refuse the whole scrape.
+#[derive(Default)]
+struct Families(HashMap<&'static str, BTreeMap<Labels, f64>>);
+
+impl Families {
+    fn add(&mut self, name: &'static str, labels: Labels, value: u64) {
+        self.add_float(name, labels, value as f64);
+    }
+
+    fn add_float(&mut self, name: &'static str, labels: Labels, value: f64) {
+        *self.0.entry(name).or_default().entry(labels).or_default() += value;
+    }
+
+    /// Not a sum, also if it is there already.
+    fn set(&mut self, name: &'static str, labels: Labels, value: f64) {
+        self.0.entry(name).or_default().insert(labels, value);
+    }
+
+    fn encode(mut self) -> String {
+        let mut families = Vec::new();
+        for (name, kind, help) in METRICS {
+            let Some(series) = self.0.remove(name) else { continue };
+            let mut family = proto::MetricFamily::default();
+            family.set_name(name.to_owned());
+            family.set_help(help.to_owned());
+            family.set_field_type(kind);
+            family
+                .set_metric(series.into_iter().map(|(labels, value)| metric(kind, labels, value)).collect());
+            families.push(family);
+        }
+        debug_assert!(self.0.is_empty(), "not in METRICS: {:?}", self.0.keys());
+        // Fails only for families without series or with wrong names, of which there are none.
+        TextEncoder::new().encode_to_string(&families).unwrap_or_default()
+    }
+}
+
+fn metric(kind: MetricType, labels: Labels, value: f64) -> proto::Metric {
+    let pairs = labels.into_iter().map(|(name, value)| {
+        let mut pair = proto::LabelPair::default();
+        pair.set_name(name.to_owned());
+        pair.set_value(value);
+        pair
+    });
+    let mut metric = proto::Metric::from_label(pairs.collect());
+    if kind == MetricType::COUNTER {
+        let mut counter = proto::Counter::default();
+        counter.set_value(value);
+        metric.set_counter(counter);
+    } else {
+        let mut gauge = proto::Gauge::default();
+        gauge.set_value(value);
+        metric.set_gauge(gauge);
+    }
+    metric
+}
+
+#[cfg(test)]
+#[path = "prom_tests.rs"]
+mod tests;

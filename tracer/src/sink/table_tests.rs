@@ -1,0 +1,109 @@
+use super::*;
+use crate::sink::testing::{self, HOSTILE, LedgerBuilder, MIB, blind, process, snapshot};
+use crate::snapshot::LossCount;
+use tracer_ebpf::abi::{Count, Path};
+
+const PLAIN: Options = Options { color: false, width: Some(100), title: Title::Total };
+const NARROW: Options = Options { width: Some(80), ..PLAIN };
+
+fn golden(snapshot: &Snapshot, options: Options, expected: &str) {
+    let got = render(snapshot, options);
+    assert_eq!(got, expected, "\n--- got\n{got}\n--- expected\n{expected}");
+}
+
+#[test]
+fn read_and_send() {
+    let s = snapshot(vec![process(1234, "nginx", testing::read_send())]);
+    golden(&s, PLAIN, include_str!("golden/read_send.txt"));
+}
+
+#[test]
+fn sendfile_is_narrow_without_the_optional_column() {
+    let mut s = snapshot(vec![process(1234, "nginx", testing::sendfile())]);
+    golden(&s, PLAIN, include_str!("golden/sendfile.txt"));
+    s.processes[0].exited = true;
+    golden(&s, NARROW, include_str!("golden/sendfile_narrow.txt"));
+}
+
+#[test]
+fn copies_not_observed() {
+    let s = blind(vec![process(1234, "nginx", testing::read_send())]);
+    golden(&s, Options { title: Title::Window, ..NARROW }, include_str!("golden/not_observed.txt"));
+}
+
+#[test]
+fn many_processes_losses_and_everything_else() {
+    let mut ledger = testing::read_send();
+    ledger.control[Direction::ToUser as usize] = Count { bytes: 144, calls: 1 };
+    ledger.checksum[Path::Recv as usize][0] = Count { bytes: 12 << 10, calls: 3 };
+    let mut s = snapshot(vec![
+        process(1234, "nginx", testing::sendfile()),
+        process(99, HOSTILE, ledger),
+        process(3, "idle", Ledger::ZERO),
+    ]);
+    s.overflow = testing::sendfile();
+    s.softirq = LedgerBuilder::new().copied(Path::Softirq, Direction::InKernel, 10, 1).0;
+    s.coverage.state = CoverageState::Incomplete;
+    s.coverage.reasons.push("module xfs was loaded after the start".to_owned());
+    s.losses.push(LossCount { reason: "return_missed", count: 1200, loses_events: true });
+    s.probes[0].missed = 3;
+    s.notes.push("interrupts are not observed on this kernel".to_owned());
+    golden(&s, PLAIN, include_str!("golden/many.txt"));
+}
+
+#[test]
+fn only_the_top_processes_are_listed() {
+    let processes = (1..=25).map(|pid| process(pid, "x", testing::sendfile())).collect();
+    let text = render(&snapshot(processes), PLAIN);
+    assert_eq!(text.lines().filter(|line| line.contains(" x ")).count(), TOP);
+    assert!(text.contains("\n5 more processes in the total only\n"), "{text}");
+}
+
+#[test]
+fn nothing_matched_is_said_aloud() {
+    let text = render(&snapshot(vec![process(1234, "sleep", Ledger::ZERO)]), PLAIN);
+    assert!(text.contains("\nno event matched pid 1234 in 10.0 s: "), "{text}");
+    let text = render(&snapshot(Vec::new()), PLAIN);
+    assert!(text.contains("no process matched: nothing was counted."), "{text}");
+    let two = vec![process(1, "a", Ledger::ZERO), process(2, "b", Ledger::ZERO)];
+    assert!(render(&snapshot(two), PLAIN).contains("\nno event matched any of them"));
+}
+
+#[test]
+fn eighty_columns_are_enough_for_the_widest_numbers() {
+    let wide = LedgerBuilder::new()
+        .moved(Path::CopyFileRange, 1023 * MIB, 9_999_999)
+        .copied(Path::CopyFileRange, Direction::ToUser, 1023 * MIB, 1)
+        .copied(Path::CopyFileRange, Direction::FromUser, 1023 * MIB, 1)
+        .referenced(Path::CopyFileRange, 1023 * MIB)
+        .0;
+    let text = render(&snapshot(vec![process(1_234_567, "a-long-name-15b", wide)]), NARROW);
+    let table = text.lines().skip(1).take(4);
+    assert!(table.clone().all(|line| line.chars().count() <= 80), "{text}");
+    assert!(table.clone().any(|line| line.starts_with("copy_file_range 9,999,999 1023 MiB")), "{text}");
+}
+
+#[test]
+fn hostile_text_is_escaped_wherever_it_stands() {
+    let mut s = snapshot(vec![process(1, HOSTILE, testing::sendfile())]);
+    s.kernel = HOSTILE.to_owned();
+    s.notes.push(HOSTILE.to_owned());
+    s.coverage.state = CoverageState::Unproven;
+    s.coverage.reasons.push(HOSTILE.to_owned());
+    let one = render(&s, PLAIN);
+    s.processes.push(process(2, HOSTILE, testing::read_send()));
+    for text in [one, render(&s, PLAIN)] {
+        assert!(text.chars().all(|c| c == '\n' || (!c.is_control() && c != '\u{202e}')), "{text}");
+    }
+}
+
+#[test]
+fn color_changes_no_text() {
+    let s = blind(vec![process(1234, "nginx", testing::read_send())]);
+    let mut colored = render(&s, Options { color: true, ..PLAIN });
+    assert!(colored.contains("\x1b[1;31mCOPIES ARE NOT OBSERVED"));
+    for code in ["\x1b[1m", "\x1b[2m", "\x1b[1;31m", "\x1b[0m"] {
+        colored = colored.replace(code, "");
+    }
+    assert_eq!(colored, render(&s, PLAIN));
+}

@@ -1,0 +1,323 @@
+//! What was counted, as plain data: cumulative [`Snapshot`]s, and windows between two of them.
+//!
+//! Everything derived (copies per byte, zero-copied bytes, switches per MiB) is computed here and
+//! nowhere else, so that every sink shows the same number.
+
+use std::time::{Duration, SystemTime};
+
+use tracer_ebpf::abi::{Count, Direction, Ledger, Path};
+
+/// One reading of everything. Counters are cumulative since counting began, unless it came from
+/// [`Snapshot::since`].
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    pub kernel: String,
+    /// When counting (or the window) began, and how long ago that was.
+    pub started: SystemTime,
+    pub window: Duration,
+    pub observed: Observed,
+    pub coverage: Coverage,
+    pub probes: Vec<Probe>,
+    /// Why events were not counted, by reason; every reason is listed, also with 0.
+    pub losses: Vec<LossCount>,
+    pub processes: Vec<Process>,
+    /// Sum over everything that was counted, kept by the kernel side on its own.
+    pub total: Ledger,
+    /// Processes for which no slot was left, together.
+    pub overflow: Ledger,
+    /// Softirq copies whose owner is not known: of the whole machine, not of the selected processes.
+    pub softirq: Ledger,
+    pub kernel_threads: Ledger,
+    /// Sentences about what could not be seen, to be shown before the numbers.
+    pub notes: Vec<String>,
+}
+
+/// Which quantities could be observed at all. What was not is absent from every output, never 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Observed {
+    pub copies: bool,
+    /// Bytes moved by reference.
+    pub references: bool,
+    pub syscalls: bool,
+    pub payload: bool,
+    pub faults: bool,
+    pub interrupts: bool,
+    pub context_switches: bool,
+}
+
+/// How sure it is that every copy was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Coverage {
+    pub state: CoverageState,
+    /// Why it is not complete; empty if it is.
+    pub reasons: Vec<String>,
+    /// Call sites of copy primitives, by primitive and by what covers them.
+    pub sites: Vec<SiteCount>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CoverageState {
+    /// Every data-moving call site in the kernel's live text is covered by an attached probe.
+    Complete,
+    /// A site or a probe is known to be missing.
+    Incomplete,
+    /// The kernel's text could not be read: nothing is known to be missing, and nothing is proven.
+    Unproven,
+    /// Copies are not observed at all.
+    None,
+}
+
+impl CoverageState {
+    pub fn name(self) -> &'static str {
+        match self {
+            CoverageState::Complete => "complete",
+            CoverageState::Incomplete => "incomplete",
+            CoverageState::Unproven => "unproven",
+            CoverageState::None => "none",
+        }
+    }
+}
+
+/// Number of call sites of one primitive with one coverage
+/// (`wrapper`, `checked`, `call_site`, `uncovered`, `unknown`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SiteCount {
+    pub primitive: &'static str,
+    /// True for primitives that move data; false for `_copy_to_user` and `_copy_from_user`, whose
+    /// uncovered sites copy structures of constant size.
+    pub data: bool,
+    pub coverage: &'static str,
+    pub sites: u64,
+}
+
+/// One row of the probe table, as it ended up on this kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    pub name: &'static str,
+    /// `fentry`, `fexit`, `kprobe`, `kretprobe`, `raw_tracepoint`, `callsite`; "" if not attached.
+    pub method: &'static str,
+    /// The function or tracepoint.
+    pub symbol: String,
+    pub attached: bool,
+    /// True if its absence makes the ledger incomplete.
+    pub required: bool,
+    /// Events that this probe is known to have missed.
+    pub missed: u64,
+    /// Times it ran and nanoseconds it took; only where the kernel keeps these statistics.
+    pub runs: u64,
+    pub run_time_ns: u64,
+    /// Why it is not attached, and what would help; "" if it is.
+    pub cause: String,
+    pub remedy: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LossCount {
+    pub reason: &'static str,
+    pub count: u64,
+    /// False if the events were counted, but not by process.
+    pub loses_events: bool,
+}
+
+/// One process.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// As the caller's pid namespace names it.
+    pub pid: u32,
+    /// Escaped for display by whoever displays it.
+    pub comm: String,
+    pub start_time: Option<SystemTime>,
+    pub exited: bool,
+    pub exe: String,
+    pub cgroup: String,
+    pub ledger: Ledger,
+}
+
+impl Snapshot {
+    /// The window between an earlier snapshot and this one. A process that is new since then is taken
+    /// whole; counters never go below 0.
+    pub fn since(&self, earlier: &Snapshot) -> Snapshot {
+        let mut window = self.clone();
+        window.started = earlier.started + earlier.window;
+        window.window = self.window.saturating_sub(earlier.window);
+        window.total = minus(&self.total, &earlier.total);
+        window.overflow = minus(&self.overflow, &earlier.overflow);
+        window.softirq = minus(&self.softirq, &earlier.softirq);
+        window.kernel_threads = minus(&self.kernel_threads, &earlier.kernel_threads);
+        for process in &mut window.processes {
+            let before = earlier
+                .processes
+                .iter()
+                .find(|p| p.pid == process.pid && p.start_time == process.start_time);
+            if let Some(before) = before {
+                process.ledger = minus(&process.ledger, &before.ledger);
+            }
+        }
+        for (loss, before) in window.losses.iter_mut().zip(&earlier.losses) {
+            loss.count = loss.count.saturating_sub(before.count);
+        }
+        for (probe, before) in window.probes.iter_mut().zip(&earlier.probes) {
+            probe.missed = probe.missed.saturating_sub(before.missed);
+        }
+        window
+    }
+
+    /// Events known to be lost, over all reasons and probes.
+    pub fn lost_events(&self) -> u64 {
+        let losses: u64 = self.losses.iter().filter(|l| l.loses_events).map(|l| l.count).sum();
+        losses + self.probes.iter().map(|p| p.missed).sum::<u64>()
+    }
+
+    /// Sum of the selected processes' ledgers, with those that share the overflow slot.
+    pub fn sum(&self) -> Ledger {
+        self.processes.iter().fold(self.overflow, |sum, p| plus(&sum, &p.ledger))
+    }
+
+    /// True if the kernel side's own total equals the sum of all parts.
+    pub fn adds_up(&self) -> bool {
+        plus(&plus(&self.sum(), &self.softirq), &self.kernel_threads) == self.total
+    }
+}
+
+/// What is computed from a ledger.
+pub trait Derived {
+    /// Payload copies of one path in all directions.
+    fn copied(&self, path: Path) -> Count;
+    /// Payload copies of all paths in one direction.
+    fn copied_in(&self, direction: Direction) -> Count;
+    /// Bytes of one path that arrived without a copy: handed over by reference, and not also copied.
+    fn zero_copied(&self, path: Path) -> u64;
+    /// Sum of payload over all paths.
+    fn payload(&self) -> Count;
+    /// Copied bytes of all paths per byte of payload; `None` without payload.
+    fn copies_per_byte(&self) -> Option<f64>;
+    /// The same for one path.
+    fn path_copies_per_byte(&self, path: Path) -> Option<f64>;
+    /// Boundary crossings by system calls: two each.
+    fn syscall_switches(&self) -> u64;
+    /// Boundary crossings of all kinds.
+    fn mode_switches(&self) -> u64;
+    /// Boundary crossings per MiB of payload; `None` without payload.
+    fn mode_switches_per_mib(&self) -> Option<f64>;
+    /// True if nothing was counted.
+    fn is_empty(&self) -> bool;
+}
+
+impl Derived for Ledger {
+    fn copied(&self, path: Path) -> Count {
+        sum(self.copied[path as usize].iter())
+    }
+
+    fn copied_in(&self, direction: Direction) -> Count {
+        sum(self.copied.iter().map(|by_direction| &by_direction[direction as usize]))
+    }
+
+    fn zero_copied(&self, path: Path) -> u64 {
+        let moved = self.payload[path as usize].bytes;
+        let not_copied = moved - moved.min(self.copied(path).bytes);
+        self.referenced[path as usize].min(not_copied)
+    }
+
+    fn payload(&self) -> Count {
+        sum(self.payload.iter())
+    }
+
+    fn copies_per_byte(&self) -> Option<f64> {
+        let copied: u64 = Path::ALL.iter().map(|&path| self.copied(path).bytes).sum();
+        ratio(copied, self.payload().bytes)
+    }
+
+    fn path_copies_per_byte(&self, path: Path) -> Option<f64> {
+        ratio(self.copied(path).bytes, self.payload[path as usize].bytes)
+    }
+
+    fn syscall_switches(&self) -> u64 {
+        2 * self.syscalls.iter().sum::<u64>()
+    }
+
+    fn mode_switches(&self) -> u64 {
+        self.syscall_switches() + 2 * self.faults + 2 * self.interrupts
+    }
+
+    fn mode_switches_per_mib(&self) -> Option<f64> {
+        ratio(self.mode_switches(), self.payload().bytes).map(|r| r * f64::from(1 << 20))
+    }
+
+    fn is_empty(&self) -> bool {
+        *self == Ledger::ZERO
+    }
+}
+
+fn sum<'a>(counts: impl Iterator<Item = &'a Count>) -> Count {
+    counts.fold(Count::default(), |a, b| Count { bytes: a.bytes + b.bytes, calls: a.calls + b.calls })
+}
+
+fn ratio(a: u64, b: u64) -> Option<f64> {
+    (b > 0).then(|| a as f64 / b as f64)
+}
+
+/// Counter by counter.
+pub fn plus(a: &Ledger, b: &Ledger) -> Ledger {
+    zip(a, b, u64::saturating_add)
+}
+
+/// Counter by counter, never below 0.
+pub fn minus(a: &Ledger, b: &Ledger) -> Ledger {
+    zip(a, b, u64::saturating_sub)
+}
+
+fn zip(a: &Ledger, b: &Ledger, op: impl Fn(u64, u64) -> u64) -> Ledger {
+    let mut out = *a;
+    for (x, y) in words_mut(&mut out).iter_mut().zip(words(b)) {
+        *x = op(*x, *y);
+    }
+    out
+}
+
+/// A ledger as the counters it is made of.
+pub fn words(ledger: &Ledger) -> &[u64; Ledger::WORDS] {
+    // SAFETY: `Ledger` is `repr(C)`, made of u64 only, and the array has its size and alignment.
+    unsafe { &*std::ptr::from_ref(ledger).cast() }
+}
+
+/// A ledger as the counters it is made of.
+pub fn words_mut(ledger: &mut Ledger) -> &mut [u64; Ledger::WORDS] {
+    // SAFETY: as `words`.
+    unsafe { &mut *std::ptr::from_mut(ledger).cast() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ledger(payload: u64, copied: u64, referenced: u64) -> Ledger {
+        let mut l = Ledger::ZERO;
+        l.payload[Path::Sendfile as usize] = Count { bytes: payload, calls: 1 };
+        l.copied[Path::Sendfile as usize][Direction::InKernel as usize] = Count { bytes: copied, calls: 1 };
+        l.referenced[Path::Sendfile as usize] = referenced;
+        l
+    }
+
+    #[test]
+    fn zero_copied_is_what_was_referenced_and_not_copied() {
+        // To a socket: taken from the file by reference (N) and attached to packets by reference (N).
+        assert_eq!(ledger(100, 0, 200).zero_copied(Path::Sendfile), 100);
+        // To a file: taken by reference, then copied.
+        assert_eq!(ledger(100, 100, 100).zero_copied(Path::Sendfile), 0);
+        // Nothing was referenced: direct I/O, not zero-copy by reference.
+        assert_eq!(ledger(100, 0, 0).zero_copied(Path::Sendfile), 0);
+    }
+
+    #[test]
+    fn differences_never_go_below_zero() {
+        let d = minus(&ledger(1, 5, 0), &ledger(2, 3, 0));
+        assert_eq!((d.payload().bytes, d.copied(Path::Sendfile).bytes), (0, 2));
+        assert_eq!(minus(&plus(&ledger(1, 2, 3), &ledger(4, 5, 6)), &ledger(4, 5, 6)), ledger(1, 2, 3));
+    }
+
+    #[test]
+    fn ratios_need_payload() {
+        assert_eq!(ledger(0, 5, 0).copies_per_byte(), None);
+        assert_eq!(ledger(10, 5, 0).copies_per_byte(), Some(0.5));
+    }
+}

@@ -1,0 +1,185 @@
+//! The one door to system calls that no crate wraps: reading BPF statistics and mapping BPF arrays.
+
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const BPF_ENABLE_STATS: libc::c_long = 32;
+
+/// What the kernel counts per loaded program.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct ProgramStats {
+    /// Times and nanoseconds it ran, while statistics are enabled.
+    pub runs: u64,
+    pub run_time_ns: u64,
+    /// Times it was skipped because it was running on this CPU already (5.12 and newer).
+    pub recursion_misses: u64,
+}
+
+/// Prefix of `struct bpf_prog_info`, include/uapi/linux/bpf.h; the kernel fills as much as it knows.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct ProgramInfo {
+    head: [u32; 48],
+    run_time_ns: u64,
+    run_cnt: u64,
+    recursion_misses: u64,
+}
+const _: () = assert!(std::mem::offset_of!(ProgramInfo, run_time_ns) == 192);
+
+#[repr(C)]
+struct InfoByFd {
+    fd: u32,
+    len: u32,
+    info: u64,
+}
+
+/// Statistics of one program.
+pub fn program_stats(program: impl AsFd) -> io::Result<ProgramStats> {
+    let mut info = ProgramInfo { head: [0; 48], run_time_ns: 0, run_cnt: 0, recursion_misses: 0 };
+    let attr = InfoByFd {
+        fd: program.as_fd().as_raw_fd() as u32,
+        len: size_of::<ProgramInfo>() as u32,
+        info: &raw mut info as u64,
+    };
+    // SAFETY: `attr` and `info` outlive the call, and the kernel writes at most `len` bytes.
+    check(unsafe { libc::syscall(libc::SYS_bpf, BPF_OBJ_GET_INFO_BY_FD, &attr, size_of::<InfoByFd>()) })?;
+    Ok(ProgramStats {
+        runs: info.run_cnt,
+        run_time_ns: info.run_time_ns,
+        recursion_misses: info.recursion_misses,
+    })
+}
+
+/// Makes the kernel keep run times as long as the descriptor is open (5.8; costs two clock reads a run).
+pub fn enable_stats() -> io::Result<OwnedFd> {
+    let attr = [0u32; 4];
+    // SAFETY: `attr` outlives the call; type 0 is BPF_STATS_RUN_TIME.
+    let fd = check(unsafe { libc::syscall(libc::SYS_bpf, BPF_ENABLE_STATS, &attr, 4) })?;
+    // SAFETY: a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+fn check(ret: libc::c_long) -> io::Result<libc::c_long> {
+    if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(ret) }
+}
+
+/// A BPF array map (`BPF_F_MMAPABLE`) in this process's memory: reading it is no system call.
+pub struct Mapped<T> {
+    base: *mut T,
+    bytes: usize,
+    len: usize,
+    elements: PhantomData<T>,
+}
+
+// SAFETY: the memory is shared with the kernel anyway; every access is a volatile copy.
+unsafe impl<T: Send> Send for Mapped<T> {}
+// SAFETY: as above.
+unsafe impl<T: Sync> Sync for Mapped<T> {}
+
+impl<T: Copy> Mapped<T> {
+    /// Maps the first `len` elements. `T` must be the map's value type, of a size that is a multiple of 8.
+    pub fn new(map: BorrowedFd<'_>, len: usize) -> io::Result<Self> {
+        const { assert!(size_of::<T>().is_multiple_of(8)) };
+        let bytes = len * size_of::<T>();
+        // SAFETY: a new shared mapping; the kernel checks length and descriptor.
+        let base = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                map.as_raw_fd(),
+                0,
+            )
+        };
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Mapped { base: base.cast(), bytes, len, elements: PhantomData })
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// A copy of one element; zeroed fields of `T` must be valid, as the kernel starts with them.
+    pub fn get(&self, index: usize) -> Option<T> {
+        // SAFETY: inside the mapping; the kernel may write meanwhile, so each counter is new or old.
+        (index < self.len).then(|| unsafe { self.base.add(index).read_volatile() })
+    }
+
+    /// Overwrites one element that the kernel side does not write at this moment.
+    pub fn set(&self, index: usize, value: T) {
+        if index < self.len {
+            // SAFETY: inside the mapping.
+            unsafe { self.base.add(index).write_volatile(value) };
+        }
+    }
+}
+
+impl<T> Drop for Mapped<T> {
+    fn drop(&mut self) {
+        // SAFETY: the very mapping made in `new`.
+        unsafe { libc::munmap(self.base.cast(), self.bytes) };
+    }
+}
+
+/// Number of CPUs that may ever exist, which sizes per-CPU data.
+pub fn possible_cpus() -> usize {
+    // SAFETY: no memory is involved.
+    let cpus = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_CONF) };
+    usize::try_from(cpus).unwrap_or(1).max(1)
+}
+
+/// Lifts the locked-memory limit that kernels before 5.11 charge BPF maps to. Without
+/// CAP_SYS_RESOURCE it stays as it is, which may do.
+pub fn lift_memlock() {
+    let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: `limit` outlives the call.
+    unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) };
+}
+
+/// A descriptor that becomes readable when the process ends (5.3).
+pub fn pidfd(pid: u32) -> io::Result<OwnedFd> {
+    // SAFETY: no memory is involved.
+    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+    // SAFETY: a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Waits until a descriptor is readable (a pidfd: until its process has ended).
+pub fn wait_readable(fd: &OwnedFd) {
+    let mut poll = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one `pollfd`, for the length of the call; a signal only makes it return early.
+    while unsafe { libc::poll(&raw mut poll, 1, -1) } < 0
+        && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
+    {}
+}
+
+/// A system call with a mark in its first argument and no effect: `prctl` refuses the unknown option.
+pub fn marked_call(mark: u64) {
+    // SAFETY: an unknown option; the kernel answers EINVAL.
+    unsafe { libc::syscall(libc::SYS_prctl, mark, mark, mark, mark, mark) };
+}
+
+/// True if the caller's effective user is root.
+pub fn is_root() -> bool {
+    // SAFETY: no memory is involved.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// Asks a process to end.
+pub fn terminate(pid: u32) {
+    // SAFETY: no memory is involved; a process that is gone is an error we ignore.
+    unsafe { libc::kill(pid as i32, libc::SIGTERM) };
+}
+
+/// Columns of the terminal on stdout.
+pub fn terminal_width() -> Option<u16> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the kernel writes one `winsize`.
+    let ret = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) };
+    (ret == 0 && size.ws_col > 0).then_some(size.ws_col)
+}

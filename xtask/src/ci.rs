@@ -1,0 +1,36 @@
+//! `cargo xtask ci`: what .ci/run runs. The same on a laptop and on a fresh machine.
+
+use anyhow::{Result, bail};
+
+use crate::{build, setup, sh, test};
+
+/// Format, lints, then the tests of the README. Stops at the first that fails: the cheap ones first.
+pub fn main() -> Result<u8> {
+    setup::ensure_build()?;
+    let steps: [(&str, &[&str]); 2] = [
+        ("format", &["fmt", "--all", "--check"]),
+        (
+            "lints",
+            &[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--quiet",
+                "--",
+                "-D",
+                "warnings",
+            ],
+        ),
+    ];
+    for (name, arguments) in steps {
+        sh::progress(&format!("{name}: cargo {}", arguments.join(" ")));
+        let mut command = build::cargo()?;
+        command.args(arguments);
+        if let Err(error) = sh::run(&mut command, &format!("pass the {name} check")) {
+            bail!(
+                "{error:#}\n(if cargo has no such command: `rustup component add rustfmt clippy`)"
+            );
+        }
+    }
+    test::main(&test::Args::default())
+}

@@ -1,0 +1,69 @@
+//! What people who work on tracer run: `cargo xtask setup|build|demo|vm|test|ci`.
+//!
+//! Progress goes to stderr, results to stdout, so that `$(cargo xtask build | tail -1)` works.
+
+mod build;
+mod ci;
+mod demo;
+mod kernels;
+mod paths;
+mod setup;
+mod sh;
+mod test;
+mod vm;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Set up, build, test and try tracer",
+    version
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what building and testing needs, and fetch the kernels (idempotent, asks nothing)
+    Setup(setup::Args),
+    /// Build the static release binary; the last line of stdout is its path
+    Build(build::Args),
+    /// Send a 64 MiB file four ways and print the four ledgers (here, or in a VM if it must be)
+    Demo(demo::Args),
+    /// Run a command as root in a VM with a kernel of the matrix
+    Vm(vm::cli::Args),
+    /// Run all tests: those of the host, then the matrix, one VM per kernel
+    Test(test::Args),
+    /// What .ci/run runs: format check, clippy, all tests
+    Ci,
+}
+
+fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    // As for `tracer run`: the exit statuses below 125 belong to the command in the VM.
+    let failure = if matches!(command, Command::Vm(_)) {
+        125
+    } else {
+        1
+    };
+    let result = match command {
+        Command::Setup(args) => setup::main(&args),
+        Command::Build(args) => build::main(&args),
+        Command::Demo(args) => demo::main(&args),
+        Command::Vm(args) => vm::cli::main(args),
+        Command::Test(args) => test::main(&args),
+        Command::Ci => ci::main(),
+    };
+    match result {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(failure)
+        }
+    }
+}

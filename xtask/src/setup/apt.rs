@@ -1,0 +1,117 @@
+//! apt with lists and cache of its own: other suites can be read without the machine's apt noticing.
+//! Signatures are checked as always.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use super::debian;
+use super::sources;
+use crate::kernels::resolve::{Stanza, parse_stanza};
+use crate::{paths, sh};
+
+pub struct Apt {
+    dir: PathBuf,
+    suites: String,
+}
+
+impl Apt {
+    pub fn new(name: &str, suites: &[String]) -> Result<Apt> {
+        if sh::which("apt-get").is_none() || sh::which("dpkg-deb").is_none() {
+            bail!(
+                "the kernels are Debian packages and this machine has no apt-get and dpkg-deb; \
+                 run this on Debian, or copy <cache>/kernels from a machine that has them"
+            );
+        }
+        let dir = paths::cache()?.join("apt").join(name);
+        for folder in ["lists/partial", "cache/archives/partial"] {
+            paths::create(&dir.join(folder))?;
+        }
+        let mirrors = sources::mirrors(&debian::source_files(), &debian::codename());
+        let write = |file: &str, text: &str| {
+            let path = dir.join(file);
+            fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+        };
+        write("sources.list", &sources::list(&mirrors, suites))?;
+        // Nothing is installed, as far as this apt knows: the candidate is simply the newest.
+        write("status", "")?;
+        Ok(Apt {
+            dir,
+            suites: suites.join(", "),
+        })
+    }
+
+    pub fn update(&self) -> Result<()> {
+        let mut command = self.command("apt-get");
+        // Without it apt keeps old lists, warns and succeeds when the mirror is unreachable.
+        command.args(["-o", "APT::Update::Error-Mode=any", "update"]);
+        sh::capture(
+            &mut command,
+            &format!("read Debian's package lists of {}", self.suites),
+        )?;
+        Ok(())
+    }
+
+    /// The newest version of a package.
+    pub fn show(&self, package: &str) -> Result<Stanza> {
+        let mut command = self.command("apt-cache");
+        command.args(["show", "--no-all-versions", package]);
+        let text = sh::capture(&mut command, &format!("find {package} in {}", self.suites))?;
+        parse_stanza(&text).with_context(|| format!("cannot read what apt says about {package}"))
+    }
+
+    /// Downloads the .deb into `dir` and returns its path. apt checks its hash.
+    pub fn download(&self, package: &str, version: &str, dir: &Path) -> Result<PathBuf> {
+        let mut command = self.command("apt-get");
+        command
+            .arg("download")
+            .arg(format!("{package}={version}"))
+            .current_dir(dir);
+        sh::capture(&mut command, &format!("download {package} {version}"))?;
+        let prefix = format!("{package}_");
+        fs::read_dir(dir)
+            .with_context(|| format!("cannot read {}", dir.display()))?
+            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+            .find(|path| {
+                path.file_name()
+                    .is_some_and(|name| name.to_string_lossy().starts_with(&prefix))
+            })
+            .with_context(|| {
+                format!(
+                    "apt-get download left no {prefix}*.deb in {}",
+                    dir.display()
+                )
+            })
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let at = |name: &str, file: &str| format!("{name}={}", self.dir.join(file).display());
+        let mut command = Command::new(program);
+        command.env("LC_ALL", "C.UTF-8").arg("-qq");
+        let options = [
+            at("Dir::State::Lists", "lists"),
+            at("Dir::State::status", "status"),
+            at("Dir::Cache", "cache"),
+            at("Dir::Etc::SourceList", "sources.list"),
+            "Dir::Etc::SourceParts=/dev/null".into(),
+            // The machine's pins and default release are about what it installs, not about us.
+            "Dir::Etc::Preferences=/dev/null".into(),
+            "Dir::Etc::PreferencesParts=/dev/null".into(),
+            "APT::Default-Release=".into(),
+            "APT::Architecture=amd64".into(),
+            // The cache may lie in a home directory that the user _apt cannot enter.
+            "APT::Sandbox::User=root".into(),
+            "Acquire::Languages=none".into(),
+            "Acquire::PDiffs=false".into(),
+            "Acquire::Retries=3".into(),
+            "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".into(),
+            "Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled=false".into(),
+        ];
+        for option in options {
+            command.arg("-o").arg(option);
+        }
+        command
+    }
+}

@@ -1,0 +1,59 @@
+//! `cargo xtask setup`: all that building and testing needs. Does only what is missing, so that the
+//! other commands can call it.
+
+pub mod apt;
+mod debian;
+mod sources;
+mod tools;
+
+use anyhow::Result;
+
+use crate::{kernels, paths, sh};
+use debian::Need;
+
+/// Installs and fetches what is missing; asks nothing. Run again, it looks for newer kernels.
+///
+/// On Debian 12, as root or with sudo that needs no password, it installs the packages itself;
+/// elsewhere it prints what to install. Kernels and tools go to $TRACER_CACHE or ~/.cache/tracer,
+/// and nothing there is installed on the machine.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Only these kernels of tests/kernels.toml
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    kernels: Vec<String>,
+    /// No kernels: only what `cargo xtask build` needs
+    #[arg(long, conflicts_with = "kernels")]
+    no_kernels: bool,
+}
+
+pub fn main(args: &Args) -> Result<u8> {
+    // Before any work: a misspelled kernel should not cost minutes.
+    let selected = kernels::Matrix::load()?.select(&args.kernels)?;
+    debian::install_missing(&[Need::Build, Need::Vm])?;
+    sh::progress("Debian packages: all there");
+    tools::build_tools(true)?;
+    tools::promtool()?;
+    if !args.no_kernels {
+        for kernel in &selected {
+            kernels::fetch::newest(kernel)?;
+        }
+    }
+    sh::progress(&format!("all set up in {}", paths::cache()?.display()));
+    Ok(0)
+}
+
+/// What `build` needs, quietly when it is there.
+pub fn ensure_build() -> Result<()> {
+    debian::install_missing(&[Need::Build])?;
+    tools::build_tools(false)
+}
+
+/// What booting a VM needs, kernels apart (those are fetched one by one when they are booted).
+pub fn ensure_vm() -> Result<()> {
+    debian::install_missing(&[Need::Vm])
+}
+
+/// What the tests need on top of these.
+pub fn ensure_promtool() -> Result<()> {
+    tools::promtool()
+}

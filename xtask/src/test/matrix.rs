@@ -1,0 +1,135 @@
+//! The matrix: the static test binary in one VM per kernel, some of them at a time.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::{Part, print, results};
+use crate::kernels::{self, Kernel};
+use crate::vm::{self, Lines, Stream, VmSpec};
+use crate::{build, paths, setup, sh};
+
+/// A matrix run takes a few minutes under TCG on an idle machine.
+const LIMIT: Duration = Duration::from_secs(25 * 60);
+
+struct Programs {
+    tracer: PathBuf,
+    matrix: PathBuf,
+    workload: PathBuf,
+    promtool: Option<PathBuf>,
+}
+
+pub fn run(kernels: &[Kernel], jobs: usize, filter: Option<&str>) -> Result<Vec<Part>> {
+    setup::ensure_vm()?;
+    setup::ensure_promtool()?;
+    for kernel in kernels {
+        // What cannot be fetched or booted should be known before minutes of building, and one by
+        // one: parallel probes would disturb each other.
+        vm::prepare(&kernels::ensure(kernel)?)?;
+    }
+    let tracer = build::tracer(false)?;
+    let (matrix, workload) = build::matrix()?;
+    let own = paths::tools_bin()?.join("promtool");
+    let promtool = if sh::is_executable(&own) {
+        Some(own)
+    } else {
+        sh::which("promtool")
+    };
+    let programs = Programs {
+        tracer,
+        matrix,
+        workload,
+        promtool,
+    };
+
+    let next = AtomicUsize::new(0);
+    let parts = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..jobs.min(kernels.len()) {
+            scope.spawn(|| {
+                while let Some(kernel) = kernels.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let part = boot(kernel, &programs, filter);
+                    parts.lock().unwrap_or_else(|e| e.into_inner()).push(part);
+                }
+            });
+        }
+    });
+    let mut parts = parts.into_inner().unwrap_or_else(|e| e.into_inner());
+    parts.sort_by_key(|part| kernels.iter().position(|kernel| kernel.name == part.name));
+    Ok(parts)
+}
+
+fn boot(kernel: &Kernel, programs: &Programs, filter: Option<&str>) -> Part {
+    let name = &kernel.name;
+    sh::progress(&format!("{name}: booting"));
+    let started = Instant::now();
+    // stdout and stderr come from two threads; each line is printed and judged at once.
+    let counts = Mutex::new(Vec::new());
+    let line = |line: &str| {
+        counts
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .extend(results::parse_line(line));
+        print(&format!("[{name}] {line}"));
+    };
+    let streams = [Mutex::new(Lines::new(&line)), Mutex::new(Lines::new(&line))];
+    let result = spec(name, programs, filter).and_then(|spec| {
+        vm::run(&spec, &|stream, bytes| {
+            let which = usize::from(stream == Stream::Err);
+            streams[which]
+                .lock()
+                .unwrap_or_else(|e| e.into_inner())
+                .push(bytes);
+        })
+    });
+    for stream in &streams {
+        stream.lock().unwrap_or_else(|e| e.into_inner()).flush();
+    }
+    let lines = counts.lock().unwrap_or_else(|e| e.into_inner()).clone();
+    let (succeeded, error) = match result {
+        Ok(outcome) if lines.is_empty() => (
+            false,
+            Some(format!("no test result (exit status {})", outcome.status)),
+        ),
+        Ok(outcome) => (outcome.status == 0, None),
+        Err(error) => (false, Some(format!("{error:#}"))),
+    };
+    if let Some(error) = &error {
+        error
+            .lines()
+            .for_each(|line| print(&format!("[{name}] error: {line}")));
+    }
+    Part {
+        name: name.clone(),
+        counts: results::judge(&lines, succeeded),
+        seconds: started.elapsed().as_secs_f64(),
+        error,
+    }
+}
+
+fn spec(kernel: &str, programs: &Programs, filter: Option<&str>) -> Result<VmSpec> {
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let mut spec = VmSpec {
+        timeout: LIMIT,
+        ..VmSpec::new(kernel)
+    };
+    spec.command = vec![text(&programs.matrix), "--test-threads=1".into()];
+    spec.command.extend(filter.map(String::from));
+    let all = [&programs.tracer, &programs.matrix, &programs.workload];
+    for program in all.into_iter().chain(&programs.promtool) {
+        vm::cli::reach(&mut spec, program.parent().unwrap_or(program));
+    }
+    spec.env = vm::cli::environment(&[paths::tools_bin()?])?;
+    let mut set = |key: &str, value: String| spec.env.push((key.to_string(), value));
+    set("TRACER", text(&programs.tracer));
+    set("WORKLOAD", text(&programs.workload));
+    set("KERNEL", kernel.to_string());
+    if let Some(promtool) = &programs.promtool {
+        set("PROMTOOL", text(promtool));
+    }
+    Ok(spec)
+}

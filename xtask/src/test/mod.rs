@@ -1,0 +1,84 @@
+//! `cargo xtask test`: the tests of this machine, then the matrix, one VM per kernel.
+
+mod host;
+mod matrix;
+mod results;
+
+use std::io::{self, Write};
+use std::time::Instant;
+
+use anyhow::Result;
+
+use crate::{kernels::Matrix, setup, sh};
+use results::Counts;
+
+/// Runs every test: those of the workspace here, the matrix in one VM per kernel.
+///
+/// Sets up first what is missing. Output of a VM is prefixed with its kernel. The last line has the
+/// form of cargo test's, over everything; the exit status is 1 when anything failed.
+#[derive(clap::Args, Default)]
+pub struct Args {
+    /// Only this kernel of tests/kernels.toml (repeatable, or separated by commas)
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    kernel: Vec<String>,
+    /// No VMs
+    #[arg(long, conflicts_with_all = ["kernel", "vm_only"])]
+    host_only: bool,
+    /// Only the VMs
+    #[arg(long)]
+    vm_only: bool,
+    /// How many VMs at a time; each has two CPUs
+    #[arg(long, value_name = "N")]
+    jobs: Option<usize>,
+    /// Only tests with this in their name
+    filter: Option<String>,
+}
+
+/// The verdict on one part: the host's tests, or one kernel's.
+struct Part {
+    name: String,
+    counts: Counts,
+    seconds: f64,
+    /// When it broke.
+    error: Option<String>,
+}
+
+pub fn main(args: &Args) -> Result<u8> {
+    let started = Instant::now();
+    let kernels = Matrix::load()?.select(&args.kernel)?;
+    setup::ensure_build()?;
+    let mut parts = Vec::new();
+    if !args.vm_only {
+        parts.push(host::run(args.filter.as_deref())?);
+    }
+    if !args.host_only {
+        let jobs = args.jobs.unwrap_or_else(default_jobs).max(1);
+        parts.extend(matrix::run(&kernels, jobs, args.filter.as_deref())?);
+    }
+    let mut total = Counts::default();
+    let mut text = String::from("\n");
+    for part in &parts {
+        total.add(part.counts);
+        text += &format!("{:<6} {} ({:.0} s)\n", part.name, part.counts, part.seconds);
+        if let Some(error) = &part.error {
+            text += &format!("       {}\n", error.lines().next().unwrap_or_default());
+        }
+    }
+    text += &results::closing(total, started.elapsed());
+    print(&text);
+    Ok(u8::from(total.failed > 0))
+}
+
+/// One VM emulates two CPUs with two threads, and waits a good part of the time.
+fn default_jobs() -> usize {
+    std::thread::available_parallelism()
+        .map_or(1, |cpus| cpus.get())
+        .clamp(1, 4)
+}
+
+/// One line to stdout. The threads of the VMs print whole lines only.
+fn print(line: &str) {
+    if writeln!(io::stdout(), "{line}").is_err() {
+        sh::progress("stdout is closed; the exit status will tell");
+    }
+}

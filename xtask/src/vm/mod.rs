@@ -1,0 +1,133 @@
+//! Runs one command in one VM: a kernel of the matrix over the host's own root file system.
+//!
+//! The guest sees the host's root read-only with a layer of tmpfs over it, so every program of the
+//! host runs there, and nothing it does reaches the host except through a writable `Mount`. Output
+//! and exit status leave through virtio ports, which are byte pipes: no terminal changes them. No
+//! status on its port means that the VM failed, whatever else it printed.
+
+pub mod cli;
+mod initramfs;
+mod kvm;
+mod modules;
+mod qemu;
+mod run;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::kernels;
+use qemu::Accel;
+
+/// A directory of the host in the guest.
+#[derive(Debug, Clone)]
+pub struct Mount {
+    pub host: PathBuf,
+    pub guest: PathBuf,
+    pub writable: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct VmSpec {
+    /// A name of the matrix.
+    pub kernel: String,
+    pub command: Vec<String>,
+    pub env: Vec<(String, String)>,
+    pub cwd: Option<PathBuf>,
+    pub mounts: Vec<Mount>,
+    pub cpus: u32,
+    /// As QEMU takes it: `2G`.
+    pub memory: String,
+    pub kernel_args: String,
+    /// Hard limit, boot included.
+    pub timeout: Duration,
+}
+
+impl VmSpec {
+    pub fn new(kernel: &str) -> VmSpec {
+        VmSpec {
+            kernel: kernel.to_string(),
+            command: Vec::new(),
+            env: Vec::new(),
+            cwd: None,
+            mounts: Vec::new(),
+            cpus: 2,
+            memory: "2G".into(),
+            kernel_args: String::new(),
+            timeout: Duration::from_secs(600),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Stream {
+    Out,
+    Err,
+}
+
+#[derive(Debug)]
+pub struct Outcome {
+    /// The command's exit status.
+    pub status: u8,
+    /// From the start of QEMU to the start of the command.
+    pub boot: Duration,
+}
+
+/// Boots, runs, powers off. `output` gets the command's bytes as they come, from two threads.
+pub fn run(spec: &VmSpec, output: &(dyn Fn(Stream, &[u8]) + Sync)) -> Result<Outcome> {
+    let matrix = kernels::Matrix::load()?;
+    let kernel = kernels::ensure(matrix.get(&spec.kernel)?)?;
+    run::run(spec, &kernel, kvm::choose(&kernel)?, output)
+}
+
+/// Finds out how this kernel can be run, which may take a probe boot: before parallel runs.
+pub fn prepare(kernel: &kernels::Cached) -> Result<()> {
+    kvm::choose(kernel).map(drop)
+}
+
+/// Cuts a byte stream into lines: what a prefix or a parser needs. Call `flush` at the end.
+pub struct Lines<F: FnMut(&str)> {
+    rest: Vec<u8>,
+    each: F,
+}
+
+impl<F: FnMut(&str)> Lines<F> {
+    pub fn new(each: F) -> Self {
+        Lines {
+            rest: Vec::new(),
+            each,
+        }
+    }
+
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.rest.extend_from_slice(bytes);
+        while let Some(end) = self.rest.iter().position(|&byte| byte == b'\n') {
+            let line: Vec<u8> = self.rest.drain(..=end).collect();
+            (self.each)(&String::from_utf8_lossy(&line[..end]));
+        }
+    }
+
+    pub fn flush(&mut self) {
+        if !self.rest.is_empty() {
+            let line = std::mem::take(&mut self.rest);
+            (self.each)(&String::from_utf8_lossy(&line));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_across_chunks() {
+        let mut seen = Vec::new();
+        let mut lines = Lines::new(|line: &str| seen.push(line.to_string()));
+        lines.push(b"a");
+        lines.push(b"b\nc\n\nd");
+        lines.flush();
+        lines.flush();
+        assert_eq!(seen, ["ab", "c", "", "d"]);
+    }
+}

@@ -1,0 +1,125 @@
+//! QEMU's command line. The order of devices does not matter to the guest: it goes by names and tags.
+
+use std::fmt;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use super::{VmSpec, initramfs};
+use crate::kernels::Cached;
+use crate::sh;
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Accel {
+    Kvm,
+    Tcg,
+}
+
+impl fmt::Display for Accel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Accel::Kvm => "kvm",
+            Accel::Tcg => "tcg",
+        })
+    }
+}
+
+/// The host's end of what the guest writes: sockets in the run directory, by port name.
+pub const PORTS: [&str; 3] = ["out", "err", "status"];
+
+pub fn command(run: &Path, kernel: &Cached, spec: &VmSpec, accel: Accel) -> Result<Command> {
+    let qemu = sh::which("qemu-system-x86_64").context(
+        "qemu-system-x86_64 is missing; `apt-get install qemu-system-x86` or `cargo xtask setup`",
+    )?;
+    // Should this process be killed, the VM must not live on.
+    let mut command = match sh::which("setpriv") {
+        Some(setpriv) => {
+            let mut command = Command::new(setpriv);
+            command.args(["--pdeathsig", "KILL", "--"]).arg(qemu);
+            command
+        }
+        None => Command::new(qemu),
+    };
+    command.args([
+        "-nodefaults",
+        "-no-user-config",
+        "-display",
+        "none",
+        "-no-reboot",
+        "-M",
+        "q35",
+    ]);
+    match accel {
+        Accel::Kvm => command.args(["-accel", "kvm", "-cpu", "host"]),
+        // One thread for all virtual CPUs: with thread=multi, QEMU 7.2 now and then runs kernel text
+        // that another CPU is patching (1 panic in 45 boots of a loaded host, in a static key), and
+        // tracer's whole work is to have kernel text patched. Two VMs side by side use two CPUs.
+        // `max` has the hardware breakpoints that the audit needs. Without la57 page walks are one
+        // level shorter, as on most real machines.
+        Accel::Tcg => command.args(["-accel", "tcg,thread=single", "-cpu", "max,la57=off"]),
+    };
+    command.args(["-smp", &spec.cpus.to_string(), "-m", &spec.memory]);
+    command
+        .arg("-kernel")
+        .arg(kernel.vmlinuz())
+        .arg("-initrd")
+        .arg(run.join("initramfs"));
+    command.args([
+        "-append",
+        &format!("console=ttyS0 quiet panic=-1 {}", spec.kernel_args),
+    ]);
+    command.args([
+        "-serial",
+        &format!("file:{}", option(&run.join("console"))?),
+    ]);
+    command.args(["-device", "virtio-serial-pci"]);
+    for port in PORTS {
+        let socket = option(&run.join(port))?;
+        command.args(["-chardev", &format!("socket,id={port},path={socket}")]);
+        command.args([
+            "-device",
+            &format!("virtserialport,chardev={port},name={port}"),
+        ]);
+    }
+    share(&mut command, "root", Path::new("/"), false)?;
+    share(&mut command, "modules", &kernel.modules(), false)?;
+    for (number, mount) in spec.mounts.iter().enumerate() {
+        share(
+            &mut command,
+            &initramfs::tag(number),
+            &mount.host,
+            mount.writable,
+        )?;
+    }
+    Ok(command)
+}
+
+fn share(command: &mut Command, tag: &str, path: &Path, writable: bool) -> Result<()> {
+    let readonly = if writable { "off" } else { "on" };
+    // remap: the host's file systems have inode numbers in common.
+    let text = format!(
+        "local,path={},mount_tag={tag},security_model=none,readonly={readonly},multidevs=remap",
+        option(path)?
+    );
+    command.args(["-virtfs", &text]);
+    Ok(())
+}
+
+/// A path inside a QEMU option: commas are doubled.
+fn option(path: &Path) -> Result<String> {
+    match path.to_str() {
+        Some(text) => Ok(text.replace(',', ",,")),
+        None => bail!("{} is not UTF-8", path.display()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commas_are_doubled() {
+        assert_eq!(option(Path::new("/a,b")).unwrap(), "/a,,b");
+    }
+}
