@@ -22,7 +22,7 @@ pub enum Role {
 }
 
 /// Where the files are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Place {
     Tmpfs,
     Ext4,

@@ -156,7 +156,8 @@ impl Ledger {
 // A multiple of the cache line, so that shards of two CPUs never share one.
 const _: () = assert!(size_of::<Ledger>() == 38 * 64 && align_of::<Ledger>() == 8);
 
-/// Slots with a meaning of their own; processes start at [`FIRST_PROCESS`].
+/// Slots with a meaning of their own; processes start at [`FIRST_PROCESS`]. The total is that of all
+/// processes, the overflow slot included.
 pub const TOTAL: u32 = 0;
 /// Processes for which no slot was left: exact, but not told apart.
 pub const OVERFLOW: u32 = 1;

@@ -135,6 +135,9 @@ pub struct Audit {
     /// How long, over all rounds of four breakpoints
     #[arg(long, value_parser = parse_duration, value_name = "TIME", default_value = "10s")]
     pub duration: Duration,
+    /// Only these copy functions, up to four, in one round (default: all, in rounds of four)
+    #[arg(long, value_name = "FUNCTION")]
+    pub primitive: Vec<String>,
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
 }

@@ -16,7 +16,7 @@ use crate::text::scan::{self, Site};
 use crate::text::Text;
 
 /// Helpers of lib/ that are reached only through other primitives, so their own sites are no sources.
-const IN_LIB: &[&str] = &[
+pub const IN_LIB: &[&str] = &[
     "_copy_to_iter",
     "_copy_from_iter",
     "_copy_from_iter_full",

@@ -14,3 +14,4 @@ pub mod snapshot;
 pub mod sys;
 pub mod target;
 pub mod text;
+pub mod witness;

@@ -1,5 +1,6 @@
 //! The only user of aya's loader: loads what the plan chose, attaches it, and keeps it attached.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::os::fd::AsFd as _;
 
@@ -48,8 +49,12 @@ pub struct Attached {
     pub way: Result<&'static Way, Refusal>,
 }
 
+/// Anything that detaches a program when it is dropped.
+type Link = Box<dyn Any + Send>;
+
 /// Loaded programs and their maps. Dropping it detaches everything.
 pub struct Kernel {
+    links: Vec<Link>,
     ebpf: Ebpf,
     btf: Option<Btf>,
     fault: Fault,
@@ -88,7 +93,7 @@ impl Kernel {
         for slot in FIRST_PROCESS..sizes.slots() {
             free.push(slot, 0).context("cannot fill the queue of free slots")?;
         }
-        Ok(Kernel { ebpf, btf, fault, sizes, rows: Vec::new(), ledgers, processes, losses })
+        Ok(Kernel { links: Vec::new(), ebpf, btf, fault, sizes, rows: Vec::new(), ledgers, processes, losses })
     }
 
     /// Measures where registers lie on a stack, and tells tracer's own tgid in the initial namespace.
@@ -136,48 +141,48 @@ impl Kernel {
         if self.fault.refuses(row.name) {
             bail!("refused on purpose by TRACER_FAULT");
         }
-        let mut done = Vec::new();
+        let mut links = Vec::new();
         for name in way.programs {
             match self.attach_program(name, way) {
-                Ok(()) => done.push(*name),
+                Ok(link) => links.push(link),
                 Err(error) => {
-                    for name in done {
-                        self.unload(name);
-                    }
-                    self.unload(name);
+                    drop(links);
+                    way.programs.iter().for_each(|name| self.unload(name));
                     return Err(error);
                 }
             }
         }
+        self.links.append(&mut links);
         Ok(())
     }
 
-    fn attach_program(&mut self, name: &str, way: &Way) -> Result<()> {
+    fn attach_program(&mut self, name: &str, way: &Way) -> Result<Link> {
         let btf = self.btf.as_ref().ok_or_else(|| anyhow!("the kernel has no BTF"));
-        let program = self
-            .ebpf
-            .program_mut(name)
-            .ok_or_else(|| anyhow!("the BPF object has no program {name}"))?;
-        match (program, way.method) {
+        let program =
+            self.ebpf.program_mut(name).ok_or_else(|| anyhow!("the BPF object has no program {name}"))?;
+        Ok(match (program, way.method) {
             (Program::FEntry(program), Method::Trampoline) => {
                 program.load(way.symbol, btf?)?;
-                program.attach()?;
+                let link = program.attach()?;
+                Box::new(program.take_link(link)?)
             }
             (Program::FExit(program), Method::Trampoline) => {
                 program.load(way.symbol, btf?)?;
-                program.attach()?;
+                let link = program.attach()?;
+                Box::new(program.take_link(link)?)
             }
             (Program::KProbe(program), Method::Kprobe) => {
                 program.load()?;
-                program.attach(way.symbol, 0)?;
+                let link = program.attach(way.symbol, 0)?;
+                Box::new(program.take_link(link)?)
             }
             (Program::RawTracePoint(program), Method::RawTracepoint) => {
                 program.load()?;
-                program.attach(way.symbol)?;
+                let link = program.attach(way.symbol)?;
+                Box::new(program.take_link(link)?)
             }
             _ => bail!("program {name} is not of the kind that its row says"),
-        }
-        Ok(())
+        })
     }
 
     fn unload(&mut self, name: &str) {
@@ -207,10 +212,11 @@ impl Kernel {
         if program.fd().is_err() {
             program.load()?;
         }
-        match &site.module {
+        let link = match &site.module {
             Some(_) => program.attach(&site.function, site.offset)?,
             None => program.attach("_stext", site.addr - text_start)?,
         };
+        self.links.push(Box::new(program.take_link(link)?));
         Ok(())
     }
 
@@ -264,6 +270,20 @@ impl Kernel {
             })
             .collect();
         kinds.into_values().next().unwrap_or(way.method.name())
+    }
+}
+
+impl Drop for Kernel {
+    /// Detaches in parallel: each detach waits for an RCU grace period (0.06 s for a kprobe, 0.13 s for a
+    /// trampoline on 6.1 under emulation), and waiters share it.
+    fn drop(&mut self) {
+        let mut links = std::mem::take(&mut self.links);
+        std::thread::scope(|scope| {
+            while !links.is_empty() {
+                let some = links.split_off(links.len() - links.len().min(4));
+                scope.spawn(move || drop(some));
+            }
+        });
     }
 }
 

@@ -41,34 +41,15 @@ pub fn tracer(debug: bool) -> Result<PathBuf> {
 /// The static `workload` of the tests crate.
 pub fn workload() -> Result<PathBuf> {
     sh::progress("building the workloads");
-    let arguments = [
-        "build",
-        "--release",
-        "-p",
-        "tracer-tests",
-        "--bin",
-        "workload",
-    ];
-    find(
-        &cargo_static(&arguments, "build the workloads")?,
-        "bin",
-        "workload",
-    )
+    let arguments = ["build", "--release", "-p", "tracer-tests", "--bin", "workload"];
+    find(&cargo_static(&arguments, "build the workloads")?, "bin", "workload")
 }
 
 /// The static matrix test and its workload.
 pub fn matrix() -> Result<(PathBuf, PathBuf)> {
     let workload = workload()?;
     sh::progress("building the matrix tests");
-    let arguments = [
-        "test",
-        "--release",
-        "-p",
-        "tracer-tests",
-        "--test",
-        "matrix",
-        "--no-run",
-    ];
+    let arguments = ["test", "--release", "-p", "tracer-tests", "--test", "matrix", "--no-run"];
     let built = cargo_static(&arguments, "build the matrix tests")?;
     Ok((find(&built, "test", "matrix")?, workload))
 }
@@ -93,10 +74,7 @@ fn cargo_static(arguments: &[&str], purpose: &str) -> Result<Vec<Message>> {
     command.args(arguments).args(["--target", TARGET]);
     command.arg("--message-format=json-render-diagnostics");
     let flags = env::var("RUSTFLAGS").unwrap_or_default();
-    command.env(
-        "RUSTFLAGS",
-        format!("{flags} -C target-feature=+crt-static").trim(),
-    );
+    command.env("RUSTFLAGS", format!("{flags} -C target-feature=+crt-static").trim());
     // It would have precedence over RUSTFLAGS.
     command.env_remove("CARGO_ENCODED_RUSTFLAGS");
     let output = command
@@ -105,19 +83,13 @@ fn cargo_static(arguments: &[&str], purpose: &str) -> Result<Vec<Message>> {
         .output()
         .with_context(|| format!("cannot {purpose}: cannot start {}", sh::show(&command)))?;
     if !output.status.success() {
-        bail!(
-            "cannot {purpose}: `{}` failed ({}), see above",
-            sh::show(&command),
-            output.status
-        );
+        bail!("cannot {purpose}: `{}` failed ({}), see above", sh::show(&command), output.status);
     }
     Ok(parse(&String::from_utf8_lossy(&output.stdout)))
 }
 
 fn parse(text: &str) -> Vec<Message> {
-    text.lines()
-        .filter_map(|line| serde_json::from_str(line).ok())
-        .collect()
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
 fn find(messages: &[Message], kind: &str, name: &str) -> Result<PathBuf> {
@@ -125,10 +97,7 @@ fn find(messages: &[Message], kind: &str, name: &str) -> Result<PathBuf> {
         .iter()
         .filter(|message| message.reason == "compiler-artifact")
         .find(|message| {
-            message
-                .target
-                .as_ref()
-                .is_some_and(|t| t.name == name && t.kind.iter().any(|k| k == kind))
+            message.target.as_ref().is_some_and(|t| t.name == name && t.kind.iter().any(|k| k == kind))
         })
         .and_then(|message| message.executable.clone())
         .ok_or_else(|| anyhow!("cargo built no {kind} named {name}; is it still in the workspace?"))
@@ -137,9 +106,7 @@ fn find(messages: &[Message], kind: &str, name: &str) -> Result<PathBuf> {
 /// cargo in the workspace, with our tools on PATH (tracer's build script needs bpf-linker).
 pub fn cargo() -> Result<Command> {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
-    command
-        .current_dir(paths::repo())
-        .env("PATH", paths::path_with_tools()?);
+    command.current_dir(paths::repo()).env("PATH", paths::path_with_tools()?);
     Ok(command)
 }
 
@@ -168,15 +135,7 @@ mod tests {
             r#"{"reason":"build-finished","success":true}"#,
         );
         let messages = parse(text);
-        assert_eq!(
-            find(&messages, "test", "matrix").unwrap(),
-            PathBuf::from("/t/matrix-1")
-        );
-        assert!(
-            find(&messages, "bin", "tracer")
-                .unwrap_err()
-                .to_string()
-                .contains("tracer")
-        );
+        assert_eq!(find(&messages, "test", "matrix").unwrap(), PathBuf::from("/t/matrix-1"));
+        assert!(find(&messages, "bin", "tracer").unwrap_err().to_string().contains("tracer"));
     }
 }

@@ -9,27 +9,14 @@ pub fn main() -> Result<u8> {
     setup::ensure_build()?;
     let steps: [(&str, &[&str]); 2] = [
         ("format", &["fmt", "--all", "--check"]),
-        (
-            "lints",
-            &[
-                "clippy",
-                "--workspace",
-                "--all-targets",
-                "--quiet",
-                "--",
-                "-D",
-                "warnings",
-            ],
-        ),
+        ("lints", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]),
     ];
     for (name, arguments) in steps {
         sh::progress(&format!("{name}: cargo {}", arguments.join(" ")));
         let mut command = build::cargo()?;
         command.args(arguments);
         if let Err(error) = sh::run(&mut command, &format!("pass the {name} check")) {
-            bail!(
-                "{error:#}\n(if cargo has no such command: `rustup component add rustfmt clippy`)"
-            );
+            bail!("{error:#}\n(if cargo has no such command: `rustup component add rustfmt clippy`)");
         }
     }
     test::main(&test::Args::default())

@@ -40,51 +40,26 @@ pub fn main(args: &Args) -> Result<u8> {
     let Some(reason) = reason else {
         sh::progress("tracer's probes attach on this kernel: running here");
         let mut command = Command::new(&workload);
-        command
-            .arg("demo")
-            .arg("--tracer")
-            .arg(&tracer)
-            .args(["--size", &size]);
-        let status = command
-            .status()
-            .with_context(|| format!("cannot start {}", sh::show(&command)))?;
-        return Ok(status
-            .code()
-            .and_then(|code| u8::try_from(code).ok())
-            .unwrap_or(1));
+        command.arg("demo").arg("--tracer").arg(&tracer).args(["--mib", &size]);
+        let status = command.status().with_context(|| format!("cannot start {}", sh::show(&command)))?;
+        return Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1));
     };
     sh::progress(&format!("not on this machine: {reason}"));
     setup::ensure_vm()?;
     let cached = kernels::ensure(kernel)?;
     vm::prepare(&cached)?;
-    sh::progress(&format!(
-        "booting Debian's {} in QEMU",
-        cached.record.release
-    ));
-    let mut spec = VmSpec {
-        timeout: Duration::from_secs(900),
-        ..VmSpec::new(&kernel.name)
-    };
+    sh::progress(&format!("booting Debian's {} in QEMU", cached.record.release));
+    let mut spec = VmSpec { timeout: Duration::from_secs(900), ..VmSpec::new(&kernel.name) };
     let text = |path: &Path| path.to_string_lossy().into_owned();
-    spec.command = [
-        &text(&workload),
-        "demo",
-        "--tracer",
-        &text(&tracer),
-        "--size",
-        &size,
-    ]
-    .map(String::from)
-    .to_vec();
+    spec.command =
+        [&text(&workload), "demo", "--tracer", &text(&tracer), "--mib", &size].map(String::from).to_vec();
     for program in [&tracer, &workload] {
         vm::cli::reach(&mut spec, program.parent().unwrap_or(program));
     }
     spec.env = vm::cli::environment(&[])?;
     let outcome = vm::run(&spec, &|stream, bytes| {
         let _ = match stream {
-            Stream::Out => io::stdout()
-                .write_all(bytes)
-                .and_then(|()| io::stdout().flush()),
+            Stream::Out => io::stdout().write_all(bytes).and_then(|()| io::stdout().flush()),
             Stream::Err => io::stderr().write_all(bytes),
         };
     })?;

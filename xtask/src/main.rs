@@ -17,11 +17,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(
-    name = "cargo xtask",
-    about = "Set up, build, test and try tracer",
-    version
-)]
+#[command(name = "cargo xtask", about = "Set up, build, test and try tracer", version)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -46,11 +42,7 @@ enum Command {
 fn main() -> ExitCode {
     let command = Cli::parse().command;
     // As for `tracer run`: the exit statuses below 125 belong to the command in the VM.
-    let failure = if matches!(command, Command::Vm(_)) {
-        125
-    } else {
-        1
-    };
+    let failure = if matches!(command, Command::Vm(_)) { 125 } else { 1 };
     let result = match command {
         Command::Setup(args) => setup::main(&args),
         Command::Build(args) => build::main(&args),

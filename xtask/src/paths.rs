@@ -15,24 +15,17 @@ pub fn repo() -> PathBuf {
 
 /// `$TRACER_CACHE`, else `~/.cache/tracer`: kernels and tools are 1 GB, so fresh clones share them.
 pub fn cache() -> Result<PathBuf> {
-    let dir = match (
-        env::var_os("TRACER_CACHE"),
-        env::var_os("XDG_CACHE_HOME"),
-        env::home_dir(),
-    ) {
+    let dir = match (env::var_os("TRACER_CACHE"), env::var_os("XDG_CACHE_HOME"), env::home_dir()) {
         (Some(dir), _, _) if !dir.is_empty() => PathBuf::from(dir),
         (_, Some(dir), _) if !dir.is_empty() => PathBuf::from(dir).join("tracer"),
         (_, _, Some(home)) if !home.as_os_str().is_empty() => home.join(".cache/tracer"),
         _ => {
-            return Err(anyhow!(
-                "no home directory to cache in; set TRACER_CACHE to a directory"
-            ));
+            return Err(anyhow!("no home directory to cache in; set TRACER_CACHE to a directory"));
         }
     };
     create(&dir)?;
     // QEMU and apt get this path, and both run elsewhere: it has to be absolute.
-    dir.canonicalize()
-        .with_context(|| format!("cannot resolve {}", dir.display()))
+    dir.canonicalize().with_context(|| format!("cannot resolve {}", dir.display()))
 }
 
 /// Where bpf-linker and promtool are installed. A folder of PATH's shape.
@@ -94,10 +87,7 @@ pub fn remove_stale(parent: &Path, prefix: &str) {
     const OLD: std::time::Duration = std::time::Duration::from_secs(3600);
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let Some(id) = name
-            .strip_prefix(prefix)
-            .and_then(|rest| rest.split('-').next())
-        else {
+        let Some(id) = name.strip_prefix(prefix).and_then(|rest| rest.split('-').next()) else {
             continue;
         };
         let gone = id.parse::<u32>().is_ok() && !Path::new("/proc").join(id).exists();

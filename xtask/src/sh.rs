@@ -16,20 +16,14 @@ pub fn progress(message: &str) {
 
 /// Runs it with its output on our stderr (stdout is kept for results).
 pub fn run(command: &mut Command, purpose: &str) -> Result<()> {
-    let stderr = io::stderr()
-        .as_fd()
-        .try_clone_to_owned()
-        .context("cannot duplicate stderr")?;
+    let stderr = io::stderr().as_fd().try_clone_to_owned().context("cannot duplicate stderr")?;
     let status = command
         .stdin(Stdio::null())
         .stdout(Stdio::from(stderr))
         .status()
         .with_context(|| format!("cannot {purpose}: cannot start {}", show(command)))?;
     if !status.success() {
-        bail!(
-            "cannot {purpose}: `{}` failed ({status}), see above",
-            show(command)
-        );
+        bail!("cannot {purpose}: `{}` failed ({status}), see above", show(command));
     }
     Ok(())
 }
@@ -66,25 +60,18 @@ pub fn which(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     // Ordinary users of Debian have no sbin in PATH; depmod lives there.
     let extra = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
-    std::env::split_paths(&path)
-        .chain(extra)
-        .map(|dir| dir.join(name))
-        .find(|p| is_executable(p))
+    std::env::split_paths(&path).chain(extra).map(|dir| dir.join(name)).find(|p| is_executable(p))
 }
 
 pub fn is_executable(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
-    path.metadata()
-        .is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+    path.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
 }
 
 /// The program with its arguments, shortened: errors are read by people.
 pub fn show(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    let text = words
-        .map(OsStr::to_string_lossy)
-        .collect::<Vec<_>>()
-        .join(" ");
+    let text = words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ");
     match text.char_indices().nth(160) {
         Some((end, _)) => format!("{} …", &text[..end]),
         None => text,
@@ -114,15 +101,8 @@ mod tests {
 
     #[test]
     fn errors_name_purpose_and_output() {
-        let error = capture(
-            Command::new("sh").args(["-c", "echo no >&2; exit 3"]),
-            "do it",
-        )
-        .unwrap_err()
-        .to_string();
-        assert!(
-            error.contains("cannot do it") && error.ends_with("no"),
-            "{error}"
-        );
+        let error =
+            capture(Command::new("sh").args(["-c", "echo no >&2; exit 3"]), "do it").unwrap_err().to_string();
+        assert!(error.contains("cannot do it") && error.ends_with("no"), "{error}");
     }
 }

@@ -1,6 +1,7 @@
 //! Runs a workload under the tracer, from outside: what the demo, the
 //! selftest and the kernel matrix share.
 
+pub mod batch;
 pub mod bench;
 pub mod bpf;
 pub mod compare;

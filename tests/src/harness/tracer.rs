@@ -68,27 +68,33 @@ impl Tracer {
         self.child.id()
     }
 
-    /// Waits until the tracer says that it counts all of `pids`.
+    /// Waits until the tracer says that it counts all of `pids`: in one line,
+    /// or one each.
     pub fn wait_counting(&mut self, pids: &[u32]) -> Result<()> {
         for pid in pids {
-            self.wait_line(&format!("tracer: counting pid {pid}"))?;
+            let named = format!("pid {pid}");
+            self.wait_line(&format!("it counts {named}"), |line| {
+                let list = line.strip_prefix("tracer: counting ");
+                list.is_some_and(|list| list.split(", ").any(|name| name == named))
+            })?;
         }
         Ok(())
     }
 
     /// Waits for a line of stderr, which may have been said already.
-    pub fn wait_line(&mut self, wanted: &str) -> Result<()> {
+    fn wait_line(&mut self, what: &str, wanted: impl Fn(&str) -> bool) -> Result<()> {
         let deadline = Instant::now() + LIMIT;
-        while !self.said.iter().any(|line| line == wanted) {
+        while !self.said.iter().any(|line| wanted(line)) {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.stderr.recv_timeout(left) {
                 Ok(line) => self.said.push(line),
                 Err(RecvTimeoutError::Timeout) => {
-                    bail!("tracer did not say {wanted:?}, but:\n{}", self.said.join("\n"))
+                    bail!("tracer did not say that {what}, but:\n{}", self.said.join("\n"))
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     let status = self.child.wait()?;
-                    bail!("tracer ended ({status}) before {wanted:?}:\n{}", self.said.join("\n"))
+                    let said = self.said.join("\n");
+                    bail!("tracer ended ({status}) before it said that {what}:\n{said}")
                 }
             }
         }

@@ -12,8 +12,8 @@ use tracer_tests::harness::{invariant, ledger};
 
 use crate::{Check, check};
 
-/// The page-cache read's wrapper: the second is its name in 5.10.
-const READ_PROBES: [&str; 2] = ["filemap_read", "generic_file_buffered_read"];
+/// The function of the page-cache read: the second is its name in 5.10.
+const READ_FUNCTIONS: [&str; 2] = ["filemap_read", "generic_file_buffered_read"];
 
 pub fn checks() -> Vec<Check> {
     vec![
@@ -35,19 +35,25 @@ fn with_fault(bench: &Bench, workload: &str, fault: &str) -> Result<(Outcome, Va
     Ok((outcome, session.finish()?))
 }
 
-fn probe<'a>(total: &'a Value, name: &str) -> Option<&'a Value> {
-    total["probes"].as_array()?.iter().find(|probe| probe["probe"] == name)
+/// The probe of the page-cache read, whatever this kernel calls its function.
+fn read_probe(total: &Value) -> Result<&Value> {
+    let probes = total["probes"].as_array().context("no `probes`")?;
+    let is_read = |probe: &&Value| READ_FUNCTIONS.iter().any(|name| probe["symbol"] == *name);
+    probes.iter().find(is_read).context("no probe of the page-cache read")
 }
 
 fn refused_probe(bench: &Bench) -> Result<()> {
     let healthy = bench.window("rw_file", &[])?.total;
-    let attached = |name: &&str| probe(&healthy, name).is_some_and(|row| row["attached"] == true);
-    let name = READ_PROBES.into_iter().find(attached).context("no page-cache read probe")?;
     ensure!(healthy["coverage"]["state"] == "complete", "{}", healthy["coverage"]);
+    let probe = read_probe(&healthy)?;
+    ensure!(probe["attached"] == true, "not attached even without a fault: {probe}");
+    let name = probe["probe"].as_str().context("a probe without a name")?;
     let (outcome, _) = with_fault(bench, "rw_file", &format!("refuse:{name}"))?;
     let total = outcome.last_json()?;
-    let row = probe(&total, name).with_context(|| format!("{name} is not in `probes`"))?;
-    ensure!(row["attached"] == false, "{name} is said to be attached: {row}");
+    let probes = total["probes"].as_array().context("no `probes`")?;
+    let refused = probes.iter().find(|probe| probe["probe"] == name);
+    let refused = refused.with_context(|| format!("{name} is not in `probes`"))?;
+    ensure!(refused["attached"] == false, "{name} is said to be attached: {refused}");
     let state = &total["coverage"]["state"];
     ensure!(*state != "complete", "coverage is {state} without {name}");
     ensure!(outcome.stderr.contains(name), "stderr does not name {name}:\n{}", outcome.stderr);

@@ -106,7 +106,11 @@ fn trial(check: Check, bench: Result<Arc<Bench>, String>) -> Trial {
             Ok(Verdict::Skipped(cause)) => {
                 Ok(Completion::ignored_with(format!("on {}: {cause}", bench.kernel)))
             }
-            Err(error) => Err(Failed::from(format!("{error:#}"))),
+            Err(error) => {
+                // At once as well: the summary comes only after the last test.
+                eprintln!("\n{error:#}");
+                Err(Failed::from(format!("{error:#}")))
+            }
         },
     })
 }

@@ -10,26 +10,57 @@ use tracer_tests::harness::tracer::Tracer;
 
 use crate::{Check, check};
 
-const WORKLOADS: [&str; 9] = [
-    "rw_file",
-    "readv_writev_file",
-    "sendfile_file",
-    "splice_file",
-    "rw_tcp",
-    "mmap_write_tcp",
-    "sendfile_tcp",
-    "rw_pipe",
-    "rw_unix",
+/// The primitives that a workload's bytes go through: at most four, which is
+/// how many breakpoints there are, so that one round sees all windows.
+const CASES: [(&str, &[Primitive]); 9] = [
+    ("rw_file", &[PageToUser, FilePage]),
+    ("readv_writev_file", &[PageToUser, FilePage]),
+    ("sendfile_file", &[PageToUser, FilePage]),
+    ("splice_file", &[PageToUser, FilePage]),
+    ("rw_pipe", &[PageToUser, PageFromUser]),
+    ("rw_tcp", &[PageToUser, Checked]),
+    ("mmap_write_tcp", &[PageToUser, Checked]),
+    ("sendfile_tcp", &[PageToUser, Checked]),
+    ("rw_unix", &[PageFromUser, Checked]),
 ];
+
+/// What a primitive does; its name depends on the kernel.
+#[derive(Clone, Copy)]
+enum Primitive {
+    PageToUser,
+    PageFromUser,
+    /// Into the page cache.
+    FilePage,
+    /// Those behind the hardened-usercopy check: all of the direction, since
+    /// the check cannot tell one from another.
+    Checked,
+}
+
+use Primitive::*;
+
+impl Primitive {
+    fn names(self, kernel: &str) -> &'static [&'static str] {
+        match (self, kernel) {
+            (PageToUser, _) => &["copy_page_to_iter"],
+            (PageFromUser, _) => &["copy_page_from_iter"],
+            (FilePage, "5.10") => &["iov_iter_copy_from_user_atomic"],
+            (FilePage, "7.2") => &["copy_folio_from_iter_atomic"],
+            (FilePage, _) => &["copy_page_from_iter_atomic"],
+            (Checked, "5.10") => &["_copy_from_user", "_copy_from_iter", "_copy_from_iter_full"],
+            (Checked, _) => &["_copy_from_user", "_copy_from_iter"],
+        }
+    }
+}
+
 const WINDOWS: u64 = 3;
 
 pub fn checks() -> Vec<Check> {
-    WORKLOADS.iter().map(|workload| agrees(workload)).collect()
+    CASES.iter().map(|(workload, primitives)| agrees(workload, primitives)).collect()
 }
 
-fn agrees(workload: &'static str) -> Check {
+fn agrees(workload: &'static str, primitives: &'static [Primitive]) -> Check {
     check(&format!("witness::{workload}"), move |bench| {
-        let report = audit(bench, workload)?;
+        let report = audit(bench, workload, primitives)?;
         for direction in DIRECTIONS {
             // A direction that no primitive was audited for is absent.
             let residual = report["residual"][direction].as_i64().unwrap_or(0);
@@ -44,9 +75,12 @@ fn agrees(workload: &'static str) -> Check {
 }
 
 /// Several windows of the workload under the audit, at rest at both its ends.
-fn audit(bench: &Bench, workload: &str) -> Result<Value> {
+fn audit(bench: &Bench, workload: &str, primitives: &[Primitive]) -> Result<Value> {
     let mut session = bench.ready(workload, MIB)?;
     let mut arguments = vec!["audit".to_string(), "--duration".into(), "60s".into()];
+    for name in primitives.iter().flat_map(|primitive| primitive.names(&bench.kernel)) {
+        arguments.extend(["--primitive".into(), name.to_string()]);
+    }
     arguments.extend(watch(&[session.pid], &[]));
     let mut tracer = Tracer::start(&bench.tracer, &arguments)?;
     tracer.wait_counting(&[session.pid])?;

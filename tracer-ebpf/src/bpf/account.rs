@@ -44,16 +44,21 @@ pub fn slot_of(tgid: u32) -> Option<u32> {
         .then_some(KERNEL_THREAD)
 }
 
-/// Raises counters of one slot and of the total, on this CPU's shard.
+/// Raises counters of one slot and of the total of all processes, on this CPU's shard.
 #[inline(always)]
 pub fn book(slot: u32, raise: impl Fn(*mut Ledger)) {
     let shard = config!(shard_mask);
     // SAFETY: no arguments, no effects.
     let cpu = unsafe { bpf_get_smp_processor_id() } & shard;
-    for slot in [slot, TOTAL] {
-        if let Some(ledger) = LEDGERS.get_ptr_mut(slot * (shard + 1) + cpu) {
-            raise(ledger);
-        }
+    if let Some(ledger) = LEDGERS.get_ptr_mut(slot * (shard + 1) + cpu) {
+        raise(ledger);
+    }
+    // What is nobody's, or a kernel thread's, is no part of the processes' total.
+    if slot != SOFTIRQ
+        && slot != KERNEL_THREAD
+        && let Some(ledger) = LEDGERS.get_ptr_mut(TOTAL * (shard + 1) + cpu)
+    {
+        raise(ledger);
     }
 }
 

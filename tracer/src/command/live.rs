@@ -34,7 +34,6 @@ pub fn live(args: Live) -> Outcome {
     for note in session.snapshot().notes {
         eprintln!("tracer: {note}");
     }
-    let names: Vec<String> = targets.iter().map(|t| format!("pid {}", t.pid)).collect();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -42,7 +41,9 @@ pub fn live(args: Live) -> Outcome {
     let session = Arc::new(Mutex::new(session));
     runtime.block_on(async {
         let _serving = watch::serve(server, &session)?;
-        watch::announce(&names.join(", "));
+        for target in &targets {
+            watch::announce(&format!("pid {}", target.pid));
+        }
         let watch = Watch {
             session: Arc::clone(&session),
             format: args.output.format,

@@ -34,34 +34,23 @@ pub fn newest(kernel: &Kernel) -> Result<Cached> {
 
 fn fetch(kernel: &Kernel, have: Option<&Cached>) -> Result<Cached> {
     let suites = kernel.suites.join(", ");
-    sh::progress(&format!(
-        "kernel {} ({}): asking {suites}",
-        kernel.name, kernel.note
-    ));
+    sh::progress(&format!("kernel {} ({}): asking {suites}", kernel.name, kernel.note));
     let apt = Apt::new(&format!("kernel-{}", kernel.name), &kernel.suites)?;
     apt.update()?;
     let meta = apt.show("linux-image-amd64")?;
     let image = apt.show(resolve::image_of(&meta)?)?;
     if let Some(have) = have.filter(|have| have.record.version == image.version) {
-        sh::progress(&format!(
-            "kernel {}: {} is the newest",
-            kernel.name, have.record.release
-        ));
+        sh::progress(&format!("kernel {}: {} is the newest", kernel.name, have.record.release));
         return Ok(have.clone());
     }
     let packages = resolve::content_of(&image);
     let target = dir(&kernel.name)?;
-    let parent = target
-        .parent()
-        .context("a kernel's directory has a parent")?;
+    let parent = target.parent().context("a kernel's directory has a parent")?;
     paths::create(parent)?;
     let debs = paths::TempDir::new_in(parent, ".debs-")?;
     let root = paths::TempDir::new_in(parent, ".root-")?;
     for package in &packages {
-        sh::progress(&format!(
-            "kernel {}: downloading {package} {}",
-            kernel.name, image.version
-        ));
+        sh::progress(&format!("kernel {}: downloading {package} {}", kernel.name, image.version));
         let deb = apt.download(package, &image.version, debs.path())?;
         sh::progress(&format!("kernel {}: unpacking {package}", kernel.name));
         unpack(&deb, root.path())?;
@@ -75,12 +64,8 @@ fn fetch(kernel: &Kernel, have: Option<&Cached>) -> Result<Cached> {
     let ready = paths::TempDir::new_in(parent, ".ready-")?;
     arrange(root.path(), ready.path(), &record)?;
     replace(ready.path(), &target)?;
-    sh::progress(&format!(
-        "kernel {}: {} is ready",
-        kernel.name, record.release
-    ));
-    cached(&kernel.name)?
-        .ok_or_else(|| anyhow!("{} is incomplete after unpacking", target.display()))
+    sh::progress(&format!("kernel {}: {} is ready", kernel.name, record.release));
+    cached(&kernel.name)?.ok_or_else(|| anyhow!("{} is incomplete after unpacking", target.display()))
 }
 
 pub fn unpack(deb: &Path, root: &Path) -> Result<()> {
@@ -101,26 +86,18 @@ fn arrange(root: &Path, ready: &Path, record: &Record) -> Result<()> {
         .map(|folder| root.join(folder).join(release))
         .into_iter()
         .find(|folder| folder.is_dir())
-        .ok_or_else(|| {
-            anyhow!(
-                "{} hold no lib/modules/{release}",
-                record.packages.join(", ")
-            )
-        })?;
+        .ok_or_else(|| anyhow!("{} hold no lib/modules/{release}", record.packages.join(", ")))?;
     rename(&from, &modules.join(release))?;
     for (name, needed) in [("vmlinuz", true), ("config", false), ("System.map", false)] {
-        let places = [
-            root.join("boot").join(format!("{name}-{release}")),
-            modules.join(release).join(name),
-        ];
+        let places = [root.join("boot").join(format!("{name}-{release}")), modules.join(release).join(name)];
         match places.iter().find(|place| place.is_file()) {
             Some(place) => rename(place, &ready.join(name))?,
             None if needed => bail!("{} hold no {name}", record.packages.join(", ")),
             None => {}
         }
     }
-    let depmod = sh::which("depmod")
-        .context("depmod is missing; `apt-get install kmod` or `cargo xtask setup`")?;
+    let depmod =
+        sh::which("depmod").context("depmod is missing; `apt-get install kmod` or `cargo xtask setup`")?;
     let mut command = Command::new(depmod);
     command.arg("-b").arg(ready).arg(release);
     sh::capture(&mut command, "compute the kernel modules' dependencies")?;
@@ -142,14 +119,10 @@ fn replace(ready: &Path, target: &Path) -> Result<()> {
 }
 
 fn rename(from: &Path, to: &Path) -> Result<()> {
-    fs::rename(from, to)
-        .with_context(|| format!("cannot move {} to {}", from.display(), to.display()))
+    fs::rename(from, to).with_context(|| format!("cannot move {} to {}", from.display(), to.display()))
 }
 
 fn now() -> Result<String> {
-    let text = sh::capture(
-        Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ"]),
-        "ask the date",
-    )?;
+    let text = sh::capture(Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ"]), "ask the date")?;
     Ok(text.trim().to_string())
 }

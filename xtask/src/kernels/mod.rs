@@ -74,25 +74,13 @@ impl Matrix {
         for kernel in &matrix.kernels {
             // The name becomes a directory and a host name.
             let ok = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
-            if kernel.name.is_empty()
-                || kernel.name.starts_with('.')
-                || !kernel.name.chars().all(ok)
-            {
-                bail!(
-                    "kernel name {:?}: only letters, digits, `.` and `-`",
-                    kernel.name
-                );
+            if kernel.name.is_empty() || kernel.name.starts_with('.') || !kernel.name.chars().all(ok) {
+                bail!("kernel name {:?}: only letters, digits, `.` and `-`", kernel.name);
             }
             if kernel.suites.is_empty() {
                 bail!("kernel {} names no suite", kernel.name);
             }
-            if matrix
-                .kernels
-                .iter()
-                .filter(|other| other.name == kernel.name)
-                .count()
-                > 1
-            {
+            if matrix.kernels.iter().filter(|other| other.name == kernel.name).count() > 1 {
                 bail!("kernel {} is there twice", kernel.name);
             }
         }
@@ -101,20 +89,10 @@ impl Matrix {
     }
 
     pub fn get(&self, name: &str) -> Result<&Kernel> {
-        self.kernels
-            .iter()
-            .find(|kernel| kernel.name == name)
-            .ok_or_else(|| {
-                let names: Vec<_> = self
-                    .kernels
-                    .iter()
-                    .map(|kernel| kernel.name.as_str())
-                    .collect();
-                anyhow!(
-                    "no kernel {name:?} in tests/kernels.toml; there are {}",
-                    names.join(", ")
-                )
-            })
+        self.kernels.iter().find(|kernel| kernel.name == name).ok_or_else(|| {
+            let names: Vec<_> = self.kernels.iter().map(|kernel| kernel.name.as_str()).collect();
+            anyhow!("no kernel {name:?} in tests/kernels.toml; there are {}", names.join(", "))
+        })
     }
 
     /// The named ones, or all when none is named.
@@ -136,11 +114,7 @@ pub fn cached(name: &str) -> Result<Option<Cached>> {
     let Some(record) = read_record(&dir) else {
         return Ok(None);
     };
-    let cached = Cached {
-        name: name.to_string(),
-        dir,
-        record,
-    };
+    let cached = Cached { name: name.to_string(), dir, record };
     let complete = cached.vmlinuz().is_file() && cached.modules().join("modules.dep").is_file();
     Ok(complete.then_some(cached))
 }

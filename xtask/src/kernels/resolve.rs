@@ -22,9 +22,7 @@ pub fn parse_stanza(text: &str) -> Result<Stanza> {
     Ok(Stanza {
         package: need("Package")?,
         version: need("Version")?,
-        depends: field("Depends")
-            .map(|text| parse_depends(&text))
-            .unwrap_or_default(),
+        depends: field("Depends").map(|text| parse_depends(&text)).unwrap_or_default(),
     })
 }
 
@@ -43,18 +41,9 @@ pub fn parse_depends(text: &str) -> Vec<String> {
 pub fn image_of(meta: &Stanza) -> Result<&str> {
     meta.depends
         .iter()
-        .find(|name| {
-            name.strip_prefix("linux-image-")
-                .is_some_and(starts_with_digit)
-        })
+        .find(|name| name.strip_prefix("linux-image-").is_some_and(starts_with_digit))
         .map(String::as_str)
-        .ok_or_else(|| {
-            anyhow!(
-                "{} {} depends on no linux-image-*",
-                meta.package,
-                meta.version
-            )
-        })
+        .ok_or_else(|| anyhow!("{} {} depends on no linux-image-*", meta.package, meta.version))
 }
 
 /// The packages that hold files. Up to 6.12 that is the image itself; from 7 on the image is empty
@@ -70,11 +59,7 @@ pub fn content_of(image: &Stanza) -> Vec<String> {
         })
         .cloned()
         .collect();
-    if parts.is_empty() {
-        vec![image.package.clone()]
-    } else {
-        parts
-    }
+    if parts.is_empty() { vec![image.package.clone()] } else { parts }
 }
 
 fn starts_with_digit(text: &str) -> bool {
@@ -93,10 +78,7 @@ mod tests {
     #[test]
     fn the_first_stanza_counts() {
         let meta = parse_stanza(META_7).unwrap();
-        assert_eq!(
-            (meta.package.as_str(), meta.version.as_str()),
-            ("linux-image-amd64", "7.2.13-1")
-        );
+        assert_eq!((meta.package.as_str(), meta.version.as_str()), ("linux-image-amd64", "7.2.13-1"));
         assert_eq!(image_of(&meta).unwrap(), "linux-image-7.2.13+deb14-amd64");
     }
 
@@ -127,12 +109,7 @@ mod tests {
     #[test]
     fn a_meta_package_without_image_is_an_error() {
         let meta = parse_stanza("Package: linux-image-amd64\nVersion: 1\nDepends: kmod\n").unwrap();
-        assert!(
-            image_of(&meta)
-                .unwrap_err()
-                .to_string()
-                .contains("linux-image-amd64 1")
-        );
+        assert!(image_of(&meta).unwrap_err().to_string().contains("linux-image-amd64 1"));
         assert!(parse_stanza("Package: x\n").is_err());
     }
 }

@@ -37,20 +37,14 @@ impl Apt {
         write("sources.list", &sources::list(&mirrors, suites))?;
         // Nothing is installed, as far as this apt knows: the candidate is simply the newest.
         write("status", "")?;
-        Ok(Apt {
-            dir,
-            suites: suites.join(", "),
-        })
+        Ok(Apt { dir, suites: suites.join(", ") })
     }
 
     pub fn update(&self) -> Result<()> {
         let mut command = self.command("apt-get");
         // Without it apt keeps old lists, warns and succeeds when the mirror is unreachable.
         command.args(["-o", "APT::Update::Error-Mode=any", "update"]);
-        sh::capture(
-            &mut command,
-            &format!("read Debian's package lists of {}", self.suites),
-        )?;
+        sh::capture(&mut command, &format!("read Debian's package lists of {}", self.suites))?;
         Ok(())
     }
 
@@ -65,25 +59,14 @@ impl Apt {
     /// Downloads the .deb into `dir` and returns its path. apt checks its hash.
     pub fn download(&self, package: &str, version: &str, dir: &Path) -> Result<PathBuf> {
         let mut command = self.command("apt-get");
-        command
-            .arg("download")
-            .arg(format!("{package}={version}"))
-            .current_dir(dir);
+        command.arg("download").arg(format!("{package}={version}")).current_dir(dir);
         sh::capture(&mut command, &format!("download {package} {version}"))?;
         let prefix = format!("{package}_");
         fs::read_dir(dir)
             .with_context(|| format!("cannot read {}", dir.display()))?
             .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-            .find(|path| {
-                path.file_name()
-                    .is_some_and(|name| name.to_string_lossy().starts_with(&prefix))
-            })
-            .with_context(|| {
-                format!(
-                    "apt-get download left no {prefix}*.deb in {}",
-                    dir.display()
-                )
-            })
+            .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix)))
+            .with_context(|| format!("apt-get download left no {prefix}*.deb in {}", dir.display()))
     }
 
     fn command(&self, program: &str) -> Command {

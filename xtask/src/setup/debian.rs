@@ -22,53 +22,18 @@ pub enum Need {
     Vm,
 }
 
-const fn package(
-    name: &'static str,
-    purpose: &'static str,
-    program: &'static str,
-    need: Need,
-) -> Package {
-    Package {
-        name,
-        purpose,
-        program,
-        need,
-    }
+const fn package(name: &'static str, purpose: &'static str, program: &'static str, need: Need) -> Package {
+    Package { name, purpose, program, need }
 }
 
 const PACKAGES: &[Package] = &[
-    package(
-        "rustc-web",
-        "compiles the BPF programs",
-        "bpf-linker",
-        Need::Build,
-    ),
-    package(
-        "cargo-web",
-        "compiles the BPF programs",
-        "bpf-linker",
-        Need::Build,
-    ),
-    package(
-        "libstd-rust-web-dev-bpf",
-        "`core` for BPF",
-        "bpf-linker",
-        Need::Build,
-    ),
+    package("rustc-web", "compiles the BPF programs", "bpf-linker", Need::Build),
+    package("cargo-web", "compiles the BPF programs", "bpf-linker", Need::Build),
+    package("libstd-rust-web-dev-bpf", "`core` for BPF", "bpf-linker", Need::Build),
     package("gcc", "links Rust programs", "cc", Need::Build),
     package("libc6-dev", "links static programs", "cc", Need::Build),
-    package(
-        "qemu-system-x86",
-        "boots the kernels of the matrix",
-        "qemu-system-x86_64",
-        Need::Vm,
-    ),
-    package(
-        "busybox-static",
-        "is the VM's first process",
-        "busybox",
-        Need::Vm,
-    ),
+    package("qemu-system-x86", "boots the kernels of the matrix", "qemu-system-x86_64", Need::Vm),
+    package("busybox-static", "is the VM's first process", "busybox", Need::Vm),
     package("kmod", "depmod, modprobe", "depmod", Need::Vm),
     package("xz-utils", "unpacks kernel modules", "xz", Need::Vm),
 ];
@@ -88,11 +53,7 @@ fn parse_os_release(text: &str, field: &str) -> Option<String> {
 
 /// The suite of this machine; Debian 12's where it is no Debian.
 pub fn codename() -> String {
-    let own = if is_debian() {
-        os_release("VERSION_CODENAME")
-    } else {
-        None
-    };
+    let own = if is_debian() { os_release("VERSION_CODENAME") } else { None };
     own.unwrap_or_else(|| "bookworm".into())
 }
 
@@ -110,26 +71,14 @@ pub fn source_files() -> Vec<(String, String)> {
     if !is_debian() {
         return Vec::new();
     }
-    let parts = fs::read_dir("/etc/apt/sources.list.d")
-        .into_iter()
-        .flatten();
-    let mut paths: Vec<_> = parts
-        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .collect();
+    let parts = fs::read_dir("/etc/apt/sources.list.d").into_iter().flatten();
+    let mut paths: Vec<_> = parts.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
     paths.push("/etc/apt/sources.list".into());
     paths.sort();
     paths
         .into_iter()
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|e| e == "list" || e == "sources")
-        })
-        .filter_map(|path| {
-            Some((
-                path.to_string_lossy().into_owned(),
-                fs::read_to_string(&path).ok()?,
-            ))
-        })
+        .filter(|path| path.extension().is_some_and(|e| e == "list" || e == "sources"))
+        .filter_map(|path| Some((path.to_string_lossy().into_owned(), fs::read_to_string(&path).ok()?)))
         .collect()
 }
 
@@ -152,26 +101,14 @@ pub fn install_missing(needs: &[Need]) -> Result<()> {
     };
     sh::progress(&format!("apt-get install {}", missing.join(" ")));
     let script = "apt-get -qq update && apt-get -qq install -y --no-install-recommends \"$@\"";
-    as_root
-        .args([
-            "env",
-            "DEBIAN_FRONTEND=noninteractive",
-            "sh",
-            "-c",
-            script,
-            "sh",
-        ])
-        .args(&missing);
+    as_root.args(["env", "DEBIAN_FRONTEND=noninteractive", "sh", "-c", script, "sh"]).args(&missing);
     sh::run(&mut as_root, "install Debian packages")
 }
 
 pub fn missing_packages(needs: &[Need]) -> Vec<&'static str> {
-    let wanted = PACKAGES
-        .iter()
-        .filter(|package| needs.contains(&package.need));
+    let wanted = PACKAGES.iter().filter(|package| needs.contains(&package.need));
     if !is_debian_12() {
-        let there =
-            |program| crate::paths::tools_bin().is_ok_and(|dir| dir.join(program).is_file());
+        let there = |program| crate::paths::tools_bin().is_ok_and(|dir| dir.join(program).is_file());
         return wanted
             .filter(|package| sh::which(package.program).is_none() && !there(package.program))
             .map(|package| package.name)
@@ -236,9 +173,6 @@ mod tests {
     #[test]
     fn elsewhere_names_only_what_is_missing() {
         let text = elsewhere(&["kmod"]);
-        assert!(
-            text.contains("kmod") && !text.contains("busybox-static"),
-            "{text}"
-        );
+        assert!(text.contains("kmod") && !text.contains("busybox-static"), "{text}");
     }
 }

@@ -29,37 +29,26 @@ struct Entry {
 pub fn mirrors(files: &[(String, String)], codename: &str) -> Mirrors {
     let entries: Vec<Entry> = files
         .iter()
-        .flat_map(|(name, text)| {
-            if name.ends_with(".sources") {
-                parse_deb822(text)
-            } else {
-                parse_lines(text)
-            }
-        })
+        .flat_map(
+            |(name, text)| {
+                if name.ends_with(".sources") { parse_deb822(text) } else { parse_lines(text) }
+            },
+        )
         .collect();
     let find = |suite: String, default: &str| {
-        let entry = entries
-            .iter()
-            .find(|e| e.suites.contains(&suite) && e.components.iter().any(|c| c == "main"));
-        let uri = entry
-            .and_then(|e| e.uris.first())
-            .map_or(default, |uri| uri.as_str());
+        let entry =
+            entries.iter().find(|e| e.suites.contains(&suite) && e.components.iter().any(|c| c == "main"));
+        let uri = entry.and_then(|e| e.uris.first()).map_or(default, |uri| uri.as_str());
         // A key given inline (or none) cannot be named in our list; Debian's own keyring can.
         let signed_by = entry
             .and_then(|e| e.signed_by.as_deref())
             .filter(|key| key.starts_with('/') && !key.contains(char::is_whitespace))
             .unwrap_or(KEYRING);
-        Source {
-            uri: uri.trim_end_matches('/').to_string(),
-            signed_by: signed_by.to_string(),
-        }
+        Source { uri: uri.trim_end_matches('/').to_string(), signed_by: signed_by.to_string() }
     };
     Mirrors {
         main: find(codename.to_string(), "http://deb.debian.org/debian"),
-        security: find(
-            format!("{codename}-security"),
-            "http://deb.debian.org/debian-security",
-        ),
+        security: find(format!("{codename}-security"), "http://deb.debian.org/debian-security"),
     }
 }
 
@@ -69,15 +58,8 @@ pub fn list(mirrors: &Mirrors, suites: &[String]) -> String {
         .iter()
         .map(|suite| {
             let security = suite.ends_with("-security");
-            let source = if security {
-                &mirrors.security
-            } else {
-                &mirrors.main
-            };
-            format!(
-                "deb [signed-by={} arch=amd64] {} {suite} main\n",
-                source.signed_by, source.uri
-            )
+            let source = if security { &mirrors.security } else { &mirrors.main };
+            format!("deb [signed-by={} arch=amd64] {} {suite} main\n", source.signed_by, source.uri)
         })
         .collect()
 }
@@ -89,18 +71,11 @@ fn parse_deb822(text: &str) -> Vec<Entry> {
         .filter_map(|stanza| {
             let field = |name: &str| {
                 let at = stanza.iter().position(|line| {
-                    line.split_once(':')
-                        .is_some_and(|(key, _)| key.eq_ignore_ascii_case(name))
+                    line.split_once(':').is_some_and(|(key, _)| key.eq_ignore_ascii_case(name))
                 })?;
                 let first = stanza[at].split_once(':')?.1.trim().to_string();
-                let more = stanza[at + 1..]
-                    .iter()
-                    .take_while(|line| line.starts_with([' ', '\t']));
-                Some(
-                    more.fold(first, |text, line| text + " " + line.trim())
-                        .trim()
-                        .to_string(),
-                )
+                let more = stanza[at + 1..].iter().take_while(|line| line.starts_with([' ', '\t']));
+                Some(more.fold(first, |text, line| text + " " + line.trim()).trim().to_string())
             };
             let words = |name: &str| -> Vec<String> {
                 let text = field(name).unwrap_or_default();
@@ -168,13 +143,7 @@ mod tests {
         let text = "# deb http://no/ bookworm main\ndeb-src http://no/ bookworm main\n\
             deb [arch=amd64 signed-by=/k.gpg] http://yes/debian bookworm main contrib\n";
         let found = mirrors(&file("sources.list", text), "bookworm");
-        assert_eq!(
-            found.main,
-            Source {
-                uri: "http://yes/debian".into(),
-                signed_by: "/k.gpg".into()
-            }
-        );
+        assert_eq!(found.main, Source { uri: "http://yes/debian".into(), signed_by: "/k.gpg".into() });
         assert_eq!(found.security.uri, "http://deb.debian.org/debian-security");
     }
 
@@ -191,9 +160,6 @@ mod tests {
         let found = mirrors(&[], "bookworm");
         let text = list(&found, &["bullseye".into(), "bullseye-security".into()]);
         assert!(text.contains("/debian bullseye main\n"), "{text}");
-        assert!(
-            text.contains("/debian-security bullseye-security main\n"),
-            "{text}"
-        );
+        assert!(text.contains("/debian-security bullseye-security main\n"), "{text}");
     }
 }

@@ -29,14 +29,8 @@ fn link_toolchain(verbose: bool) -> Result<()> {
     if sh::which("rustup").is_none() {
         return Ok(());
     }
-    let list = sh::capture(
-        Command::new("rustup").args(["toolchain", "list"]),
-        "list toolchains",
-    )?;
-    if list
-        .lines()
-        .any(|line| line.split_whitespace().next() == Some("distro"))
-    {
+    let list = sh::capture(Command::new("rustup").args(["toolchain", "list"]), "list toolchains")?;
+    if list.lines().any(|line| line.split_whitespace().next() == Some("distro")) {
         if verbose {
             sh::progress("rustup toolchain distro: there");
         }
@@ -50,12 +44,9 @@ fn link_toolchain(verbose: bool) -> Result<()> {
 
 fn bpf_linker(verbose: bool) -> Result<()> {
     let tools = paths::cache()?.join("tools");
-    let version = sh::capture(
-        Command::new(RUSTC).arg("-vV"),
-        "ask the BPF compiler's version",
-    )?;
-    let major = llvm_major(&version)
-        .ok_or_else(|| anyhow!("`{RUSTC} -vV` names no LLVM version:\n{version}"))?;
+    let version = sh::capture(Command::new(RUSTC).arg("-vV"), "ask the BPF compiler's version")?;
+    let major =
+        llvm_major(&version).ok_or_else(|| anyhow!("`{RUSTC} -vV` names no LLVM version:\n{version}"))?;
     // bpf-linker reads the compiler's bitcode: another LLVM means another build.
     let want = format!("bpf-linker {BPF_LINKER} llvm {major}\n");
     let stamp = tools.join("bpf-linker.stamp");
@@ -66,12 +57,9 @@ fn bpf_linker(verbose: bool) -> Result<()> {
     if !ready(&stamp) {
         let _lock = paths::lock("bpf-linker")?;
         if !ready(&stamp) {
-            sh::progress(&format!(
-                "building bpf-linker {BPF_LINKER} with LLVM {major} (1 to 2 minutes)"
-            ));
+            sh::progress(&format!("building bpf-linker {BPF_LINKER} with LLVM {major} (1 to 2 minutes)"));
             install_bpf_linker(&tools, major)?;
-            fs::write(&stamp, &want)
-                .with_context(|| format!("cannot write {}", stamp.display()))?;
+            fs::write(&stamp, &want).with_context(|| format!("cannot write {}", stamp.display()))?;
         }
     } else if verbose {
         sh::progress(&format!("bpf-linker {BPF_LINKER} with LLVM {major}: there"));
@@ -80,10 +68,7 @@ fn bpf_linker(verbose: bool) -> Result<()> {
 }
 
 fn install_bpf_linker(tools: &Path, major: u32) -> Result<()> {
-    let ldd = sh::capture(
-        Command::new("ldd").arg(RUSTC),
-        "find the BPF compiler's LLVM",
-    )?;
+    let ldd = sh::capture(Command::new("ldd").arg(RUSTC), "find the BPF compiler's LLVM")?;
     let library = llvm_library(&ldd)
         .ok_or_else(|| anyhow!("{RUSTC} does not use a shared libLLVM; is rustc-web installed?"))?;
     // Debian's llvm-22-dev would be 500 MB; its shared library alone is enough, under the name
@@ -97,20 +82,8 @@ fn install_bpf_linker(tools: &Path, major: u32) -> Result<()> {
     let target = paths::TempDir::new_in(tools, "build-")?;
     let mut command = Command::new("cargo");
     command
-        .args([
-            "install",
-            "bpf-linker",
-            "--version",
-            BPF_LINKER,
-            "--locked",
-            "--force",
-            "--quiet",
-        ])
-        .args([
-            "--no-default-features",
-            "--features",
-            &format!("llvm-{major}"),
-        ])
+        .args(["install", "bpf-linker", "--version", BPF_LINKER, "--locked", "--force", "--quiet"])
+        .args(["--no-default-features", "--features", &format!("llvm-{major}")])
         .arg("--root")
         .arg(tools)
         .env("LLVM_PREFIX", &prefix)
@@ -124,9 +97,7 @@ fn install_bpf_linker(tools: &Path, major: u32) -> Result<()> {
 }
 
 fn llvm_major(version: &str) -> Option<u32> {
-    let line = version
-        .lines()
-        .find_map(|line| line.strip_prefix("LLVM version:"))?;
+    let line = version.lines().find_map(|line| line.strip_prefix("LLVM version:"))?;
     line.trim().split('.').next()?.parse().ok()
 }
 
@@ -160,10 +131,7 @@ pub fn promtool() -> Result<()> {
     kernels::fetch::unpack(&deb, temp.path())?;
     let unpacked = temp.path().join("usr/bin/promtool");
     if !unpacked.is_file() {
-        bail!(
-            "Debian's prometheus {} holds no usr/bin/promtool",
-            package.version
-        );
+        bail!("Debian's prometheus {} holds no usr/bin/promtool", package.version);
     }
     fs::rename(&unpacked, &promtool)
         .with_context(|| format!("cannot move promtool to {}", promtool.display()))
@@ -175,16 +143,12 @@ mod tests {
 
     #[test]
     fn llvm_of_the_compiler() {
-        let text =
-            "rustc 1.96.0 (built from a source tarball)\nrelease: 1.96.0\nLLVM version: 22.1.8\n";
+        let text = "rustc 1.96.0 (built from a source tarball)\nrelease: 1.96.0\nLLVM version: 22.1.8\n";
         assert_eq!(llvm_major(text), Some(22));
         assert_eq!(llvm_major("rustc 1.0"), None);
         let ldd = "\tlibc.so.6 => /lib/libc.so.6 (0x00007f)\n\
             \tlibLLVM.so.22.1 => /lib/x86_64-linux-gnu/libLLVM.so.22.1 (0x00007f)\n";
-        assert_eq!(
-            llvm_library(ldd),
-            Some("/lib/x86_64-linux-gnu/libLLVM.so.22.1".into())
-        );
+        assert_eq!(llvm_library(ldd), Some("/lib/x86_64-linux-gnu/libLLVM.so.22.1".into()));
         assert_eq!(llvm_library("\tlibLLVM.so.22.1 => not found\n"), None);
     }
 }

@@ -34,17 +34,8 @@ pub fn run(kernels: &[Kernel], jobs: usize, filter: Option<&str>) -> Result<Vec<
     let tracer = build::tracer(false)?;
     let (matrix, workload) = build::matrix()?;
     let own = paths::tools_bin()?.join("promtool");
-    let promtool = if sh::is_executable(&own) {
-        Some(own)
-    } else {
-        sh::which("promtool")
-    };
-    let programs = Programs {
-        tracer,
-        matrix,
-        workload,
-        promtool,
-    };
+    let promtool = if sh::is_executable(&own) { Some(own) } else { sh::which("promtool") };
+    let programs = Programs { tracer, matrix, workload, promtool };
 
     let next = AtomicUsize::new(0);
     let parts = Mutex::new(Vec::new());
@@ -70,20 +61,14 @@ fn boot(kernel: &Kernel, programs: &Programs, filter: Option<&str>) -> Part {
     // stdout and stderr come from two threads; each line is printed and judged at once.
     let counts = Mutex::new(Vec::new());
     let line = |line: &str| {
-        counts
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
-            .extend(results::parse_line(line));
+        counts.lock().unwrap_or_else(|e| e.into_inner()).extend(results::parse_line(line));
         print(&format!("[{name}] {line}"));
     };
     let streams = [Mutex::new(Lines::new(&line)), Mutex::new(Lines::new(&line))];
     let result = spec(name, programs, filter).and_then(|spec| {
         vm::run(&spec, &|stream, bytes| {
             let which = usize::from(stream == Stream::Err);
-            streams[which]
-                .lock()
-                .unwrap_or_else(|e| e.into_inner())
-                .push(bytes);
+            streams[which].lock().unwrap_or_else(|e| e.into_inner()).push(bytes);
         })
     });
     for stream in &streams {
@@ -91,17 +76,14 @@ fn boot(kernel: &Kernel, programs: &Programs, filter: Option<&str>) -> Part {
     }
     let lines = counts.lock().unwrap_or_else(|e| e.into_inner()).clone();
     let (succeeded, error) = match result {
-        Ok(outcome) if lines.is_empty() => (
-            false,
-            Some(format!("no test result (exit status {})", outcome.status)),
-        ),
+        Ok(outcome) if lines.is_empty() => {
+            (false, Some(format!("no test result (exit status {})", outcome.status)))
+        }
         Ok(outcome) => (outcome.status == 0, None),
         Err(error) => (false, Some(format!("{error:#}"))),
     };
     if let Some(error) = &error {
-        error
-            .lines()
-            .for_each(|line| print(&format!("[{name}] error: {line}")));
+        error.lines().for_each(|line| print(&format!("[{name}] error: {line}")));
     }
     Part {
         name: name.clone(),
@@ -113,10 +95,7 @@ fn boot(kernel: &Kernel, programs: &Programs, filter: Option<&str>) -> Part {
 
 fn spec(kernel: &str, programs: &Programs, filter: Option<&str>) -> Result<VmSpec> {
     let text = |path: &Path| path.to_string_lossy().into_owned();
-    let mut spec = VmSpec {
-        timeout: LIMIT,
-        ..VmSpec::new(kernel)
-    };
+    let mut spec = VmSpec { timeout: LIMIT, ..VmSpec::new(kernel) };
     spec.command = vec![text(&programs.matrix), "--test-threads=1".into()];
     spec.command.extend(filter.map(String::from));
     let all = [&programs.tracer, &programs.matrix, &programs.workload];

@@ -71,9 +71,7 @@ pub fn main(args: &Args) -> Result<u8> {
 
 /// One VM emulates two CPUs with two threads, and waits a good part of the time.
 fn default_jobs() -> usize {
-    std::thread::available_parallelism()
-        .map_or(1, |cpus| cpus.get())
-        .clamp(1, 4)
+    std::thread::available_parallelism().map_or(1, |cpus| cpus.get()).clamp(1, 4)
 }
 
 /// One line to stdout. The threads of the VMs print whole lines only.

@@ -14,13 +14,7 @@ pub struct Counts {
 
 impl Counts {
     /// A run that broke before it could count counts as one failure.
-    pub const BROKEN: Counts = Counts {
-        passed: 0,
-        failed: 1,
-        ignored: 0,
-        measured: 0,
-        filtered: 0,
-    };
+    pub const BROKEN: Counts = Counts { passed: 0, failed: 1, ignored: 0, measured: 0, filtered: 0 };
 
     pub fn add(&mut self, other: Counts) {
         self.passed += other.passed;
@@ -44,17 +38,12 @@ impl fmt::Display for Counts {
 
 /// The closing line in the form that `cargo test` has.
 pub fn closing(total: Counts, took: Duration) -> String {
-    format!(
-        "test result: {total}; finished in {:.2} s",
-        took.as_secs_f64()
-    )
+    format!("test result: {total}; finished in {:.2} s", took.as_secs_f64())
 }
 
 pub fn parse_line(line: &str) -> Option<Counts> {
     let rest = line.trim().strip_prefix("test result: ")?;
-    let rest = rest
-        .strip_prefix("ok. ")
-        .or_else(|| rest.strip_prefix("FAILED. "))?;
+    let rest = rest.strip_prefix("ok. ").or_else(|| rest.strip_prefix("FAILED. "))?;
     let mut counts = Counts::default();
     for part in rest.split(';') {
         let mut words = part.split_whitespace();
@@ -89,16 +78,11 @@ pub fn judge(lines: &[Counts], succeeded: bool) -> Counts {
 mod tests {
     use super::*;
 
-    const LINE: &str = "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.01s";
+    const LINE: &str =
+        "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.01s";
 
     fn counts(passed: u64, failed: u64, ignored: u64, filtered: u64) -> Counts {
-        Counts {
-            passed,
-            failed,
-            ignored,
-            measured: 0,
-            filtered,
-        }
+        Counts { passed, failed, ignored, measured: 0, filtered }
     }
 
     #[test]
@@ -121,10 +105,7 @@ mod tests {
         assert_eq!(judge(&[], false).failed, 1);
         assert_eq!(judge(&[counts(3, 0, 0, 0)], false).failed, 1);
         assert_eq!(judge(&[counts(3, 2, 0, 0)], false).failed, 2);
-        assert_eq!(
-            judge(&[counts(3, 0, 1, 0), counts(2, 0, 0, 1)], true),
-            counts(5, 0, 1, 1)
-        );
+        assert_eq!(judge(&[counts(3, 0, 1, 0), counts(2, 0, 0, 1)], true), counts(5, 0, 1, 1));
     }
 
     #[test]

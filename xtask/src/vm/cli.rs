@@ -34,12 +34,7 @@ pub struct Args {
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     timeout: u64,
     /// More kernel arguments, such as `lockdown=integrity`
-    #[arg(
-        long,
-        value_name = "ARGS",
-        default_value = "",
-        allow_hyphen_values = true
-    )]
+    #[arg(long, value_name = "ARGS", default_value = "", allow_hyphen_values = true)]
     append: String,
     /// Set a variable in CMD's environment (repeatable)
     #[arg(long, value_name = "KEY=VALUE")]
@@ -79,23 +74,13 @@ pub fn main(args: Args) -> Result<u8> {
         if !host.is_dir() {
             bail!("cannot share {}: it is not a directory", host.display());
         }
-        spec.mounts.push(Mount {
-            host: host.clone(),
-            guest: host.clone(),
-            writable: true,
-        });
-        spec.mounts.push(Mount {
-            host,
-            guest: "/share".into(),
-            writable: true,
-        });
+        spec.mounts.push(Mount { host: host.clone(), guest: host.clone(), writable: true });
+        spec.mounts.push(Mount { host, guest: "/share".into(), writable: true });
         spec.cwd = Some("/share".into());
     }
     spec.env = environment(&path_dirs)?;
     for pair in &args.env {
-        let (key, value) = pair
-            .split_once('=')
-            .with_context(|| format!("--env {pair}: no `=`"))?;
+        let (key, value) = pair.split_once('=').with_context(|| format!("--env {pair}: no `=`"))?;
         spec.env.push((key.to_string(), value.to_string()));
     }
     if !args.quiet {
@@ -104,17 +89,12 @@ pub fn main(args: Args) -> Result<u8> {
     let outcome = run(&spec, &|stream, bytes| {
         // A reader that went away (`| head`) is no reason to stop the command.
         let _ = match stream {
-            Stream::Out => io::stdout()
-                .write_all(bytes)
-                .and_then(|()| io::stdout().flush()),
+            Stream::Out => io::stdout().write_all(bytes).and_then(|()| io::stdout().flush()),
             Stream::Err => io::stderr().write_all(bytes),
         };
     })?;
     if !args.quiet {
-        sh::progress(&format!(
-            "{kernel} booted in {:.1} s",
-            outcome.boot.as_secs_f64()
-        ));
+        sh::progress(&format!("{kernel} booted in {:.1} s", outcome.boot.as_secs_f64()));
     }
     Ok(outcome.status)
 }
@@ -125,30 +105,15 @@ pub fn reach(spec: &mut VmSpec, dir: &Path) {
     let known = spec.mounts.iter().any(|mount| mount.guest == dir);
     if !known && dir.is_dir() && HIDDEN.iter().any(|hidden| dir.starts_with(hidden)) {
         let (host, guest) = (dir.to_path_buf(), dir.to_path_buf());
-        spec.mounts.push(Mount {
-            host,
-            guest,
-            writable: false,
-        });
+        spec.mounts.push(Mount { host, guest, writable: false });
     }
 }
 
 /// PATH as on the host, with ours first; nothing else of the host's environment.
 pub fn environment(path_dirs: &[PathBuf]) -> Result<Vec<(String, String)>> {
     let host = env::var_os("PATH").unwrap_or_default();
-    let system = [
-        "/usr/local/sbin",
-        "/usr/local/bin",
-        "/usr/sbin",
-        "/usr/bin",
-        "/sbin",
-        "/bin",
-    ];
-    let dirs = path_dirs
-        .iter()
-        .cloned()
-        .chain(env::split_paths(&host))
-        .chain(system.map(Into::into));
+    let system = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+    let dirs = path_dirs.iter().cloned().chain(env::split_paths(&host)).chain(system.map(Into::into));
     let mut unique: Vec<PathBuf> = Vec::new();
     for dir in dirs {
         if !dir.as_os_str().is_empty() && !unique.contains(&dir) {
@@ -186,9 +151,6 @@ mod tests {
     fn own_tools_come_first_on_path() {
         let env = environment(&["/a".into(), "/usr/bin".into()]).unwrap();
         let path = &env[0].1;
-        assert!(
-            path.starts_with("/a:/usr/bin:") && path.matches("/usr/bin:").count() <= 2,
-            "{path}"
-        );
+        assert!(path.starts_with("/a:/usr/bin:") && path.matches("/usr/bin:").count() <= 2, "{path}");
     }
 }

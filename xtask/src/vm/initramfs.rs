@@ -17,14 +17,8 @@ const STAGE2: &str = include_str!("stage2.sh");
 
 pub fn write(path: &Path, kernel: &Cached, spec: &VmSpec) -> Result<()> {
     let modules = modules::load(&kernel.modules())?;
-    let order: String = modules
-        .iter()
-        .map(|(name, _)| format!("{name}\n"))
-        .collect();
-    let mut archive = Archive {
-        out: Vec::new(),
-        inode: 0,
-    };
+    let order: String = modules.iter().map(|(name, _)| format!("{name}\n")).collect();
+    let mut archive = Archive { out: Vec::new(), inode: 0 };
     for dir in ["bin", "dev", "modules", "vm"] {
         archive.add(dir, 0o755, ModeFileType::Directory, b"")?;
     }
@@ -68,9 +62,7 @@ fn mounts_table(mounts: &[Mount]) -> Result<String> {
         let mode = if mount.writable { "rw" } else { "ro" };
         let guest = text(&mount.guest)?;
         if guest.contains(['\t', '\n']) || !guest.starts_with('/') {
-            bail!(
-                "cannot mount at {guest:?} in the VM: it has to be absolute, on one line, without tabs"
-            );
+            bail!("cannot mount at {guest:?} in the VM: it has to be absolute, on one line, without tabs");
         }
         table += &format!("{}\t{mode}\t{guest}\n", tag(number));
     }
@@ -83,23 +75,13 @@ pub fn tag(number: usize) -> String {
 }
 
 fn text(path: &Path) -> Result<&str> {
-    path.to_str()
-        .with_context(|| format!("{} is not UTF-8", path.display()))
+    path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))
 }
 
 /// The shell of the initramfs has to be static: there is no libc in it.
 fn busybox() -> Result<Vec<u8>> {
-    let candidates = [
-        "/bin/busybox",
-        "/usr/bin/busybox",
-        "/usr/bin/busybox-static",
-        "/sbin/busybox",
-    ];
-    for path in candidates
-        .map(PathBuf::from)
-        .into_iter()
-        .chain(sh::which("busybox"))
-    {
+    let candidates = ["/bin/busybox", "/usr/bin/busybox", "/usr/bin/busybox-static", "/sbin/busybox"];
+    for path in candidates.map(PathBuf::from).into_iter().chain(sh::which("busybox")) {
         if let Ok(bytes) = fs::read(&path) {
             if is_static_elf(&bytes) {
                 return Ok(bytes);
@@ -111,21 +93,15 @@ fn busybox() -> Result<Vec<u8>> {
 
 /// No PT_INTERP among the program headers of a 64-bit little-endian ELF.
 fn is_static_elf(bytes: &[u8]) -> bool {
-    let u16_at = |at: usize| {
-        bytes
-            .get(at..at + 2)
-            .map(|b| u16::from_le_bytes([b[0], b[1]]))
-    };
-    let u64_at = |at: usize| -> Option<u64> {
-        Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
-    };
+    let u16_at = |at: usize| bytes.get(at..at + 2).map(|b| u16::from_le_bytes([b[0], b[1]]));
+    let u64_at =
+        |at: usize| -> Option<u64> { Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?)) };
     let (Some(b"\x7fELF\x02\x01"), Some(offset), Some(size), Some(count)) =
         (bytes.get(..6), u64_at(32), u16_at(54), u16_at(56))
     else {
         return false;
     };
-    let header =
-        |n: u16| bytes.get(usize::try_from(offset).ok()? + usize::from(n) * usize::from(size)..);
+    let header = |n: u16| bytes.get(usize::try_from(offset).ok()? + usize::from(n) * usize::from(size)..);
     const PT_INTERP: [u8; 4] = [3, 0, 0, 0];
     (0..count).all(|n| header(n).is_some_and(|h| h.len() >= 4 && h[..4] != PT_INTERP))
 }
@@ -153,10 +129,7 @@ impl Archive {
 
     fn add(&mut self, name: &str, mode: u32, kind: ModeFileType, content: &[u8]) -> Result<()> {
         self.inode += 1;
-        let builder = newc::Builder::new(name)
-            .ino(self.inode)
-            .mode(mode)
-            .set_mode_file_type(kind);
+        let builder = newc::Builder::new(name).ino(self.inode).mode(mode).set_mode_file_type(kind);
         self.write(builder, name, content)
     }
 
@@ -191,26 +164,11 @@ mod tests {
     #[test]
     fn mounts_are_numbered() {
         let mounts = [
-            Mount {
-                host: "/a".into(),
-                guest: "/a b".into(),
-                writable: true,
-            },
-            Mount {
-                host: "/c".into(),
-                guest: "/d".into(),
-                writable: false,
-            },
+            Mount { host: "/a".into(), guest: "/a b".into(), writable: true },
+            Mount { host: "/c".into(), guest: "/d".into(), writable: false },
         ];
-        assert_eq!(
-            mounts_table(&mounts).unwrap(),
-            "mount0\trw\t/a b\nmount1\tro\t/d\n"
-        );
-        let wrong = [Mount {
-            host: "/a".into(),
-            guest: "b".into(),
-            writable: true,
-        }];
+        assert_eq!(mounts_table(&mounts).unwrap(), "mount0\trw\t/a b\nmount1\tro\t/d\n");
+        let wrong = [Mount { host: "/a".into(), guest: "b".into(), writable: true }];
         assert!(mounts_table(&wrong).is_err());
     }
 

@@ -21,12 +21,7 @@ pub fn choose(kernel: &Cached) -> Result<Accel> {
         Ok(other) if !other.is_empty() => bail!("TRACER_KVM is {other:?}; it has to be 0 or 1"),
         _ => {}
     }
-    if OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/kvm")
-        .is_err()
-    {
+    if OpenOptions::new().read(true).write(true).open("/dev/kvm").is_err() {
         return Ok(Accel::Tcg);
     }
     // One probe at a time: parallel VMs would slow it down beyond its limit.
@@ -39,9 +34,7 @@ pub fn choose(kernel: &Cached) -> Result<Accel> {
     if let Some(verdict) = remembered(&known, boot_id, release) {
         return Ok(verdict);
     }
-    sh::progress(&format!(
-        "trying KVM with {release} (once; TRACER_KVM=0 skips it)"
-    ));
+    sh::progress(&format!("trying KVM with {release} (once; TRACER_KVM=0 skips it)"));
     let accel = match run::probe(kernel, Accel::Kvm, PROBE_LIMIT) {
         Ok(()) => Accel::Kvm,
         Err(error) => {
@@ -63,11 +56,7 @@ pub fn choose(kernel: &Cached) -> Result<Accel> {
 fn remembered(known: &str, boot_id: &str, release: &str) -> Option<Accel> {
     let verdicts: Vec<(&str, &str)> = known
         .lines()
-        .filter_map(|line| {
-            line.strip_prefix(boot_id)?
-                .strip_prefix(' ')?
-                .split_once(' ')
-        })
+        .filter_map(|line| line.strip_prefix(boot_id)?.strip_prefix(' ')?.split_once(' '))
         .collect();
     if verdicts.iter().any(|(_, verdict)| *verdict == "tcg") {
         return Some(Accel::Tcg);

@@ -94,10 +94,7 @@ pub struct Lines<F: FnMut(&str)> {
 
 impl<F: FnMut(&str)> Lines<F> {
     pub fn new(each: F) -> Self {
-        Lines {
-            rest: Vec::new(),
-            each,
-        }
+        Lines { rest: Vec::new(), each }
     }
 
     pub fn push(&mut self, bytes: &[u8]) {

@@ -10,13 +10,7 @@ use anyhow::{Context, Result, anyhow};
 use crate::sh;
 
 /// What reaching the host takes. Some of it is built in from 6.12 on.
-pub const NEEDED: &[&str] = &[
-    "virtio_pci",
-    "virtio_console",
-    "9pnet_virtio",
-    "9p",
-    "overlay",
-];
+pub const NEEDED: &[&str] = &["virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay"];
 
 /// A module's name: `kernel/net/9p/9pnet_virtio.ko.xz` is `9pnet_virtio`; `-` and `_` are the same.
 fn name_of(path: &str) -> String {
@@ -39,10 +33,7 @@ impl<'a> Index<'a> {
                 Some((name_of(path), (path, rest.split_whitespace().collect())))
             })
             .collect();
-        Index {
-            modules,
-            builtin: builtin.lines().map(name_of).collect(),
-        }
+        Index { modules, builtin: builtin.lines().map(name_of).collect() }
     }
 
     /// Paths in the order in which they can be inserted.
@@ -86,12 +77,7 @@ pub fn load(dir: &Path) -> Result<Vec<(String, Vec<u8>)>> {
         .with_context(|| format!("the kernel of {} cannot be used", dir.display()))?;
     order
         .into_iter()
-        .map(|path| {
-            Ok((
-                format!("{}.ko", name_of(path)),
-                read_module(&dir.join(path))?,
-            ))
-        })
+        .map(|path| Ok((format!("{}.ko", name_of(path)), read_module(&dir.join(path))?)))
         .collect()
 }
 
@@ -105,10 +91,7 @@ fn read_module(path: &Path) -> Result<Vec<u8>> {
     let purpose = format!("unpack {}", path.display());
     let output = sh::output(Command::new(tool).arg("-dc").arg(path), &purpose)?;
     if !output.status.success() {
-        return Err(anyhow!(
-            "cannot {purpose}: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        ));
+        return Err(anyhow!("cannot {purpose}: {}", String::from_utf8_lossy(&output.stderr).trim()));
     }
     Ok(output.stdout)
 }
@@ -145,19 +128,13 @@ mod tests {
 
     #[test]
     fn a_missing_one_is_named() {
-        let error = Index::parse(DEP, "")
-            .order(&["overlay"])
-            .unwrap_err()
-            .to_string();
+        let error = Index::parse(DEP, "").order(&["overlay"]).unwrap_err().to_string();
         assert!(error.contains("overlay"), "{error}");
     }
 
     #[test]
     fn dashes_are_underscores() {
         assert_eq!(name_of("kernel/a/virtio-rng.ko.zst"), "virtio_rng");
-        assert_eq!(
-            Index::parse(DEP, "").order(&["virtio_rng"]).unwrap().len(),
-            1
-        );
+        assert_eq!(Index::parse(DEP, "").order(&["virtio_rng"]).unwrap().len(), 1);
     }
 }

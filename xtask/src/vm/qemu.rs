@@ -29,9 +29,8 @@ impl fmt::Display for Accel {
 pub const PORTS: [&str; 3] = ["out", "err", "status"];
 
 pub fn command(run: &Path, kernel: &Cached, spec: &VmSpec, accel: Accel) -> Result<Command> {
-    let qemu = sh::which("qemu-system-x86_64").context(
-        "qemu-system-x86_64 is missing; `apt-get install qemu-system-x86` or `cargo xtask setup`",
-    )?;
+    let qemu = sh::which("qemu-system-x86_64")
+        .context("qemu-system-x86_64 is missing; `apt-get install qemu-system-x86` or `cargo xtask setup`")?;
     // Should this process be killed, the VM must not live on.
     let mut command = match sh::which("setpriv") {
         Some(setpriv) => {
@@ -41,15 +40,7 @@ pub fn command(run: &Path, kernel: &Cached, spec: &VmSpec, accel: Accel) -> Resu
         }
         None => Command::new(qemu),
     };
-    command.args([
-        "-nodefaults",
-        "-no-user-config",
-        "-display",
-        "none",
-        "-no-reboot",
-        "-M",
-        "q35",
-    ]);
+    command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-M", "q35"]);
     match accel {
         Accel::Kvm => command.args(["-accel", "kvm", "-cpu", "host"]),
         // One thread for all virtual CPUs: with thread=multi, QEMU 7.2 now and then runs kernel text
@@ -60,37 +51,19 @@ pub fn command(run: &Path, kernel: &Cached, spec: &VmSpec, accel: Accel) -> Resu
         Accel::Tcg => command.args(["-accel", "tcg,thread=single", "-cpu", "max,la57=off"]),
     };
     command.args(["-smp", &spec.cpus.to_string(), "-m", &spec.memory]);
-    command
-        .arg("-kernel")
-        .arg(kernel.vmlinuz())
-        .arg("-initrd")
-        .arg(run.join("initramfs"));
-    command.args([
-        "-append",
-        &format!("console=ttyS0 quiet panic=-1 {}", spec.kernel_args),
-    ]);
-    command.args([
-        "-serial",
-        &format!("file:{}", option(&run.join("console"))?),
-    ]);
+    command.arg("-kernel").arg(kernel.vmlinuz()).arg("-initrd").arg(run.join("initramfs"));
+    command.args(["-append", &format!("console=ttyS0 quiet panic=-1 {}", spec.kernel_args)]);
+    command.args(["-serial", &format!("file:{}", option(&run.join("console"))?)]);
     command.args(["-device", "virtio-serial-pci"]);
     for port in PORTS {
         let socket = option(&run.join(port))?;
         command.args(["-chardev", &format!("socket,id={port},path={socket}")]);
-        command.args([
-            "-device",
-            &format!("virtserialport,chardev={port},name={port}"),
-        ]);
+        command.args(["-device", &format!("virtserialport,chardev={port},name={port}")]);
     }
     share(&mut command, "root", Path::new("/"), false)?;
     share(&mut command, "modules", &kernel.modules(), false)?;
     for (number, mount) in spec.mounts.iter().enumerate() {
-        share(
-            &mut command,
-            &initramfs::tag(number),
-            &mount.host,
-            mount.writable,
-        )?;
+        share(&mut command, &initramfs::tag(number), &mount.host, mount.writable)?;
     }
     Ok(command)
 }

@@ -47,19 +47,14 @@ pub fn run(
     let [out, err, status] = qemu::PORTS.map(listen);
     let (out, err, status) = (out?, err?, status?);
     let stderr_file = dir.join("qemu-stderr");
-    let stderr = fs::File::create(&stderr_file)
-        .with_context(|| format!("cannot create {}", stderr_file.display()))?;
+    let stderr =
+        fs::File::create(&stderr_file).with_context(|| format!("cannot create {}", stderr_file.display()))?;
     let mut command = qemu::command(dir, kernel, spec, accel)?;
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(stderr);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
 
     let reported = Mutex::new(Reported::default());
     let started = Instant::now();
-    let mut child = command
-        .spawn()
-        .with_context(|| format!("cannot start {}", sh::show(&command)))?;
+    let mut child = command.spawn().with_context(|| format!("cannot start {}", sh::show(&command)))?;
     let ended = thread::scope(|scope| {
         scope.spawn(|| copy(&out, |bytes| output(Stream::Out, bytes)));
         scope.spawn(|| copy(&err, |bytes| output(Stream::Err, bytes)));
@@ -73,10 +68,7 @@ pub fn run(
     });
     let last = lock(&reported);
     match (ended, last.up, last.exit) {
-        (_, Some(up), Some((status, _))) => Ok(Outcome {
-            status,
-            boot: up - started,
-        }),
+        (_, Some(up), Some((status, _))) => Ok(Outcome { status, boot: up - started }),
         (ended, up, _) => Err(explain(dir, spec, kernel, accel, ended, up.is_some())),
     }
 }
@@ -151,9 +143,7 @@ fn parse_status(line: &str) -> Option<Report> {
 
 /// A reader that panicked has been seen by the scope; its data are plain values.
 fn lock(reported: &Mutex<Reported>) -> std::sync::MutexGuard<'_, Reported> {
-    reported
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
+    reported.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 fn explain(
@@ -178,16 +168,10 @@ fn explain(
             )
         }
         (Ended::Limit(phase, limit), false) => {
-            format!(
-                "it did not boot: {phase} has a limit of {} s",
-                limit.as_secs()
-            )
+            format!("it did not boot: {phase} has a limit of {} s", limit.as_secs())
         }
         (Ended::Exited(status), true) => {
-            format!(
-                "QEMU ended ({status}) while `{}` was running",
-                spec.command.join(" ")
-            )
+            format!("QEMU ended ({status}) while `{}` was running", spec.command.join(" "))
         }
         (Ended::Exited(status), false) => {
             format!("QEMU ended ({status}) before the command started")
@@ -208,11 +192,7 @@ fn explain(
 
 /// A first look at whether a VM of this kind works at all.
 pub fn probe(kernel: &Cached, accel: Accel, limit: Duration) -> Result<()> {
-    let spec = VmSpec {
-        command: vec!["true".into()],
-        timeout: limit,
-        ..VmSpec::new(&kernel.name)
-    };
+    let spec = VmSpec { command: vec!["true".into()], timeout: limit, ..VmSpec::new(&kernel.name) };
     let outcome = run(&spec, kernel, accel, &|_, _| {})?;
     if outcome.status != 0 {
         bail!("`true` gave status {}", outcome.status);

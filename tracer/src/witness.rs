@@ -1,0 +1,117 @@
+//! The witness: hardware execution breakpoints on the copy primitives themselves, which refuse every
+//! other probe. Four slots per CPU, entry only, x86_64.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use aya::maps::{Array, HashMap, MapData};
+use aya::programs::perf_event::{BreakpointConfig, PerfEventConfig, PerfEventLinkId, PerfEventScope, SamplePolicy};
+use aya::programs::{PerfEvent, Program};
+use tracer_ebpf::abi::{Count, DIRECTIONS, Direction, WitnessKey};
+use tracer_ebpf::table::{PRIMITIVES, Primitive, ROWS};
+
+use crate::load::Kernel;
+
+/// Hardware breakpoints that one CPU has (DR0 to DR3).
+pub const SLOTS: usize = 4;
+
+/// [`WitnessKey`] and [`Count`] for aya's maps.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+struct Pod<T>(T);
+// SAFETY: `repr(C)`, integers only, no padding.
+unsafe impl aya::Pod for Pod<WitnessKey> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Pod<Count> {}
+
+/// Breakpoints in place, by program.
+pub struct Breakpoints {
+    links: Vec<(&'static str, PerfEventLinkId)>,
+}
+
+/// What one call site was seen to copy.
+#[derive(Clone, Copy, Debug)]
+pub struct Testimony {
+    pub return_address: u64,
+    pub primitive: &'static Primitive,
+    pub direction: Direction,
+    pub count: Count,
+}
+
+/// Places breakpoints on primitives, on every CPU.
+pub fn place(kernel: &mut Kernel, primitives: &[(&'static Primitive, u64)]) -> Result<Breakpoints> {
+    let cpus = aya::util::online_cpus().map_err(|(what, error)| anyhow!("{what}: {error}"))?;
+    let mut placed = Breakpoints { links: Vec::new() };
+    for (primitive, address) in primitives {
+        let program = program(kernel, primitive.witness_program)?;
+        if program.fd().is_err() {
+            program.load().context("the kernel refuses the breakpoint program")?;
+        }
+        for cpu in &cpus {
+            let link = program
+                .attach(
+                    PerfEventConfig::Breakpoint(BreakpointConfig::Instruction { address: *address }),
+                    PerfEventScope::AllProcessesOneCpu { cpu: *cpu },
+                    SamplePolicy::Period(1),
+                    false,
+                )
+                .with_context(|| format!("cannot place a hardware breakpoint on {} (CPU {cpu})", primitive.name))?;
+            placed.links.push((primitive.witness_program, link));
+        }
+    }
+    Ok(placed)
+}
+
+impl Breakpoints {
+    /// Takes them away.
+    pub fn remove(self, kernel: &mut Kernel) -> Result<()> {
+        for (name, link) in self.links {
+            program(kernel, name)?.detach(link)?;
+        }
+        Ok(())
+    }
+}
+
+fn program<'a>(kernel: &'a mut Kernel, name: &str) -> Result<&'a mut PerfEvent> {
+    match kernel.object().program_mut(name) {
+        Some(Program::PerfEvent(program)) => Ok(program),
+        _ => bail!("the BPF object has no breakpoint program {name}"),
+    }
+}
+
+/// Takes what the witness saw, and leaves the map empty.
+pub fn hear(kernel: &mut Kernel) -> Result<Vec<Testimony>> {
+    let map = kernel.object().map_mut("WITNESS").context("the BPF object has no map WITNESS")?;
+    let mut map: HashMap<&mut MapData, Pod<WitnessKey>, Pod<Count>> = HashMap::try_from(map)?;
+    let heard: Vec<_> = map.iter().filter_map(Result::ok).collect();
+    for (key, _) in &heard {
+        map.remove(key)?;
+    }
+    Ok(heard.into_iter().filter_map(|(key, count)| testimony(key.0, count.0)).collect())
+}
+
+fn testimony(key: WitnessKey, count: Count) -> Option<Testimony> {
+    Some(Testimony {
+        return_address: key.return_address,
+        primitive: PRIMITIVES.get(key.primitive as usize)?,
+        direction: *Direction::ALL.get(key.direction as usize)?,
+        count,
+    })
+}
+
+/// Takes what the probes counted since the last time, by row and direction.
+pub fn counted(kernel: &mut Kernel) -> Result<BTreeMap<&'static str, [u64; DIRECTIONS]>> {
+    let map = kernel.object().map_mut("AUDIT").context("the BPF object has no map AUDIT")?;
+    let mut map: Array<&mut MapData, Pod<Count>> = Array::try_from(map)?;
+    let mut rows = BTreeMap::new();
+    for (index, row) in ROWS.iter().enumerate() {
+        let mut bytes = [0; DIRECTIONS];
+        for (direction, bytes) in bytes.iter_mut().enumerate() {
+            let slot = (index * DIRECTIONS + direction) as u32;
+            *bytes = map.get(&slot, 0)?.0.bytes;
+            map.set(slot, Pod(Count::default()), 0)?;
+        }
+        rows.insert(row.name, bytes);
+    }
+    Ok(rows)
+}
