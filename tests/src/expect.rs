@@ -8,9 +8,9 @@ pub const KERNELS: [&str; 4] = ["5.10", "6.1", "6.12", "7.2"];
 
 const ALL: &[&str] = &KERNELS;
 const ONLY_5_10: &[&str] = &["5.10"];
-const FROM_6_1: &[&str] = &["6.1", "6.12", "7.2"];
 const BEFORE_6_12: &[&str] = &["5.10", "6.1"];
 const FROM_6_12: &[&str] = &["6.12", "7.2"];
+const FROM_6_1: &[&str] = &["6.1", "6.12", "7.2"];
 
 /// Who of the two is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,7 +203,10 @@ pub const ROWS: &[Row] = &[
     row("ktls13_write", &[to_user("read"), cell("write").and_moved(Amount::Any)]).encrypted(),
     row("ktls13_sendfile", &[cell("sendfile").and_moved(Amount::Any)]).encrypted(),
     // Records that cross skbs are put together first.
-    peer("ktls12_write", DECRYPTING_READER).encrypted(),
+    peer("ktls12_write", DECRYPTING_READER).encrypted().only(BEFORE_6_12, "records are decrypted, then copied"),
+    peer("ktls12_write", &[cell("read").and_moved(Amount::Any)])
+        .encrypted()
+        .only(FROM_6_12, "TLS 1.2 records are decrypted right into the reader's buffer (tls_sw_recvmsg, zc)"),
     peer("ktls13_write", DECRYPTING_READER).encrypted(),
     peer("ktls13_sendfile", DECRYPTING_READER).encrypted(),
     // File to pipe.
@@ -247,12 +250,8 @@ pub const ROWS: &[Row] = &[
     peer("process_vm_writev", NOTHING),
     // Faults.
     row("cow_after_fork", &[in_kernel("mmap_fault", 1)]).faulting(),
-    row("private_file_cow", NOTHING)
-        .faulting()
-        .only(BEFORE_6_12, "do_cow_fault copies by the asm copy_page there: no probe sees it"),
-    row("private_file_cow", &[in_kernel("mmap_fault", 1)])
-        .faulting()
-        .only(FROM_6_12, "do_cow_fault copies by copy_mc_to_kernel"),
+    // By copy_page's call site up to 6.1, by copy_mc_to_kernel from 6.12 on.
+    row("private_file_cow", &[in_kernel("mmap_fault", 1)]).faulting(),
     row("fresh_pages", NOTHING).faulting(),
     // Devices and generated files.
     row("zero_to_null", &[cell("read"), cell("write")]),

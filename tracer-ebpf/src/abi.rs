@@ -241,6 +241,14 @@ pub mod follow {
     pub const EVERYONE: u32 = 2;
 }
 
+/// States of the gate that every program looks at first.
+pub mod gate {
+    pub const CLOSED: u64 = 0;
+    pub const OPEN: u64 = 1;
+    /// Open, and some threads are marked in `IN_FLIGHT`.
+    pub const OPEN_WITH_MARKS: u64 = 2;
+}
+
 /// What the programs must know of this kernel and this session. Filled by userspace from the kernel's
 /// BTF before the load (a frozen `.rodata` map, so the verifier sees constants and drops dead code).
 /// Offsets are bytes from the start of the structure.
@@ -300,12 +308,22 @@ pub struct Config {
     pub filename_max: u32,
     pub vm_fault_page: u32,
 
+    pub task_thread_pid: u32,
+    pub pid_level: u32,
+    pub pid_numbers: u32,
+    pub upid_bytes: u32,
+    pub upid_nr: u32,
+    pub upid_ns: u32,
+    /// `pid_namespace.ns.inum`, and the caller's.
+    pub ns_inum: u32,
+    pub pid_namespace: u32,
+
     /// 1 if `process_vm_*` copies are taken from the return value (not when call sites count them).
     pub process_vm_by_return: u32,
     /// 1 while an audit runs: the programs also count per probe.
     pub audit: u32,
 }
-const _: () = assert!(size_of::<Config>() == 37 * 4);
+const _: () = assert!(size_of::<Config>() == 45 * 4);
 
 /// Key of the witness's map: who called the primitive under a hardware breakpoint.
 #[repr(C)]

@@ -395,6 +395,31 @@ pub const ROWS: &[Row] = &[
         ],
         &[],
     ),
+    // -- encryption ---------------------------------------------------------------------------------
+    optional(copy(
+        "ktls_send",
+        "bytes that kTLS encrypted in software (module tls)",
+        ANY,
+        &[kprobe("tls_sw_sendmsg", &["ktls_send_entry", "ktls_send_return"])],
+        &[],
+    )),
+    optional(only(
+        before(6, 5),
+        copy(
+            "ktls_sendpage",
+            "the same for sendfile and splice (before tls_sw_sendmsg did it)",
+            ANY,
+            &[kprobe("tls_sw_sendpage", &["ktls_sendpage_entry", "ktls_sendpage_return"])],
+            &[],
+        ),
+    )),
+    optional(copy(
+        "ktls_recv",
+        "bytes that kTLS decrypted in software",
+        ANY,
+        &[kprobe("tls_sw_recvmsg", &["ktls_recv_entry", "ktls_recv_return"])],
+        &[],
+    )),
     // -- call sites that nothing above covers -------------------------------------------------------
     optional(copy(
         "call_site",

@@ -98,6 +98,7 @@ impl Coverage {
         }
         self.new_modules.extend(names(&now).filter(|m| !names(&self.modules).any(|old| old == *m)).map(str::to_owned));
         self.modules = now;
+        kernel.attach_again();
         let Ok(scanned) = Scanned::read() else { return };
         let verdicts = scanned.classify(kernel, self.check_off.is_none());
         let before: BTreeMap<u64, &'static str> = self.sites.iter().map(|(s, c)| (s.addr, *c)).collect();

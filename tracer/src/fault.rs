@@ -36,7 +36,7 @@ impl Fault {
         Ok(fault)
     }
 
-    /// True if a row must not attach. `all` refuses every copy row.
+    /// True if a row must not attach.
     pub fn refuses(&self, row: &str) -> bool {
         self.refused.iter().any(|r| r == row)
     }

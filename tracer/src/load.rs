@@ -137,6 +137,21 @@ impl Kernel {
         }
     }
 
+    /// Tries again what a module may have brought since: optional rows without a way.
+    pub fn attach_again(&mut self) {
+        let absent: Vec<usize> =
+            (0..self.rows.len()).filter(|i| self.rows[*i].row.optional && self.rows[*i].way.is_err()).collect();
+        for index in absent {
+            let row = self.rows[index].row;
+            for way in row.ways.iter().filter(|way| way.method == Method::Kprobe) {
+                if self.attach_way(row, way).is_ok() {
+                    self.rows[index].way = Ok(way);
+                    break;
+                }
+            }
+        }
+    }
+
     fn attach_way(&mut self, row: &Row, way: &Way) -> Result<()> {
         if self.fault.refuses(row.name) {
             bail!("refused on purpose by TRACER_FAULT");
@@ -220,10 +235,39 @@ impl Kernel {
         Ok(())
     }
 
-    /// Opens or closes the gate that every program looks at first.
-    pub fn set_gate(&mut self, open: bool) -> Result<()> {
+    /// Runs the iterator: pids of this process's namespace, with their tgids in the initial one.
+    pub fn namespace_pids(&mut self) -> Result<BTreeMap<u32, u32>> {
+        let btf = self.btf.as_ref().ok_or_else(|| anyhow!("the kernel has no BTF"))?;
+        let Some(Program::Iter(program)) = self.ebpf.program_mut("pids") else {
+            bail!("the BPF object has no program pids");
+        };
+        if program.fd().is_err() {
+            program.load("task", btf)?;
+        }
+        let link = program.attach()?;
+        let link = program.take_link(link)?;
+        std::io::copy(&mut link.into_file()?, &mut std::io::sink()).context("cannot run the task iterator")?;
+        let map: HashMap<_, u32, u32> = HashMap::try_from(map_mut(&mut self.ebpf, "PIDS")?)?;
+        Ok(map.iter().filter_map(Result::ok).collect())
+    }
+
+    /// Marks a thread whose call on a pipe began before the probes attached.
+    pub fn mark_in_flight(&mut self, tgid: u32, tid: u32, on: bool) -> Result<()> {
+        let mut map: HashMap<_, u64, u32> = HashMap::try_from(map_mut(&mut self.ebpf, "IN_FLIGHT")?)?;
+        let key = u64::from(tgid) << 32 | u64::from(tid);
+        if on {
+            map.insert(key, 1, 0)?;
+        } else {
+            // Already taken by the call's return, or by the next call.
+            let _ = map.remove(&key);
+        }
+        Ok(())
+    }
+
+    /// Sets the gate that every program looks at first: one of [`abi::gate`].
+    pub fn set_gate(&mut self, gate_state: u64) -> Result<()> {
         let mut gate: aya::maps::Array<_, u64> = aya::maps::Array::try_from(map_mut(&mut self.ebpf, ".bss")?)?;
-        gate.set(0, u64::from(open), 0).context("cannot open the gate of the BPF programs")
+        gate.set(0, gate_state, 0).context("cannot open the gate of the BPF programs")
     }
 
     /// A map of processes: `SLOTS`, `AT_EXEC`.

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
-use tracer_ebpf::abi::{self, Config, FIRST_PROCESS, Ledger, Loss, follow};
+use tracer_ebpf::abi::{self, Config, FIRST_PROCESS, Ledger, Loss, follow, gate};
 use tracer_ebpf::table::Group;
 
 use crate::coverage::Coverage;
 use crate::facts::Facts;
 use crate::fault::Fault;
+use crate::inflight::{self, Waiting};
 use crate::load::{Attached, Kernel, Sizes};
+use crate::names::{self, Names};
 use crate::plan::{self, Attach, Wanted};
 use crate::snapshot::{LossCount, Observed, Probe, Process, Snapshot, plus};
 use crate::target::{self, Target};
@@ -46,6 +48,9 @@ pub struct Session {
     started: SystemTime,
     opened: Instant,
     closed: Option<Duration>,
+    names: Names,
+    /// Threads that slept in a call on a pipe before anything was attached.
+    waiting: Vec<Waiting>,
     /// Misses before the gate was opened are not this window's.
     missed_before: Vec<u64>,
     _stats: Option<std::os::fd::OwnedFd>,
@@ -62,9 +67,16 @@ impl Session {
         let facts = Facts::read()?;
         let (config, sizes, life) = configure(selection, &facts, options)?;
         let mut kernel = Kernel::create(config, sizes, options.fault.clone())?;
-        if facts.layout.is_ok() {
-            kernel.calibrate()?;
-        }
+        let names = match facts.layout {
+            Ok(_) => Names::learn(&mut kernel)?,
+            Err(_) => Names::default(),
+        };
+        let waiting = match selection {
+            Selection::Processes { targets, .. } => {
+                targets.iter().flat_map(|t| inflight::waiting(t.pid)).collect()
+            }
+            _ => Vec::new(),
+        };
         let mut coverage = Coverage::scan(&options.fault);
         kernel.attach(plan::choose(&facts, Wanted { attach: options.attach, life }));
         coverage.cover(&mut kernel, options.attach, facts.check_is_on().err());
@@ -78,6 +90,8 @@ impl Session {
             opened: Instant::now(),
             closed: None,
             missed_before: Vec::new(),
+            names,
+            waiting,
             _stats: stats,
         };
         if let Selection::Processes { targets, .. } = selection {
@@ -114,22 +128,30 @@ impl Session {
                 abi::OVERFLOW
             }
         };
+        let tgid = self.names.tgid(target.pid)?;
         if slot != abi::OVERFLOW {
-            self.kernel.processes.set(slot as usize, entry(&target));
+            self.kernel.processes.set(slot as usize, entry(tgid, &target));
         }
         self.kernel
             .process_map("SLOTS")?
-            .insert(target.pid, slot, 0)
+            .insert(tgid, slot, 0)
             .with_context(|| format!("cannot enter process {} into the map of processes", target.pid))?;
         self.targets.insert(target.pid, target);
         Ok(())
     }
 
+    /// What a process is called changes with its exec.
+    pub fn describe_again(&mut self, pid: u32) {
+        self.targets.insert(pid, target::describe(pid));
+    }
+
     /// Counts a process from its next exec on.
     pub fn count_at_exec(&mut self, target: Target) -> Result<()> {
         let slot = self.kernel.free_slots()?.pop(0).context("no slot is free")?;
-        self.kernel.processes.set(slot as usize, entry(&target));
-        self.kernel.process_map("AT_EXEC")?.insert(target.pid, slot, 0)?;
+        self.names.refresh(&mut self.kernel)?;
+        let tgid = self.names.tgid(target.pid)?;
+        self.kernel.processes.set(slot as usize, entry(tgid, &target));
+        self.kernel.process_map("AT_EXEC")?.insert(tgid, slot, 0)?;
         self.targets.insert(target.pid, target);
         Ok(())
     }
@@ -137,22 +159,33 @@ impl Session {
     /// Counting begins.
     pub fn open(&mut self) -> Result<()> {
         self.missed_before = self.kernel.rows.iter().map(|row| self.stats(row).0).collect();
+        // Only in the initial namespace are thread ids what the kernel side calls them.
+        let waiting = if self.names.is_initial() { std::mem::take(&mut self.waiting) } else { Vec::new() };
+        for thread in &waiting {
+            self.kernel.mark_in_flight(thread.pid, thread.tid, true)?;
+        }
         self.started = SystemTime::now();
         self.opened = Instant::now();
-        self.kernel.set_gate(true)
+        self.kernel.set_gate(if waiting.is_empty() { gate::OPEN } else { gate::OPEN_WITH_MARKS })?;
+        for thread in waiting.iter().filter(|thread| !inflight::still(thread)) {
+            self.kernel.mark_in_flight(thread.pid, thread.tid, false)?;
+        }
+        Ok(())
     }
 
     /// Counting ends: the maps keep still from here on.
     pub fn close(&mut self) -> Result<()> {
-        self.kernel.set_gate(false)?;
+        self.kernel.set_gate(gate::CLOSED)?;
         self.closed.get_or_insert(self.opened.elapsed());
         // Programs that passed the gate before may still run: microseconds, on any CPU.
         std::thread::sleep(Duration::from_millis(2));
         Ok(())
     }
 
-    /// Looks for modules loaded since, and covers their call sites.
+    /// Looks for modules loaded since, and covers their call sites; learns the names of new processes.
     pub fn refresh(&mut self) {
+        // Without them a child is shown by the kernel's name for it.
+        let _ = self.names.refresh(&mut self.kernel);
         self.coverage.refresh(&mut self.kernel);
     }
 
@@ -193,17 +226,15 @@ impl Session {
     }
 
     fn process(&self, slot: u32, process: &abi::Process) -> Process {
-        let target = match self.targets.get(&process.tgid) {
-            Some(target) => target.clone(),
-            None => target::describe(process.tgid),
-        };
+        let pid = self.names.pid(process.tgid);
+        let target = self.targets.get(&pid).cloned().unwrap_or_else(|| target::describe(pid));
         let comm = process.comm.split(|b| *b == 0).next().unwrap_or_default();
         let started = Duration::from_nanos(process.start_boottime);
         Process {
-            pid: process.tgid,
+            pid,
             comm: String::from_utf8_lossy(comm).into_owned(),
             start_time: target.start_time.or_else(|| Some(target::boot_time()? + started)),
-            exited: process.exited != 0 || !target::is_alive(process.tgid),
+            exited: process.exited != 0 || !target::is_alive(pid),
             exe: target.exe,
             cgroup: target.cgroup,
             ledger: self.ledger(slot),
@@ -296,19 +327,20 @@ impl Session {
 }
 
 /// A slot's entry for a process that userspace selected.
-fn entry(target: &Target) -> abi::Process {
+fn entry(tgid: u32, target: &Target) -> abi::Process {
     let mut comm = [0; 16];
     for (to, from) in comm.iter_mut().take(15).zip(target.comm.bytes()) {
         *to = from;
     }
-    abi::Process { tgid: target.pid, comm, ..abi::Process::default() }
+    abi::Process { tgid, comm, ..abi::Process::default() }
 }
 
 fn configure(selection: &Selection, facts: &Facts, options: &Options) -> Result<(Config, Sizes, bool)> {
     let layout = facts.layout.as_ref().copied().unwrap_or_default();
     let (only, follows, processes) = match selection {
         Selection::Processes { targets, children: false } => match targets.as_slice() {
-            [one] => (one.pid, false, 1),
+            // The constant is the kernel's name of the process, which another namespace's is not.
+            [one] if names::in_initial_namespace() => (one.pid, false, 1),
             many => (0, false, many.len() as u32),
         },
         Selection::Processes { children: true, .. } => (0, true, FOLLOWED),
@@ -321,6 +353,7 @@ fn configure(selection: &Selection, facts: &Facts, options: &Options) -> Result<
         follow: if follows { follow::CHILDREN } else { follow::LISTED },
         process_vm_by_return: (options.attach != Attach::Callsite).into(),
         audit: options.audit.into(),
+        pid_namespace: names::own_namespace(),
         ..layout
     };
     let life = only == 0 || options.fault.slots.is_some();

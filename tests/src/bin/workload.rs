@@ -17,7 +17,7 @@ use tracer_tests::workload::{
 };
 
 const USAGE: &str = "\
-usage: workload NAME [--bytes N] [--chunk C] [--dir D] [--notify PID] [--once]
+usage: workload NAME [--bytes N] [--chunk C] [--dir D] [--notify PID] [--in-flight] [--once]
        workload --list
        workload selftest [FILTER] [--dir D]
        workload demo --tracer PATH [--mib 64] [--dir D]";
@@ -61,7 +61,10 @@ fn dispatch(arguments: &[String]) -> Result<i32> {
             let line = Line::parse(&arguments[1..])?;
             let entry = registry::find(name).with_context(|| format!("no such workload\n{USAGE}"))?;
             let drive = if line.once { Drive::Once } else { Drive::Signals };
-            signals::die_with_parent();
+            if drive == Drive::Signals {
+                // Not under `tracer run`, whose thread that starts us ends at once.
+                signals::die_with_parent();
+            }
             protocol::run(entry, &line.options, drive).map(|()| 0)
         }
         _ => bail!("what?\n{USAGE}"),
@@ -95,7 +98,8 @@ struct Line {
 
 impl Line {
     fn parse(arguments: &[String]) -> Result<Self> {
-        let options = Options { bytes: 1 << 20, chunk: 64 << 10, dir: "".into(), notify: None };
+        let options =
+            Options { bytes: 1 << 20, chunk: 64 << 10, dir: "".into(), notify: None, in_flight: false };
         let mut line = Line { options, word: None, fds: Vec::new(), once: false, tracer: None, mib: 64 };
         let mut words = arguments.iter();
         while let Some(word) = words.next() {
@@ -107,6 +111,7 @@ impl Line {
                 "--notify" => line.options.notify = Some(value()?.parse()?),
                 // SAFETY: handed down by the parent for this role alone.
                 "--fd" => line.fds.push(unsafe { OwnedFd::from_raw_fd(value()?.parse()?) }),
+                "--in-flight" => line.options.in_flight = true,
                 "--once" => line.once = true,
                 "--tracer" => line.tracer = Some(value()?.into()),
                 "--mib" => line.mib = value()?.parse()?,

@@ -84,6 +84,17 @@ impl Bench {
         }
     }
 
+    /// As [`ready`](Self::ready), with the peer's receiving call begun before
+    /// anything is attached.
+    pub fn ready_in_flight(&self, name: &str, bytes: usize) -> Result<Session> {
+        let mut arguments = sized(bytes, &self.tmpfs);
+        arguments.push("--in-flight".into());
+        match Session::start(&self.workload, name, &arguments)? {
+            Started::Ready(session) => Ok(session),
+            Started::Skipped(cause) => bail!("{name} was skipped: {cause}"),
+        }
+    }
+
     /// One window of a workload under the tracer, which watches both sides.
     pub fn observe(&self, name: &str, place: Place, extra: &[&str]) -> Result<Observed> {
         let mut session = match self.session(name, place, MIB)? {
@@ -114,6 +125,11 @@ impl Bench {
 
 /// The bytes of a window, if nothing else is said.
 pub const MIB: usize = 1 << 20;
+
+fn sized(bytes: usize, dir: &Path) -> Vec<String> {
+    let (bytes, dir) = (bytes.to_string(), dir.display().to_string());
+    vec!["--bytes".into(), bytes, "--dir".into(), dir]
+}
 
 /// The arguments that watch `pids` and print JSON.
 pub fn watch(pids: &[u32], extra: &[&str]) -> Vec<String> {

@@ -134,6 +134,15 @@ impl Outcome {
         self.last_json()
     }
 
+    /// The total of `tracer run`, which leaves stdout to the command: the last
+    /// JSON object of stderr.
+    pub fn total_of_run(&self) -> Result<Value> {
+        ensure!(self.status.success(), "tracer run: {}\n{}", self.status, self.stderr);
+        let objects = self.stderr.lines().filter_map(|line| serde_json::from_str(line).ok());
+        let last = objects.filter(Value::is_object).last();
+        last.with_context(|| format!("no JSON object on stderr:\n{}", self.stderr))
+    }
+
     /// The last JSON object, whatever the exit status.
     pub fn last_json(&self) -> Result<Value> {
         let mut last = None;

@@ -98,12 +98,21 @@ impl Mechanism for Control {
 
     fn visible_control(&self) -> (u64, u64) {
         match self.kind {
-            Kind::Ethtool => (self.turns * self.strings.bytes() as u64, 0),
+            Kind::Ethtool => (self.turns * (self.strings.bytes() + ifreq_copied_back()) as u64, 0),
             Kind::Getsockopt => (self.turns * TCP_INFO_BYTES as u64, 0),
             Kind::Setsockopt => (0, self.turns * size_of_val(&FILTER) as u64),
             _ => (0, 0),
         }
     }
+}
+
+/// `put_user_ifreq()` (5.15, net/socket.c) copies the request back with a size that depends on the caller's
+/// ABI; before, the size was a constant, which no probe sees.
+fn ifreq_copied_back() -> usize {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release.split('.').map(|n| n.parse::<u32>().unwrap_or(0));
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version >= (5, 15) { size_of::<libc::ifreq>() } else { 0 }
 }
 
 #[cfg(target_arch = "x86_64")]

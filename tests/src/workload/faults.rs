@@ -66,6 +66,23 @@ impl Faults {
         }
         book(Call::Fork, child as isize)?;
         self.child = Some(child);
+        self.own_again()
+    }
+
+    /// Writes to every other page that the child shares (stack, statics, heap), so that only the window's
+    /// pages are left to be copied in it.
+    fn own_again(&self) -> Result<()> {
+        let window = self.memory.bytes().as_ptr_range();
+        for line in std::fs::read_to_string("/proc/self/maps")?.lines().filter(|line| line.contains(" rw-p ")) {
+            let range = line.split_whitespace().next().and_then(|range| range.split_once('-'));
+            let Some((start, end)) = range else { continue };
+            let (start, end) = (usize::from_str_radix(start, 16)?, usize::from_str_radix(end, 16)?);
+            for page in (start..end).step_by(PAGE).filter(|page| !window.contains(&(*page as *const u8))) {
+                let page = page as *mut u8;
+                // SAFETY: a writable page of ours; the byte is written back as it was, by the only thread.
+                unsafe { page.write_volatile(page.read_volatile()) };
+            }
+        }
         Ok(())
     }
 

@@ -47,6 +47,9 @@ pub struct Options {
     pub dir: PathBuf,
     /// Whom a peer tells that the window's bytes have arrived.
     pub notify: Option<i32>,
+    /// A receiving peer waits within its receiving call, so that the call is
+    /// in flight when a tracer comes.
+    pub in_flight: bool,
 }
 
 /// One mechanism, set up and ready.

@@ -101,6 +101,9 @@ impl Drain {
         if let Some(pid) = options.notify {
             arguments.extend(["--notify".into(), pid.to_string()]);
         }
+        if options.in_flight {
+            arguments.push("--in-flight".into());
+        }
         let peer = Peer::start("drain", &[fd], &arguments)?;
         Ok(Drain { peer, receiver })
     }

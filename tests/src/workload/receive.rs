@@ -69,6 +69,8 @@ struct Inbox {
     file: File,
     ring: Option<Ring>,
     window: Window,
+    /// Wait within the receiving call itself.
+    in_flight: bool,
 }
 
 /// What has arrived.
@@ -117,6 +119,7 @@ pub fn drain(options: &Options, receiver: Receiver, fd: OwnedFd) -> Result<()> {
             sums: Vec::with_capacity(4096),
             notify: options.notify,
         },
+        in_flight: options.in_flight,
     };
     memory::lock_all();
     println!("{}", json!({"ready": true}));
@@ -133,6 +136,11 @@ impl Inbox {
     fn receive(&mut self) -> Result<usize> {
         let want = self.chunk.min(self.window.missing());
         let fd = self.fd.as_fd();
+        if !self.in_flight {
+            // Waits outside of the receiving function: a probe at its exit
+            // does not see a call that was in it when the probe was attached.
+            sys::poll_readable(fd)?;
+        }
         let buffer = &mut self.buffer.bytes_mut()[..want];
         let got = match self.receiver {
             Receiver::Read => sys::read(fd, buffer)?,

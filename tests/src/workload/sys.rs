@@ -179,8 +179,18 @@ pub fn recv_errqueue(fd: Fd, control: &mut [u64]) -> io::Result<Option<usize>> {
 
 /// Waits until the socket has something in its error queue.
 pub fn poll_error(fd: Fd) -> io::Result<()> {
-    let mut item = libc::pollfd { fd: fd.as_raw_fd(), events: 0, revents: 0 };
-    // SAFETY: one valid item; POLLERR is always reported.
+    // Errors are always reported.
+    poll(fd, 0)
+}
+
+/// Waits until there is something to read, or the end.
+pub fn poll_readable(fd: Fd) -> io::Result<()> {
+    poll(fd, libc::POLLIN)
+}
+
+fn poll(fd: Fd, events: i16) -> io::Result<()> {
+    let mut item = libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
+    // SAFETY: one valid item.
     let ret = unsafe { libc::poll(&mut item, 1, -1) };
     book(Call::Poll, ret as isize).map(drop)
 }

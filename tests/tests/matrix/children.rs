@@ -57,7 +57,7 @@ fn of_run(bench: &Bench) -> Result<()> {
     arguments.extend(["children", "--once", "--dir"].map(String::from));
     arguments.push(bench.tmpfs.display().to_string());
     let tracer = Tracer::start(&bench.tracer, &arguments)?;
-    let total = tracer.wait(tracer_tests::harness::LIMIT)?.total()?;
+    let total = tracer.wait(2 * tracer_tests::harness::LIMIT)?.total_of_run()?;
     sound(&total)?;
     let known = 2 * (CHILDREN * CHILD_BYTES) as u64;
     let mut differences = Differences::default();

@@ -65,7 +65,7 @@ fn equals_table(bench: &Bench, workload: &str, place: Place, window: &Window) ->
         let about = format!("{workload}, {role:?}");
         differences
             .into_result(&about)
-            .map_err(|error| anyhow!("{error}\nthe tracer's total: {}", window.total))?;
+            .map_err(|error| anyhow!("{error}\nthe tracer's processes: {}", window.total["processes"]))?;
     }
     // Last: a difference in the numbers above says more.
     sound(&window.total)

@@ -14,6 +14,7 @@ mod copies;
 mod doctor;
 mod fallbacks;
 mod faults_forced;
+mod in_flight;
 mod prometheus;
 mod run_status;
 mod target_ends;
@@ -63,6 +64,7 @@ fn all_checks() -> Vec<Check> {
     checks.extend(children::checks());
     checks.extend(context_switches::checks());
     checks.extend(faults_forced::checks());
+    checks.extend(in_flight::checks());
     checks.extend(prometheus::checks());
     checks.extend(run_status::checks());
     checks.extend(target_ends::checks());

@@ -60,7 +60,7 @@ fn counts_from_exec_on(bench: &Bench) -> Result<()> {
     arguments.push(bench.workload.display().to_string());
     arguments.extend(["rw_file", "--once", "--dir"].map(String::from));
     arguments.push(bench.tmpfs.display().to_string());
-    let total = Tracer::start(&bench.tracer, &arguments)?.wait(LIMIT)?.total()?;
+    let total = Tracer::start(&bench.tracer, &arguments)?.wait(LIMIT)?.total_of_run()?;
     sound(&total)?;
     let processes = ledger::processes(&total);
     let read: u64 = processes.iter().map(|ledger| ledger.copied("read", "to_user")).sum();

@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id};
 use tracer_ebpf::abi::{
-    Count, Direction, FIRST_PROCESS, KERNEL_THREAD, Ledger, Path, SOFTIRQ, TOTAL, follow,
+    Count, Direction, FIRST_PROCESS, KERNEL_THREAD, Ledger, Path, SOFTIRQ, TOTAL, follow, gate,
 };
 use tracer_ebpf::syscalls;
 
@@ -15,14 +15,25 @@ pub fn current_slot() -> Option<u32> {
     slot_of((bpf_get_current_pid_tgid() >> 32) as u32)
 }
 
-/// 1 while the window is open: probes attach one by one, counting begins and ends at once.
+/// One of [`gate`]: probes attach one by one, counting begins and ends at once.
 #[unsafe(no_mangle)]
 static mut GATE: u64 = 0;
 
 #[inline(always)]
-pub fn is_open() -> bool {
+fn gate() -> u64 {
     // SAFETY: one aligned word that only userspace writes.
-    unsafe { core::ptr::read_volatile(&raw const GATE) != 0 }
+    unsafe { core::ptr::read_volatile(&raw const GATE) }
+}
+
+#[inline(always)]
+pub fn is_open() -> bool {
+    gate() != gate::CLOSED
+}
+
+/// True if some thread is in a call on a pipe that began before its probes attached.
+#[inline(always)]
+pub fn has_marks() -> bool {
+    gate() == gate::OPEN_WITH_MARKS
 }
 
 /// The slot of a process, if it is counted.

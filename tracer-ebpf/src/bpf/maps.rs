@@ -62,6 +62,10 @@ pub static DEPTH: HashMap<u64, Depth> = HashMap::with_max_entries(16384, 0);
 #[map]
 pub static CALLS: HashMap<CallKey, [u64; 4]> = HashMap::with_max_entries(65536, 0);
 
+/// Threads in a call on a pipe that began before the probes attached. Key: `pid_tgid`.
+#[map]
+pub static IN_FLIGHT: HashMap<u64, u32> = HashMap::with_max_entries(16384, 0);
+
 /// `ubuf_info` of a zero-copy send -> slot of the sender.
 #[map]
 pub static OWNERS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(65536, 0);

@@ -6,6 +6,7 @@ mod iter;
 mod kernel;
 mod life;
 mod maps;
+mod namespace;
 mod site;
 mod skb;
 mod splice;

@@ -10,9 +10,11 @@ use aya_ebpf::{
 use tracer_ebpf::abi::{Direction, Path};
 use tracer_ebpf::{syscalls, table::row};
 
-use super::account::{Kind, book, book_copy, book_reference, counter, current_slot, raise};
+use super::account::{
+    Kind, book, book_copy, book_reference, counter, current_slot, has_marks, raise,
+};
 use super::kernel::{REGS_CS, REGS_DI, REGS_ORIG_AX, Task, entry, read};
-use super::maps::{IN_SOFTIRQ, REGS_OFFSET, add, config};
+use super::maps::{IN_FLIGHT, IN_SOFTIRQ, REGS_OFFSET, add, config};
 
 /// `[0]`: a mark that userspace makes up and passes as the first argument of one system call;
 /// `[1]`: who made that call, as the initial pid namespace names it.
@@ -46,6 +48,10 @@ pub fn sys_enter(ctx: RawTracePointContext) -> i32 {
     let entry = entry(ctx.arg(1), Task::current().is_compat());
     let path = syscalls::path(entry);
     book(slot, |ledger| add(counter!(ledger, syscalls[path as usize]), 1));
+    if has_marks() {
+        // A new call: the one that was in flight is over.
+        let _ = IN_FLIGHT.remove(&bpf_get_current_pid_tgid());
+    }
     0
 }
 
@@ -67,6 +73,9 @@ pub fn sys_exit(ctx: RawTracePointContext) -> i32 {
     let path = syscalls::path(entry);
     let bytes = bytes as u64;
     book(slot, |ledger| raise(counter!(ledger, payload[path as usize]), bytes));
+    if has_marks() {
+        in_flight(slot, path, bytes);
+    }
     match path {
         Path::Tee | Path::Vmsplice => book_reference(slot, path, bytes),
         Path::ProcessVm if config!(process_vm_by_return) != 0 => {
@@ -80,6 +89,25 @@ pub fn sys_exit(ctx: RawTracePointContext) -> i32 {
         _ => {}
     }
     0
+}
+
+/// The return of a call on a pipe whose wrapper's probe came too late: all of it was copied.
+#[inline(always)]
+fn in_flight(slot: u32, path: Path, bytes: u64) {
+    if IN_FLIGHT.remove(&bpf_get_current_pid_tgid()).is_err() {
+        return;
+    }
+    match path {
+        Path::Read => {
+            let probe = const { row("pipe_read") };
+            book_copy(slot, probe, Kind::Copy, path, Direction::ToUser, bytes);
+        }
+        Path::Write => {
+            let probe = const { row("pipe_write") };
+            book_copy(slot, probe, Kind::Copy, path, Direction::FromUser, bytes);
+        }
+        _ => {}
+    }
 }
 
 /// `page_fault_user(address, regs, error_code)`.

@@ -13,7 +13,7 @@ use tracer_ebpf::abi::{Direction, Loss, Path};
 use tracer_ebpf::{syscalls, table::row};
 
 use super::account::{
-    Kind, book_copy, book_payload, book_reference, current_slot, in_softirq, place,
+    Kind, book, book_copy, book_payload, book_reference, counter, current_slot, in_softirq, place, raise,
 };
 use super::iter::{self, Memory};
 use super::kernel::read;
@@ -93,14 +93,14 @@ pub fn leave(probe: u32, ctx: &RetProbeContext, body: impl Fn(&Saved)) {
 
 /// Entry points of one wrapper: `row: body; fexit NAME(argument count)...; kprobe ENTRY, RETURN`.
 macro_rules! wrapper {
-    ($row:literal: $body:expr; $($exit:ident($args:literal)),+; $entry:ident, $return:ident) => {
+    ($row:literal: $body:expr; $($exit:ident($args:literal)),*; $entry:ident, $return:ident) => {
         $(
             #[aya_ebpf::macros::fexit]
             pub fn $exit(ctx: aya_ebpf::programs::FExitContext) -> i32 {
                 $body(const { row($row) }, &Exit::<$args>(ctx));
                 0
             }
-        )+
+        )*
         #[aya_ebpf::macros::kprobe]
         pub fn $entry(ctx: aya_ebpf::programs::ProbeContext) -> u32 {
             enter(const { row($row) }, &ctx);
@@ -281,6 +281,23 @@ fn cow(probe: u32, call: &impl Call) {
     }
 }
 wrapper! { "cow": cow; cow_fexit(1); cow_entry, cow_return }
+
+/// kTLS in software: the cipher reads and writes each byte of a record once. `int` or `ssize_t`, the bytes
+/// of plain text; the functions live in a module, for which 5.10 has no BTF.
+#[inline(always)]
+fn encrypted(_probe: u32, call: &impl Call) {
+    let bytes = call.ret_int();
+    if bytes <= 0 {
+        return;
+    }
+    let (Some(slot), Some(place)) = (current_slot(), place()) else {
+        return;
+    };
+    book(slot, |ledger| raise(counter!(ledger, crypto[place.path as usize]), bytes as u64));
+}
+wrapper! { "ktls_send": encrypted; ; ktls_send_entry, ktls_send_return }
+wrapper! { "ktls_sendpage": encrypted; ; ktls_sendpage_entry, ktls_sendpage_return }
+wrapper! { "ktls_recv": encrypted; ; ktls_recv_entry, ktls_recv_return }
 
 /// Books bytes handed to a socket or a pipe by reference.
 #[inline(always)]

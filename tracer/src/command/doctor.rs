@@ -26,10 +26,10 @@ pub fn doctor(args: Doctor) -> Outcome {
     let can_count = snapshot.observed.copies && snapshot.coverage.state != CoverageState::Incomplete;
     let text = match (args.quick, args.format) {
         (true, _) => quick(&snapshot, can_count),
-        (_, Format::Json) => format!("{}\n", as_json(&snapshot, &session, args.sites)),
+        (_, Format::Json) => format!("{}\n", as_json(&snapshot, &session, can_count, args.sites)),
         (_, Format::Table) => as_text(&snapshot, &session, args.sites),
     };
-    print(&text)?;
+    print(&text, args.quick && !can_count)?;
     Ok(if can_count { ExitCode::SUCCESS } else { ExitCode::from(status::FAILED) })
 }
 
@@ -50,7 +50,7 @@ fn without_session(args: &Doctor, error: &anyhow::Error) -> Outcome {
             text
         }
     };
-    print(&text)?;
+    print(&text, args.quick)?;
     Ok(ExitCode::from(status::FAILED))
 }
 
@@ -58,8 +58,14 @@ fn one_line(error: &anyhow::Error) -> String {
     format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn print(text: &str) -> anyhow::Result<()> {
-    std::io::stdout().write_all(text.as_bytes()).context("cannot write the output")
+/// A refusal in one line goes where errors go.
+fn print(text: &str, to_stderr: bool) -> anyhow::Result<()> {
+    let written = if to_stderr {
+        std::io::stderr().write_all(text.as_bytes())
+    } else {
+        std::io::stdout().write_all(text.as_bytes())
+    };
+    written.context("cannot write the output")
 }
 
 fn quick(snapshot: &Snapshot, can_count: bool) -> String {
@@ -129,13 +135,13 @@ fn as_text(snapshot: &Snapshot, session: &Session, sites: bool) -> String {
     text
 }
 
-fn as_json(snapshot: &Snapshot, session: &Session, sites: bool) -> serde_json::Value {
+fn as_json(snapshot: &Snapshot, session: &Session, can_count: bool, sites: bool) -> serde_json::Value {
     let environment: serde_json::Map<_, _> =
         environment().into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
     let mut report = json!({
         "schema": "tracer/1",
         "kernel": snapshot.kernel,
-        "can_count_copies": snapshot.observed.copies,
+        "can_count_copies": can_count,
         "environment": environment,
         "report": crate::sink::json::to_json(snapshot),
     });

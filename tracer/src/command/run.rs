@@ -48,6 +48,7 @@ fn count(args: Run) -> Result<ExitCode> {
         Ok(child) => child,
         Err(error) => return Ok(not_started(&args, &error)),
     };
+    session.describe_again(pid);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -1,0 +1,84 @@
+//! Pids as the caller's pid namespace has them, and as the kernel side sees them.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::load::Kernel;
+
+/// Both directions; empty in the initial namespace, where the two are the same.
+#[derive(Default)]
+pub struct Names {
+    own: Option<Translation>,
+}
+
+#[derive(Default)]
+struct Translation {
+    to_tgid: BTreeMap<u32, u32>,
+    to_pid: BTreeMap<u32, u32>,
+}
+
+impl Names {
+    /// Calibrates the kernel side, which tells what this process is called there.
+    pub fn learn(kernel: &mut Kernel) -> Result<Self> {
+        let tgid = kernel.calibrate()?;
+        let mut names = Names::default();
+        if tgid != std::process::id() {
+            names.own = Some(Translation::default());
+            names.refresh(kernel)?;
+            if names.tgid(std::process::id())? != tgid {
+                bail!("pids of this namespace cannot be translated\n  run tracer in the host's pid namespace");
+            }
+        }
+        Ok(names)
+    }
+
+    /// Learns about processes that are new.
+    pub fn refresh(&mut self, kernel: &mut Kernel) -> Result<()> {
+        let Some(own) = &mut self.own else { return Ok(()) };
+        own.to_tgid = kernel.namespace_pids().context(
+            "this is not the initial pid namespace, and the kernel refuses the iterator that translates pids\n  \
+             run tracer in the host's pid namespace (docker run --pid=host)",
+        )?;
+        // Names of processes that have ended are kept: their counts are still shown.
+        own.to_pid.extend(own.to_tgid.iter().map(|(pid, tgid)| (*tgid, *pid)));
+        Ok(())
+    }
+
+    pub fn is_initial(&self) -> bool {
+        self.own.is_none()
+    }
+
+    /// The kernel side's name for a pid of ours.
+    pub fn tgid(&self, pid: u32) -> Result<u32> {
+        match &self.own {
+            None => Ok(pid),
+            Some(own) => {
+                own.to_tgid.get(&pid).copied().with_context(|| format!("process {pid} has just ended"))
+            }
+        }
+    }
+
+    /// Our name for a process of the kernel side's; its own where ours has none.
+    pub fn pid(&self, tgid: u32) -> u32 {
+        match &self.own {
+            None => tgid,
+            Some(own) => own.to_pid.get(&tgid).copied().unwrap_or(tgid),
+        }
+    }
+}
+
+/// `PROC_PID_INIT_INO`, include/linux/proc_ns.h: the same on every kernel.
+const INITIAL: u32 = 0xEFFF_FFFC;
+
+pub fn in_initial_namespace() -> bool {
+    own_namespace() == INITIAL
+}
+
+/// Inode of this process's pid namespace: `pid:[4026531836]`.
+pub fn own_namespace() -> u32 {
+    let link = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    let link = link.to_string_lossy();
+    let inode = link.strip_prefix("pid:[").and_then(|rest| rest.strip_suffix(']'));
+    inode.and_then(|inode| inode.parse().ok()).unwrap_or(INITIAL)
+}
