@@ -13,7 +13,9 @@ fn main() {
         None => build(),
         Some(what) => {
             // Two lines: what is missing, and the command to get it.
-            println!("cargo::warning={what} not found: building without the BPF programs, so this tracer cannot count");
+            println!(
+                "cargo::warning={what} not found: building without the BPF programs, so this tracer cannot count"
+            );
             println!("cargo::warning=to get it: cargo xtask setup && cargo xtask build");
             assert!(env::var_os("TRACER_REQUIRE_BPF").is_none(), "{what} not found: run `cargo xtask setup`");
             fs::write(out.join("tracer-bpf"), []).expect("OUT_DIR is writable");
@@ -58,10 +60,8 @@ fn toolchain() -> Toolchain {
 
 fn sysroot_has_core(rustc: &[&str]) -> bool {
     let Some((program, args)) = rustc.split_first() else { return false };
-    let out = Command::new(program)
-        .args(args)
-        .args(["--print", "target-libdir", "--target", TARGET])
-        .output();
+    let out =
+        Command::new(program).args(args).args(["--print", "target-libdir", "--target", TARGET]).output();
     let Ok(out) = out else { return false };
     let dir = PathBuf::from(String::from_utf8_lossy(&out.stdout).trim());
     fs::read_dir(dir).is_ok_and(|mut entries| {
@@ -82,12 +82,8 @@ fn build() {
         Toolchain::Nightly => aya_build::Toolchain::Nightly,
         Toolchain::Distro | Toolchain::Path => aya_build::Toolchain::Custom("distro"),
     };
-    let package = aya_build::Package {
-        name: "tracer-ebpf",
-        root_dir: root,
-        no_default_features: false,
-        features,
-    };
+    let package =
+        aya_build::Package { name: "tracer-ebpf", root_dir: root, no_default_features: false, features };
     if let Err(error) = aya_build::build_ebpf([package], toolchain) {
         panic!("the BPF programs did not build: {error:#}");
     }

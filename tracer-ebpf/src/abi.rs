@@ -84,8 +84,7 @@ pub const DIRECTIONS: usize = 3;
 
 impl Direction {
     /// In the order of the discriminants.
-    pub const ALL: [Direction; DIRECTIONS] =
-        [Direction::ToUser, Direction::FromUser, Direction::InKernel];
+    pub const ALL: [Direction; DIRECTIONS] = [Direction::ToUser, Direction::FromUser, Direction::InKernel];
 
     /// The word used in metrics and JSON.
     pub const fn name(self) -> &'static str {

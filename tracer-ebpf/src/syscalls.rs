@@ -114,11 +114,7 @@ const CALLS: &[Call] = &[
 /// True for the numbers of `process_vm_writev`, whose copies go from the caller.
 #[inline(always)]
 pub const fn is_process_vm_writev(nr: u64, compat: bool) -> bool {
-    if compat {
-        nr == 348
-    } else {
-        nr == 311 || nr == 540
-    }
+    if compat { nr == 348 } else { nr == 311 || nr == 540 }
 }
 
 const fn table(compat: bool) -> [Entry; MASK + 1] {

@@ -535,33 +535,43 @@ pub const ROWS: &[Row] = &[
         "softirq work ends",
         &[tracepoint("softirq_exit", 1, &["softirq_exit"])],
     ),
-    mute("mute_file", &[
-        trampoline("generic_file_buffered_read", 3, &["mute_file_fentry", "mute_file_fexit"]),
-        kprobe("generic_file_buffered_read", &["mute_file_entry", "mute_file_return"]),
-    ]),
-    mute("mute_shmem", &[
-        trampoline("shmem_file_read_iter", 2, &["mute_shmem_fentry", "mute_shmem_fexit"]),
-        kprobe("shmem_file_read_iter", &["mute_shmem_entry", "mute_shmem_return"]),
-    ]),
-    optional(mute("mute_hugetlbfs", &[
-        trampoline("hugetlbfs_read_iter", 2, &["mute_hugetlbfs_fentry", "mute_hugetlbfs_fexit"]),
-        kprobe("hugetlbfs_read_iter", &["mute_hugetlbfs_entry", "mute_hugetlbfs_return"]),
-    ])),
-    mute("mute_pipe_read", &[
-        trampoline("pipe_read", 2, &["mute_pipe_read_fentry", "mute_pipe_read_fexit"]),
-        kprobe("pipe_read", &["mute_pipe_read_entry", "mute_pipe_read_return"]),
-    ]),
-    mute("mute_pipe_write", &[
-        trampoline("pipe_write", 2, &["mute_pipe_write_fentry", "mute_pipe_write_fexit"]),
-        kprobe("pipe_write", &["mute_pipe_write_entry", "mute_pipe_write_return"]),
-    ]),
-    // -- switches and payload -----------------------------------------------------------------------
-    other(
-        Group::Switch,
-        "sys_enter",
-        "system calls",
-        &[tracepoint("sys_enter", 2, &["sys_enter"])],
+    mute(
+        "mute_file",
+        &[
+            trampoline("generic_file_buffered_read", 3, &["mute_file_fentry", "mute_file_fexit"]),
+            kprobe("generic_file_buffered_read", &["mute_file_entry", "mute_file_return"]),
+        ],
     ),
+    mute(
+        "mute_shmem",
+        &[
+            trampoline("shmem_file_read_iter", 2, &["mute_shmem_fentry", "mute_shmem_fexit"]),
+            kprobe("shmem_file_read_iter", &["mute_shmem_entry", "mute_shmem_return"]),
+        ],
+    ),
+    optional(mute(
+        "mute_hugetlbfs",
+        &[
+            trampoline("hugetlbfs_read_iter", 2, &["mute_hugetlbfs_fentry", "mute_hugetlbfs_fexit"]),
+            kprobe("hugetlbfs_read_iter", &["mute_hugetlbfs_entry", "mute_hugetlbfs_return"]),
+        ],
+    )),
+    mute(
+        "mute_pipe_read",
+        &[
+            trampoline("pipe_read", 2, &["mute_pipe_read_fentry", "mute_pipe_read_fexit"]),
+            kprobe("pipe_read", &["mute_pipe_read_entry", "mute_pipe_read_return"]),
+        ],
+    ),
+    mute(
+        "mute_pipe_write",
+        &[
+            trampoline("pipe_write", 2, &["mute_pipe_write_fentry", "mute_pipe_write_fexit"]),
+            kprobe("pipe_write", &["mute_pipe_write_entry", "mute_pipe_write_return"]),
+        ],
+    ),
+    // -- switches and payload -----------------------------------------------------------------------
+    other(Group::Switch, "sys_enter", "system calls", &[tracepoint("sys_enter", 2, &["sys_enter"])]),
     other(
         Group::Switch,
         "sys_exit",
@@ -574,22 +584,38 @@ pub const ROWS: &[Row] = &[
         "page faults taken in user mode",
         &[tracepoint("page_fault_user", 3, &["page_fault"])],
     ),
-    interrupt("irq_timer", "timer interrupts taken in user mode", &[
-        trampoline("__sysvec_apic_timer_interrupt", 1, &["irq_timer_fentry"]),
-        kprobe("__sysvec_apic_timer_interrupt", &["irq_timer_kprobe"]),
-    ]),
-    optional(interrupt("irq_device", "device interrupts taken in user mode (5.15 and newer)", &[
-        trampoline("__common_interrupt", 2, &["irq_device_fentry"]),
-        kprobe("__common_interrupt", &["irq_device_kprobe"]),
-    ])),
-    interrupt("irq_call", "inter-processor calls taken in user mode", &[
-        trampoline("__sysvec_call_function", 1, &["irq_call_fentry"]),
-        kprobe("__sysvec_call_function", &["irq_call_kprobe"]),
-    ]),
-    interrupt("irq_call_single", "single inter-processor calls taken in user mode", &[
-        trampoline("__sysvec_call_function_single", 1, &["irq_call_single_fentry"]),
-        kprobe("__sysvec_call_function_single", &["irq_call_single_kprobe"]),
-    ]),
+    interrupt(
+        "irq_timer",
+        "timer interrupts taken in user mode",
+        &[
+            trampoline("__sysvec_apic_timer_interrupt", 1, &["irq_timer_fentry"]),
+            kprobe("__sysvec_apic_timer_interrupt", &["irq_timer_kprobe"]),
+        ],
+    ),
+    optional(interrupt(
+        "irq_device",
+        "device interrupts taken in user mode (5.15 and newer)",
+        &[
+            trampoline("__common_interrupt", 2, &["irq_device_fentry"]),
+            kprobe("__common_interrupt", &["irq_device_kprobe"]),
+        ],
+    )),
+    interrupt(
+        "irq_call",
+        "inter-processor calls taken in user mode",
+        &[
+            trampoline("__sysvec_call_function", 1, &["irq_call_fentry"]),
+            kprobe("__sysvec_call_function", &["irq_call_kprobe"]),
+        ],
+    ),
+    interrupt(
+        "irq_call_single",
+        "single inter-processor calls taken in user mode",
+        &[
+            trampoline("__sysvec_call_function_single", 1, &["irq_call_single_fentry"]),
+            kprobe("__sysvec_call_function_single", &["irq_call_single_kprobe"]),
+        ],
+    ),
     other(
         Group::Switch,
         "sched_switch",
@@ -663,17 +689,53 @@ pub const PRIMITIVES: &[Primitive] = &[
     primitive_row("_copy_from_user", ToFromBytes, FromUser, "", "witness_copy_from_user"),
     primitive_row("_copy_to_iter", AddrBytesIter, ToUser, "site_to_iter", "witness_copy_to_iter"),
     primitive_row("_copy_from_iter", AddrBytesIter, FromUser, "site_from_iter", "witness_copy_from_iter"),
-    primitive_row("_copy_from_iter_full", AddrBytesIter, FromUser, "site_from_iter", "witness_copy_from_iter_full"),
+    primitive_row(
+        "_copy_from_iter_full",
+        AddrBytesIter,
+        FromUser,
+        "site_from_iter",
+        "witness_copy_from_iter_full",
+    ),
     primitive_row("_copy_from_iter_full_nocache", AddrBytesIter, FromUser, "site_from_iter", ""),
     primitive_row("_copy_from_iter_nocache", AddrBytesIter, FromUser, "site_from_iter", ""),
     primitive_row("_copy_from_iter_flushcache", AddrBytesIter, FromUser, "site_from_iter", ""),
     primitive_row("_copy_mc_to_iter", AddrBytesIter, ToUser, "site_to_iter", ""),
-    primitive_row("copy_page_to_iter", PageOffsetBytesIter, ToUser, "site_page_to_iter", "witness_copy_page_to_iter"),
+    primitive_row(
+        "copy_page_to_iter",
+        PageOffsetBytesIter,
+        ToUser,
+        "site_page_to_iter",
+        "witness_copy_page_to_iter",
+    ),
     primitive_row("copy_page_to_iter_nofault", PageOffsetBytesIter, ToUser, "site_page_to_iter", ""),
-    primitive_row("copy_page_from_iter", PageOffsetBytesIter, FromUser, "site_page_from_iter", "witness_copy_page_from_iter"),
-    primitive_row("copy_page_from_iter_atomic", PageOffsetBytesIter, FromUser, "site_page_from_iter", "witness_copy_page_from_iter_atomic"),
-    primitive_row("copy_folio_from_iter_atomic", PageOffsetBytesIter, FromUser, "site_page_from_iter", "witness_copy_folio_from_iter_atomic"),
-    primitive_row("iov_iter_copy_from_user_atomic", PageIterOffsetBytes, FromUser, "site_page_from_user", "witness_copy_from_user_atomic"),
+    primitive_row(
+        "copy_page_from_iter",
+        PageOffsetBytesIter,
+        FromUser,
+        "site_page_from_iter",
+        "witness_copy_page_from_iter",
+    ),
+    primitive_row(
+        "copy_page_from_iter_atomic",
+        PageOffsetBytesIter,
+        FromUser,
+        "site_page_from_iter",
+        "witness_copy_page_from_iter_atomic",
+    ),
+    primitive_row(
+        "copy_folio_from_iter_atomic",
+        PageOffsetBytesIter,
+        FromUser,
+        "site_page_from_iter",
+        "witness_copy_folio_from_iter_atomic",
+    ),
+    primitive_row(
+        "iov_iter_copy_from_user_atomic",
+        PageIterOffsetBytes,
+        FromUser,
+        "site_page_from_user",
+        "witness_copy_from_user_atomic",
+    ),
     primitive_row("hash_and_copy_to_iter", AddrBytesIter, ToUser, "", ""),
     primitive_row("copy_page", ToFromPage, InKernel, "site_copy_page", ""),
 ];

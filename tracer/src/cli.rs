@@ -144,8 +144,8 @@ pub struct Audit {
 
 /// `10s`, `500ms`, `2m`; more than nothing, at most a year.
 fn parse_duration(text: &str) -> Result<Duration, String> {
-    let duration = humantime::parse_duration(text)
-        .map_err(|error| format!("{error} (write 10s, 500ms or 2m)"))?;
+    let duration =
+        humantime::parse_duration(text).map_err(|error| format!("{error} (write 10s, 500ms or 2m)"))?;
     if duration < Duration::from_millis(1) {
         return Err("must be more than 0, or nothing can be counted".into());
     }

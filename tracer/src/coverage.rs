@@ -10,10 +10,10 @@ use crate::fault::Fault;
 use crate::load::Kernel;
 use crate::plan::{Attach, Refusal};
 use crate::snapshot::{self, CoverageState, Probe, SiteCount};
+use crate::text::Text;
 use crate::text::classify::{self, Role, Rules, Verdict};
 use crate::text::kcore::Kcore;
 use crate::text::scan::{self, Site};
-use crate::text::Text;
 
 /// Helpers of lib/ that are reached only through other primitives, so their own sites are no sources.
 pub const IN_LIB: &[&str] = &[
@@ -96,7 +96,8 @@ impl Coverage {
         if now == self.modules || self.scanned.is_err() {
             return;
         }
-        self.new_modules.extend(names(&now).filter(|m| !names(&self.modules).any(|old| old == *m)).map(str::to_owned));
+        self.new_modules
+            .extend(names(&now).filter(|m| !names(&self.modules).any(|old| old == *m)).map(str::to_owned));
         self.modules = now;
         kernel.attach_again();
         let Ok(scanned) = Scanned::read() else { return };
@@ -107,7 +108,14 @@ impl Coverage {
             let coverage = match before.get(&site.addr) {
                 Some(known) => known,
                 None => {
-                    let coverage = cover_site(kernel, self.attach, site, &verdict, scanned.text_start(), &mut self.failed);
+                    let coverage = cover_site(
+                        kernel,
+                        self.attach,
+                        site,
+                        &verdict,
+                        scanned.text_start(),
+                        &mut self.failed,
+                    );
                     self.probed += usize::from(coverage == "call_site");
                     coverage
                 }
@@ -129,7 +137,8 @@ impl Coverage {
             .filter(|p| p.required && !p.attached)
             .map(|p| format!("probe {} is not attached: {}", p.name, p.cause))
             .collect();
-        reasons.extend(self.failed.iter().map(|(site, r)| format!("call site {site} has no probe: {}", r.why)));
+        reasons
+            .extend(self.failed.iter().map(|(site, r)| format!("call site {site} has no probe: {}", r.why)));
         reasons.extend(self.check_off.clone());
         if self.attach == Attach::Callsite {
             reasons.push("--attach callsite does not see copy_to_user and copy_from_user".into());

@@ -69,7 +69,10 @@ mod tests {
 
     #[test]
     fn counts_both_kinds_of_switches() {
-        assert_eq!(switches("Name:\tx\nvoluntary_ctxt_switches:\t3\nnonvoluntary_ctxt_switches:\t4\n"), Some(7));
+        assert_eq!(
+            switches("Name:\tx\nvoluntary_ctxt_switches:\t3\nnonvoluntary_ctxt_switches:\t4\n"),
+            Some(7)
+        );
         assert_eq!(switches("Name:\tx\n"), None);
     }
 

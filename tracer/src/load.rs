@@ -93,7 +93,17 @@ impl Kernel {
         for slot in FIRST_PROCESS..sizes.slots() {
             free.push(slot, 0).context("cannot fill the queue of free slots")?;
         }
-        Ok(Kernel { links: Vec::new(), ebpf, btf, fault, sizes, rows: Vec::new(), ledgers, processes, losses })
+        Ok(Kernel {
+            links: Vec::new(),
+            ebpf,
+            btf,
+            fault,
+            sizes,
+            rows: Vec::new(),
+            ledgers,
+            processes,
+            losses,
+        })
     }
 
     /// Measures where registers lie on a stack, and tells tracer's own tgid in the initial namespace.
@@ -127,7 +137,9 @@ impl Kernel {
                         break;
                     }
                     // The first way is the preferred one: its cause is the one to tell.
-                    Err(error) => drop(refusal.get_or_insert_with(|| crate::refusal::explain(candidate, &error))),
+                    Err(error) => {
+                        refusal.get_or_insert_with(|| crate::refusal::explain(candidate, &error));
+                    }
                 }
             }
             let way = way.ok_or_else(|| {
@@ -139,8 +151,9 @@ impl Kernel {
 
     /// Tries again what a module may have brought since: optional rows without a way.
     pub fn attach_again(&mut self) {
-        let absent: Vec<usize> =
-            (0..self.rows.len()).filter(|i| self.rows[*i].row.optional && self.rows[*i].way.is_err()).collect();
+        let absent: Vec<usize> = (0..self.rows.len())
+            .filter(|i| self.rows[*i].row.optional && self.rows[*i].way.is_err())
+            .collect();
         for index in absent {
             let row = self.rows[index].row;
             for way in row.ways.iter().filter(|way| way.method == Method::Kprobe) {
@@ -246,7 +259,8 @@ impl Kernel {
         }
         let link = program.attach()?;
         let link = program.take_link(link)?;
-        std::io::copy(&mut link.into_file()?, &mut std::io::sink()).context("cannot run the task iterator")?;
+        std::io::copy(&mut link.into_file()?, &mut std::io::sink())
+            .context("cannot run the task iterator")?;
         let map: HashMap<_, u32, u32> = HashMap::try_from(map_mut(&mut self.ebpf, "PIDS")?)?;
         Ok(map.iter().filter_map(Result::ok).collect())
     }
@@ -266,7 +280,8 @@ impl Kernel {
 
     /// Sets the gate that every program looks at first: one of [`abi::gate`].
     pub fn set_gate(&mut self, gate_state: u64) -> Result<()> {
-        let mut gate: aya::maps::Array<_, u64> = aya::maps::Array::try_from(map_mut(&mut self.ebpf, ".bss")?)?;
+        let mut gate: aya::maps::Array<_, u64> =
+            aya::maps::Array::try_from(map_mut(&mut self.ebpf, ".bss")?)?;
         gate.set(0, gate_state, 0).context("cannot open the gate of the BPF programs")
     }
 

@@ -27,7 +27,9 @@ impl Names {
             names.own = Some(Translation::default());
             names.refresh(kernel)?;
             if names.tgid(std::process::id())? != tgid {
-                bail!("pids of this namespace cannot be translated\n  run tracer in the host's pid namespace");
+                bail!(
+                    "pids of this namespace cannot be translated\n  run tracer in the host's pid namespace"
+                );
             }
         }
         Ok(names)

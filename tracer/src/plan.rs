@@ -215,9 +215,8 @@ mod tests {
 
     #[test]
     fn rows_are_for_their_releases_only() {
-        let names = |k: &Kernel| -> Vec<_> {
-            choose(k, wanted(Attach::Auto)).iter().map(|c| c.row.name).collect()
-        };
+        let names =
+            |k: &Kernel| -> Vec<_> { choose(k, wanted(Attach::Auto)).iter().map(|c| c.row.name).collect() };
         assert!(names(&OLD).contains(&"mute_file") && names(&OLD).contains(&"cow"));
         let new = Kernel { release: (6, 12), functions: &[], layout: None };
         assert!(!names(&new).contains(&"mute_file") && !names(&new).contains(&"cow"));

@@ -9,10 +9,8 @@ use crate::sys;
 
 /// Cause and remedy of one failed attach.
 pub fn explain(way: &Way, error: &anyhow::Error) -> Refusal {
-    let errno = error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<io::Error>())
-        .find_map(io::Error::raw_os_error);
+    let errno =
+        error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).find_map(io::Error::raw_os_error);
     let target = format!("{} {}", way.method.name(), way.symbol);
     let (why, hint) = match errno {
         Some(libc::EPERM | libc::EACCES) if !sys::is_root() => {
@@ -28,9 +26,10 @@ pub fn explain(way: &Way, error: &anyhow::Error) -> Refusal {
         },
         Some(libc::EBUSY) => ("the function has no ftrace entry (notrace, or inlined)".to_owned(), ""),
         // 524 is ENOTSUPP: kernel/bpf/trampoline.c without direct ftrace calls.
-        Some(libc::EOPNOTSUPP | 524) => {
-            ("this kernel has no BPF trampolines".to_owned(), "boot a kernel with CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS=y")
-        }
+        Some(libc::EOPNOTSUPP | 524) => (
+            "this kernel has no BPF trampolines".to_owned(),
+            "boot a kernel with CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS=y",
+        ),
         Some(libc::EACCES) => (last_words(&format!("{error:#}")), ""),
         Some(libc::EINVAL) if format!("{error:#}").contains("Verifier output: ") => {
             (last_words(&format!("{error:#}")), "")
@@ -41,15 +40,14 @@ pub fn explain(way: &Way, error: &anyhow::Error) -> Refusal {
     Refusal { why: format!("{target}: {why}"), hint: hint.to_owned() }
 }
 
-const KPROBES: &str = "boot a kernel with CONFIG_KPROBES=y and CONFIG_FUNCTION_TRACER=y (every Debian kernel)";
+const KPROBES: &str =
+    "boot a kernel with CONFIG_KPROBES=y and CONFIG_FUNCTION_TRACER=y (every Debian kernel)";
 
 /// The verifier's verdict: the last line of its log before the statistics.
 pub fn last_words(text: &str) -> String {
     let noise = ["processed ", "verification time", "stack depth", ": "];
-    let line = text
-        .lines()
-        .rev()
-        .find(|line| !line.trim().is_empty() && !noise.iter().any(|n| line.starts_with(n)));
+    let line =
+        text.lines().rev().find(|line| !line.trim().is_empty() && !noise.iter().any(|n| line.starts_with(n)));
     format!("refused by the verifier: {}", line.unwrap_or_default().trim())
 }
 

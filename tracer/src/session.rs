@@ -261,7 +261,8 @@ impl Session {
 
     /// One entry per row of the table that is meant for this kernel, then the call sites.
     pub fn probes(&self) -> Vec<Probe> {
-        let mut probes: Vec<_> = self.kernel.rows.iter().enumerate().map(|(i, row)| self.probe(i, row)).collect();
+        let mut probes: Vec<_> =
+            self.kernel.rows.iter().enumerate().map(|(i, row)| self.probe(i, row)).collect();
         probes.extend(self.coverage.site_probe());
         probes
     }

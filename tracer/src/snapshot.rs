@@ -145,10 +145,8 @@ impl Snapshot {
         window.softirq = minus(&self.softirq, &earlier.softirq);
         window.kernel_threads = minus(&self.kernel_threads, &earlier.kernel_threads);
         for process in &mut window.processes {
-            let before = earlier
-                .processes
-                .iter()
-                .find(|p| p.pid == process.pid && p.start_time == process.start_time);
+            let before =
+                earlier.processes.iter().find(|p| p.pid == process.pid && p.start_time == process.start_time);
             if let Some(before) = before {
                 process.ledger = minus(&process.ledger, &before.ledger);
             }

@@ -100,10 +100,6 @@ impl<T: Copy> Mapped<T> {
         Ok(Mapped { base: base.cast(), bytes, len, elements: PhantomData })
     }
 
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
     /// A copy of one element; zeroed fields of `T` must be valid, as the kernel starts with them.
     pub fn get(&self, index: usize) -> Option<T> {
         // SAFETY: inside the mapping; the kernel may write meanwhile, so each counter is new or old.

@@ -37,10 +37,7 @@ pub fn resolve(pid: u32) -> Result<Target> {
     let target = describe(pid);
     // Kernel threads have no user memory; `Kthread` is there since 6.8, an empty VmSize before.
     if field("VmSize").is_none() && field("Kthread") != Some("0") {
-        bail!(
-            "{pid} ({}) is a kernel thread: it has no user memory and makes no system calls",
-            target.comm
-        );
+        bail!("{pid} ({}) is a kernel thread: it has no user memory and makes no system calls", target.comm);
     }
     Ok(target)
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::maps::{Array, HashMap, MapData};
-use aya::programs::perf_event::{BreakpointConfig, PerfEventConfig, PerfEventLinkId, PerfEventScope, SamplePolicy};
+use aya::programs::perf_event::{
+    BreakpointConfig, PerfEventConfig, PerfEventLinkId, PerfEventScope, SamplePolicy,
+};
 use aya::programs::{PerfEvent, Program};
 use tracer_ebpf::abi::{Count, DIRECTIONS, Direction, WitnessKey};
 use tracer_ebpf::table::{PRIMITIVES, Primitive, ROWS};
@@ -55,7 +57,9 @@ pub fn place(kernel: &mut Kernel, primitives: &[(&'static Primitive, u64)]) -> R
                     SamplePolicy::Period(1),
                     false,
                 )
-                .with_context(|| format!("cannot place a hardware breakpoint on {} (CPU {cpu})", primitive.name))?;
+                .with_context(|| {
+                    format!("cannot place a hardware breakpoint on {} (CPU {cpu})", primitive.name)
+                })?;
             placed.links.push((primitive.witness_program, link));
         }
     }

@@ -75,9 +75,14 @@ fn copies(row: &Row, ledger: Ledger, facts: &Facts, differences: &mut Difference
     for cell in row.cells {
         let expected = [Amount::Times(cell.to_user), Amount::Times(cell.from_user), cell.in_kernel];
         for (direction, amount) in DIRECTIONS.iter().zip(expected) {
-            if let Amount::Times(times) = amount {
-                let what = format!("{}.{direction}", cell.path);
-                differences.equal(&what, ledger.copied(cell.path, direction), times * facts.bytes);
+            let what = format!("{}.{direction}", cell.path);
+            let found = ledger.copied(cell.path, direction);
+            match amount {
+                Amount::Times(times) => differences.equal(&what, found, times * facts.bytes),
+                Amount::AtLeast(times) if found < times * facts.bytes => {
+                    differences.equal(&what, found, times * facts.bytes);
+                }
+                Amount::AtLeast(_) | Amount::Any => {}
             }
         }
         if let Amount::Times(times) = cell.zero_copied {

@@ -6,12 +6,9 @@ use std::collections::BTreeSet;
 use anyhow::{Result, ensure};
 use serde_json::Value;
 
-/// Paths that go on while the tracer reads its maps, and that have a part that
-/// belongs to no process: the tracer's own `adds_up` speaks for these.
-const ASYNCHRONOUS: [&str; 2] = ["softirq", "kernel_thread"];
-/// The parts of a process that are sums. Not `control_bytes` and not
-/// `other_kinds`, whose unattributed share the schema does not show.
-const PARTS: [&str; 4] = ["paths", "mode_switches", "context_switches", "device_bytes"];
+/// The parts of a process that are sums.
+const PARTS: [&str; 6] =
+    ["paths", "other_kinds", "control_bytes", "mode_switches", "context_switches", "device_bytes"];
 
 pub fn check(total: &Value) -> Result<()> {
     if total.get("totals").is_none() {
@@ -50,7 +47,7 @@ fn compare(name: &str, addends: &[&Value], sum: &Value, differences: &mut Vec<St
     }
     // Not a sum: of each process, the lesser of what was referenced and what was not copied.
     keys.remove("zero_copied_bytes");
-    for key in keys.into_iter().filter(|key| !ASYNCHRONOUS.contains(key)) {
+    for key in keys {
         let parts: Vec<&Value> = addends.iter().map(|value| &value[key]).collect();
         compare(&format!("{name}.{key}"), &parts, &sum[key], differences);
     }

@@ -138,8 +138,8 @@ impl Outcome {
     /// JSON object of stderr.
     pub fn total_of_run(&self) -> Result<Value> {
         ensure!(self.status.success(), "tracer run: {}\n{}", self.status, self.stderr);
-        let objects = self.stderr.lines().filter_map(|line| serde_json::from_str(line).ok());
-        let last = objects.filter(Value::is_object).last();
+        let mut objects = self.stderr.lines().filter_map(|line| serde_json::from_str(line).ok());
+        let last = objects.rfind(Value::is_object);
         last.with_context(|| format!("no JSON object on stderr:\n{}", self.stderr))
     }
 

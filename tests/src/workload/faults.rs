@@ -73,7 +73,8 @@ impl Faults {
     /// pages are left to be copied in it.
     fn own_again(&self) -> Result<()> {
         let window = self.memory.bytes().as_ptr_range();
-        for line in std::fs::read_to_string("/proc/self/maps")?.lines().filter(|line| line.contains(" rw-p ")) {
+        for line in std::fs::read_to_string("/proc/self/maps")?.lines().filter(|line| line.contains(" rw-p "))
+        {
             let range = line.split_whitespace().next().and_then(|range| range.split_once('-'));
             let Some((start, end)) = range else { continue };
             let (start, end) = (usize::from_str_radix(start, 16)?, usize::from_str_radix(end, 16)?);

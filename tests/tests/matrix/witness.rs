@@ -102,7 +102,7 @@ fn known_bytes(bench: &Bench, workload: &str, direction: &str) -> u64 {
         .map(|cell| match (direction, cell.in_kernel) {
             ("to_user", _) => cell.to_user,
             ("from_user", _) => cell.from_user,
-            (_, Amount::Times(times)) => times,
+            (_, Amount::Times(times) | Amount::AtLeast(times)) => times,
             (_, Amount::Any) => 0,
         })
         .sum();

@@ -51,8 +51,7 @@ pub fn slot_of(tgid: u32) -> Option<u32> {
         return Some(*slot);
     }
     // Every process was entered at start or at its fork: what is left are kernel threads.
-    (config!(follow) == follow::EVERYONE && Task::current().is_kernel_thread())
-        .then_some(KERNEL_THREAD)
+    (config!(follow) == follow::EVERYONE && Task::current().is_kernel_thread()).then_some(KERNEL_THREAD)
 }
 
 /// Raises counters of one slot and of the total of all processes, on this CPU's shard.
@@ -156,8 +155,9 @@ fn is_splice(path: Path) -> bool {
         Path::Sendfile | Path::Splice | Path::Tee | Path::CopyFileRange => true,
         // Only io_uring splices outside of a splicing system call; it marks it (splice.rs).
         // SAFETY: the value is read at once.
-        Path::IoUring => unsafe { DEPTH.get(&bpf_get_current_pid_tgid()) }
-            .is_some_and(|depth| depth.splice != 0),
+        Path::IoUring => {
+            unsafe { DEPTH.get(&bpf_get_current_pid_tgid()) }.is_some_and(|depth| depth.splice != 0)
+        }
         _ => false,
     }
 }

@@ -57,9 +57,7 @@ fn check(slot: u32, ptr: u64, n: u64, to_user: bool) {
     };
     let (kind, direction) = match path {
         // The pages of a pipe, or of the file on the other side, stand in for user memory.
-        Path::Sendfile | Path::Splice | Path::Tee | Path::CopyFileRange => {
-            (Kind::Copy, Direction::InKernel)
-        }
+        Path::Sendfile | Path::Splice | Path::Tee | Path::CopyFileRange => (Kind::Copy, Direction::InKernel),
         // The argument block of a read or receive comes from the user, its data never does.
         Path::Read | Path::Recv if !to_user => (Kind::Control, direction),
         Path::Write | Path::Send if to_user => (Kind::Control, direction),

@@ -44,7 +44,10 @@ pub fn read<T: Copy>(base: u64, offset: u32) -> Option<T> {
 /// What a task does right now, as its own kernel stack says.
 pub enum Service {
     /// In a system call: its table entry, and where its registers are.
-    Call { entry: Entry, regs: u64 },
+    Call {
+        entry: Entry,
+        regs: u64,
+    },
     /// In user mode when something (a fault, an interrupt) took it into the kernel.
     Fault,
     /// An io_uring worker or SQPOLL thread: never in a system call.

@@ -103,28 +103,26 @@ fn witness(ctx: &PerfEventContext, primitive: u32, arguments: Arguments, directi
     let regs = unsafe { &*(ctx.as_ptr() as *const pt_regs) };
     let (bytes, iter) = Registers::of(regs).bytes_and_iter(arguments);
     let (bytes, direction) = if iter == 0 {
-        (Some(bytes), direction)
+        (bytes, direction)
     } else {
-        let direction = match iter::memory(iter) {
-            Some(Memory::User) => direction,
-            Some(Memory::NoCopy) | None => return,
-            Some(Memory::Pages) if is_registered_buffer() => direction,
-            Some(Memory::Pages | Memory::Kernel) => Direction::InKernel,
+        let Some(memory) = iter::memory(iter) else { return };
+        let direction = match memory {
+            Memory::User => direction,
+            Memory::NoCopy => return,
+            Memory::Pages if is_registered_buffer() => direction,
+            Memory::Pages | Memory::Kernel => Direction::InKernel,
         };
-        (clipped(bytes, iter), direction)
+        let Some(bytes) = clipped(bytes, iter) else { return };
+        (bytes, direction)
     };
     // At the first instruction the stack pointer points to the return address.
-    let (Some(bytes), Some(return_address)) = (bytes, read::<u64>(regs.rsp, 0)) else {
-        return;
-    };
+    let Some(return_address) = read::<u64>(regs.rsp, 0) else { return };
     testify(WitnessKey { return_address, primitive, direction: direction as u32 }, bytes);
 }
 
 #[inline(always)]
 fn is_registered_buffer() -> bool {
-    place().is_some_and(|place| {
-        matches!(place.path, tracer_ebpf::abi::Path::IoUring) && !place.in_splice
-    })
+    place().is_some_and(|place| matches!(place.path, tracer_ebpf::abi::Path::IoUring) && !place.in_splice)
 }
 
 #[inline(always)]

@@ -20,8 +20,7 @@ use super::maps::{DEPTH, Depth, lose};
 fn change(change: impl Fn(&mut Depth)) {
     let key = bpf_get_current_pid_tgid();
     // SAFETY: only this task uses this key.
-    let mut depth =
-        unsafe { DEPTH.get(&key) }.copied().unwrap_or(Depth { splice: 0, muted: 0 });
+    let mut depth = unsafe { DEPTH.get(&key) }.copied().unwrap_or(Depth { splice: 0, muted: 0 });
     change(&mut depth);
     if depth.splice == 0 && depth.muted == 0 {
         let _ = DEPTH.remove(&key);
@@ -93,9 +92,7 @@ pub fn splice_direct_return(_: RetProbeContext) -> u32 {
 /// 5.10: `f(_, iter, ...)` with a kernel-backed iterator, whose page copies the check sees as well.
 #[inline(always)]
 fn mute(iter: u64) {
-    if current_slot().is_some()
-        && matches!(iter::memory(iter), Some(Memory::Pages | Memory::Kernel))
-    {
+    if current_slot().is_some() && matches!(iter::memory(iter), Some(Memory::Pages | Memory::Kernel)) {
         change(|depth| depth.muted += 1);
     }
 }

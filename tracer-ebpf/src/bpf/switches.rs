@@ -10,9 +10,7 @@ use aya_ebpf::{
 use tracer_ebpf::abi::{Direction, Path};
 use tracer_ebpf::{syscalls, table::row};
 
-use super::account::{
-    Kind, book, book_copy, book_reference, counter, current_slot, has_marks, raise,
-};
+use super::account::{Kind, book, book_copy, book_reference, counter, current_slot, has_marks, raise};
 use super::kernel::{REGS_CS, REGS_DI, REGS_ORIG_AX, Task, entry, read};
 use super::maps::{IN_FLIGHT, IN_SOFTIRQ, REGS_OFFSET, add, config};
 

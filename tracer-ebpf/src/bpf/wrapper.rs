@@ -233,7 +233,13 @@ fn skb_from_iter(probe: u32, call: &impl Call) {
     };
     let linear = (len - data_len) as i64 - call.arg(1) as i32 as i64;
     let total = call.arg(3) as i32 as i64;
-    let in_linear = if linear < 0 { 0 } else if linear > total { total } else { linear };
+    let in_linear = if linear < 0 {
+        0
+    } else if linear > total {
+        total
+    } else {
+        linear
+    };
     if total > in_linear {
         book_iter(slot, probe, call.arg(2), Direction::FromUser, (total - in_linear) as u64);
     }

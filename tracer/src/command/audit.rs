@@ -29,7 +29,10 @@ use crate::witness::{self, SLOTS, Testimony};
 
 /// Which primitives a row's bytes go through. A kernel lacks some; the rest has to be complete.
 const ROW_PRIMITIVES: &[(&str, &[&str])] = &[
-    ("check", &["_copy_to_user", "_copy_to_iter", "_copy_from_user", "_copy_from_iter", "_copy_from_iter_full"]),
+    (
+        "check",
+        &["_copy_to_user", "_copy_to_iter", "_copy_from_user", "_copy_from_iter", "_copy_from_iter_full"],
+    ),
     ("random_read", &["_copy_to_iter"]),
     ("file_read", TO_PAGE),
     ("shmem_read", TO_PAGE),
@@ -201,10 +204,8 @@ impl Round {
             return;
         }
         if coverage == Some("uncovered") {
-            let entry = self
-                .metadata
-                .entry((testimony.primitive.name, site))
-                .or_insert((testimony.direction, 0, 0));
+            let entry =
+                self.metadata.entry((testimony.primitive.name, site)).or_insert((testimony.direction, 0, 0));
             entry.1 += testimony.count.bytes;
             entry.2 += testimony.count.calls;
             return;
@@ -301,9 +302,18 @@ impl Report {
             text.push_str("\nstructures of constant size, which no probe sees (no residual):\n");
         }
         for ((primitive, caller), (_, bytes, calls)) in self.metadata() {
-            let _ = writeln!(text, "  {:>10} B in {:>6} calls  {primitive} from {caller}", human::count(*bytes), human::count(*calls));
+            let _ = writeln!(
+                text,
+                "  {:>10} B in {:>6} calls  {primitive} from {caller}",
+                human::count(*bytes),
+                human::count(*calls)
+            );
         }
-        text.push_str(if self.is_clean() { "\nno residual\n" } else { "\nRESIDUAL: the probes and the hardware disagree\n" });
+        text.push_str(if self.is_clean() {
+            "\nno residual\n"
+        } else {
+            "\nRESIDUAL: the probes and the hardware disagree\n"
+        });
         text
     }
 }

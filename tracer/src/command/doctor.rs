@@ -70,16 +70,23 @@ fn print(text: &str, to_stderr: bool) -> anyhow::Result<()> {
 
 fn quick(snapshot: &Snapshot, can_count: bool) -> String {
     if can_count {
-        return format!("copies can be counted here: kernel {}, coverage {}\n", snapshot.kernel, snapshot.coverage.state.name());
+        return format!(
+            "copies can be counted here: kernel {}, coverage {}\n",
+            snapshot.kernel,
+            snapshot.coverage.state.name()
+        );
     }
     let probe = snapshot.probes.iter().find(|p| p.required && !p.attached);
-    let cause = probe.map_or_else(|| snapshot.coverage.reasons.join("; "), |p| format!("{} ({})", p.cause, p.remedy));
+    let cause =
+        probe.map_or_else(|| snapshot.coverage.reasons.join("; "), |p| format!("{} ({})", p.cause, p.remedy));
     format!("copies cannot be counted here: kernel {}: {cause}\n", snapshot.kernel)
 }
 
 /// What decides whether BPF works at all.
 fn environment() -> Vec<(&'static str, String)> {
-    let read = |path: &str| std::fs::read_to_string(path).map_or_else(|_| "unreadable".to_owned(), |text| text.trim().to_owned());
+    let read = |path: &str| {
+        std::fs::read_to_string(path).map_or_else(|_| "unreadable".to_owned(), |text| text.trim().to_owned())
+    };
     let facts = Facts::read();
     let btf = match &facts {
         Ok(facts) => facts.layout.as_ref().err().map_or_else(|| "yes".to_owned(), |why| format!("no: {why}")),
@@ -117,9 +124,10 @@ fn as_text(snapshot: &Snapshot, session: &Session, sites: bool) -> String {
         }
     }
     let _ = writeln!(text, "\ncall sites of copy functions in the kernel's live text");
-    let _ = writeln!(text, "  {:<34} {:<12} {}", "function", "covered by", "sites");
+    let _ = writeln!(text, "  {:<34} {:<12} sites", "function", "covered by");
     for count in &snapshot.coverage.sites {
-        let note = if !count.data && count.coverage == "uncovered" { " (structures of constant size)" } else { "" };
+        let note =
+            if !count.data && count.coverage == "uncovered" { " (structures of constant size)" } else { "" };
         let _ = writeln!(text, "  {:<34} {:<12} {}{note}", count.primitive, count.coverage, count.sites);
     }
     if sites {

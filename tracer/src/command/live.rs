@@ -31,9 +31,7 @@ pub fn live(args: Live) -> Outcome {
         }
     }
     session.open()?;
-    for note in session.snapshot().notes {
-        eprintln!("tracer: {note}");
-    }
+    watch::warn(&session);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -67,7 +65,9 @@ fn select(select: &Select) -> Result<Vec<Target>> {
     for comm in &select.comm {
         let found = target::by_comm(comm);
         if found.is_empty() {
-            bail!("no process is called `{comm}`\n  `ps -e -o pid,comm` lists names (at most 15 bytes of them)");
+            bail!(
+                "no process is called `{comm}`\n  `ps -e -o pid,comm` lists names (at most 15 bytes of them)"
+            );
         }
         pids.extend(found);
     }
@@ -79,7 +79,9 @@ fn select(select: &Select) -> Result<Vec<Target>> {
         pids.extend(found);
     }
     if pids.is_empty() {
-        bail!("nothing to count: name a process\n  tracer --pid PID, or tracer run -- CMD; tracer --help tells more");
+        bail!(
+            "nothing to count: name a process\n  tracer --pid PID, or tracer run -- CMD; tracer --help tells more"
+        );
     }
     if select.children {
         pids = target::with_children(&pids);

@@ -23,11 +23,8 @@ pub fn probes(args: Probes) -> Outcome {
 }
 
 fn row_as_json(row: &Row) -> serde_json::Value {
-    let ways: Vec<_> = row
-        .ways
-        .iter()
-        .map(|way| json!({"method": way.method.name(), "symbol": way.symbol}))
-        .collect();
+    let ways: Vec<_> =
+        row.ways.iter().map(|way| json!({"method": way.method.name(), "symbol": way.symbol})).collect();
     json!({
         "probe": row.name,
         "observes": group(row.group),

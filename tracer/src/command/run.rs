@@ -2,7 +2,8 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::process::{Command, ExitCode, ExitStatus};
+use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -39,13 +40,11 @@ fn count(args: Run) -> Result<ExitCode> {
     let held = Held::start(&args.command)?;
     session.count_at_exec(target::describe(held.pid))?;
     session.open()?;
-    for note in session.snapshot().notes {
-        eprintln!("tracer: {note}");
-    }
+    watch::warn(&session);
     let pid = held.pid;
     watch::announce(&format!("pid {pid}"));
-    let child = match held.release()? {
-        Ok(child) => child,
+    let ended = match held.release()? {
+        Ok(ended) => ended,
         Err(error) => return Ok(not_started(&args, &error)),
     };
     session.describe_again(pid);
@@ -54,10 +53,6 @@ fn count(args: Run) -> Result<ExitCode> {
         .build()
         .context("cannot start the event loop")?;
     let session = Arc::new(Mutex::new(session));
-    let ended = std::thread::spawn(move || {
-        let mut child: Child = child;
-        child.wait()
-    });
     runtime.block_on(async {
         let _serving = watch::serve(server, &session)?;
         let watch = Watch {
@@ -88,7 +83,9 @@ fn not_started(args: &Run, error: &io::Error) -> ExitCode {
         eprintln!("tracer: {command}: not found\n  give a path (./{command}), or see that PATH has it");
         return ExitCode::from(status::NOT_FOUND);
     }
-    eprintln!("tracer: {command}: cannot be executed: {error}\n  is it a program, and executable (chmod +x)?");
+    eprintln!(
+        "tracer: {command}: cannot be executed: {error}\n  is it a program, and executable (chmod +x)?"
+    );
     ExitCode::from(status::NOT_EXECUTABLE)
 }
 
@@ -104,8 +101,10 @@ async fn until_finished<T>(thread: &JoinHandle<T>) {
 struct Held {
     pid: u32,
     go: io::PipeWriter,
-    /// `Command::spawn` returns only once the exec worked or failed: it waits in a thread.
-    spawn: JoinHandle<io::Result<Child>>,
+    /// What came of the exec; `Command::spawn` returns only then, so it runs in a thread.
+    started: Receiver<io::Result<()>>,
+    /// The same thread waits for the end: a child with `PR_SET_PDEATHSIG` lives as long as its thread.
+    ended: JoinHandle<io::Result<ExitStatus>>,
 }
 
 impl Held {
@@ -121,21 +120,40 @@ impl Held {
         };
         // SAFETY: between fork and exec the closure only writes to and reads from pipes.
         unsafe { child.pre_exec(hold) };
-        let spawn = std::thread::spawn(move || child.spawn());
+        let (tell, started) = mpsc::channel();
+        let ended = std::thread::spawn(move || {
+            let spawned = child.spawn();
+            // Both ends of the pipes are the child's now.
+            drop(child);
+            match spawned {
+                Ok(mut child) => {
+                    let _ = tell.send(Ok(()));
+                    child.wait()
+                }
+                Err(error) => {
+                    let _ = tell.send(Err(io::Error::new(error.kind(), error.to_string())));
+                    Err(error)
+                }
+            }
+        });
         let mut pid = [0; 4];
         if pid_reader.read_exact(&mut pid).is_err() {
-            let error = match spawn.join() {
-                Ok(Err(error)) => anyhow!(error),
-                _ => anyhow!("it ended before its exec"),
-            };
+            let error = started.recv().map_or_else(
+                |_| anyhow!("the thread that forks panicked"),
+                |r| match r {
+                    Err(error) => anyhow!(error),
+                    Ok(()) => anyhow!("it ended before its exec"),
+                },
+            );
             return Err(error.context("cannot fork"));
         }
-        Ok(Held { pid: u32::from_ne_bytes(pid), go, spawn })
+        Ok(Held { pid: u32::from_ne_bytes(pid), go, started, ended })
     }
 
     /// Lets it exec. The inner error is the exec's.
-    fn release(mut self) -> Result<io::Result<Child>> {
+    fn release(mut self) -> Result<io::Result<JoinHandle<io::Result<ExitStatus>>>> {
         self.go.write_all(&[1]).context("the command ended before its exec")?;
-        self.spawn.join().map_err(|_| anyhow!("the thread that starts the command panicked"))
+        let started = self.started.recv().context("the thread that starts the command panicked")?;
+        Ok(started.map(|()| self.ended))
     }
 }

@@ -12,7 +12,7 @@ use crate::cli::{Format, Output};
 use crate::session::Session;
 use crate::sink::http::{Running, Server};
 use crate::sink::{json, table};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{CoverageState, Snapshot};
 
 /// A session that the HTTP server reads too.
 pub type Shared = Arc<Mutex<Session>>;
@@ -102,7 +102,8 @@ impl Watch {
         match self.format {
             Format::Json => json::write_line(&mut text, snapshot).context("cannot write JSON")?,
             Format::Table => {
-                let terminal = if self.to_stderr { io::stderr().is_terminal() } else { io::stdout().is_terminal() };
+                let terminal =
+                    if self.to_stderr { io::stderr().is_terminal() } else { io::stdout().is_terminal() };
                 let width = terminal.then(crate::sys::terminal_width).flatten();
                 let color = terminal && std::env::var_os("NO_COLOR").is_none();
                 let options = table::Options { color, width, title };
@@ -160,6 +161,20 @@ pub fn bind(output: &Output) -> Result<Option<Server>> {
 pub fn serve(server: Option<Server>, session: &Shared) -> Result<Option<Running>> {
     let session = Arc::clone(session);
     server.map(|server| server.spawn(Arc::new(move || lock(&session).snapshot()))).transpose()
+}
+
+/// What cannot be seen, before counting begins.
+pub fn warn(session: &Session) {
+    let snapshot = session.snapshot();
+    for note in &snapshot.notes {
+        eprintln!("tracer: {note}");
+    }
+    if snapshot.observed.copies && snapshot.coverage.state != CoverageState::Complete {
+        eprintln!("tracer: coverage is {}; `tracer doctor` tells more", snapshot.coverage.state.name());
+        for reason in &snapshot.coverage.reasons {
+            eprintln!("tracer:   {reason}");
+        }
+    }
 }
 
 /// The one line that tells scripts that counting has begun.

@@ -87,21 +87,10 @@ fn u32_at(data: &[u8], at: usize) -> Option<u32> {
 impl Btf {
     /// Parses what `/sys/kernel/btf/vmlinux` holds.
     pub fn parse(data: Vec<u8>) -> Result<Self> {
-        ensure!(
-            data.len() >= HEADER,
-            "BTF is {} bytes, shorter than its header",
-            data.len()
-        );
+        ensure!(data.len() >= HEADER, "BTF is {} bytes, shorter than its header", data.len());
         let magic = u16::from_le_bytes([data[0], data[1]]);
-        ensure!(
-            magic == MAGIC,
-            "BTF magic is {magic:#06x}, expected {MAGIC:#06x} (little-endian)"
-        );
-        ensure!(
-            data[2] == 1,
-            "BTF version is {}, this program knows version 1",
-            data[2]
-        );
+        ensure!(magic == MAGIC, "BTF magic is {magic:#06x}, expected {MAGIC:#06x} (little-endian)");
+        ensure!(data[2] == 1, "BTF version is {}, this program knows version 1", data[2]);
         let word = |at| u32_at(&data, at).map_or(0, |word| word as usize);
         let header = word(4);
         let section = |name: &str, offset: usize, len: usize| {
@@ -109,20 +98,12 @@ impl Btf {
             let end = start.and_then(|start| start.checked_add(len));
             match (start, end) {
                 (Some(start), Some(end)) if header >= HEADER && end <= data.len() => Ok(start..end),
-                _ => bail!(
-                    "BTF {name} section lies outside the {} bytes read",
-                    data.len()
-                ),
+                _ => bail!("BTF {name} section lies outside the {} bytes read", data.len()),
             }
         };
         let types = section("type", word(8), word(12))?;
         let strings = section("string", word(16), word(20))?;
-        let mut btf = Self {
-            types: vec![0],
-            strings,
-            index: NameIndex::default(),
-            data,
-        };
+        let mut btf = Self { types: vec![0], strings, index: NameIndex::default(), data };
         btf.find_types(types)?;
         btf.index = NameIndex::build(btf.types.len(), |id| btf.indexed_name(id));
         Ok(btf)
@@ -184,18 +165,12 @@ impl Btf {
     }
 
     /// All types of one of `kinds` called `name`: BTF may hold several of one name.
-    fn named<'a>(
-        &'a self,
-        name: &'a str,
-        kinds: &'a [u8],
-    ) -> impl Iterator<Item = (u32, Type)> + 'a {
-        self.index
-            .candidates(name.as_bytes())
-            .filter_map(move |id| {
-                let ty = self.ty(id as u32)?;
-                let same = kinds.contains(&ty.kind) && self.bytes(ty.name) == name.as_bytes();
-                same.then_some((id as u32, ty))
-            })
+    fn named<'a>(&'a self, name: &'a str, kinds: &'a [u8]) -> impl Iterator<Item = (u32, Type)> + 'a {
+        self.index.candidates(name.as_bytes()).filter_map(move |id| {
+            let ty = self.ty(id as u32)?;
+            let same = kinds.contains(&ty.kind) && self.bytes(ty.name) == name.as_bytes();
+            same.then_some((id as u32, ty))
+        })
     }
 
     /// Looks through typedefs, qualifiers and tags.
@@ -230,33 +205,19 @@ impl Btf {
     }
 
     /// Finds `name` among the members of struct or union `ty`, anonymous ones included.
-    fn find_member(
-        &self,
-        ty: Type,
-        name: &str,
-        depth: usize,
-        budget: &mut usize,
-    ) -> Option<Member> {
+    fn find_member(&self, ty: Type, name: &str, depth: usize, budget: &mut usize) -> Option<Member> {
         for i in 0..ty.vlen {
             *budget = budget.checked_sub(1)?;
             let at = ty.tail + i * 12;
             let raw = u32_at(&self.data, at + 8)?;
             // With the flag set, the top byte is the size of a bit field.
-            let (bits, bitfield) = if ty.flag {
-                (raw & 0xff_ffff, raw >> 24)
-            } else {
-                (raw, 0)
-            };
+            let (bits, bitfield) = if ty.flag { (raw & 0xff_ffff, raw >> 24) } else { (raw, 0) };
             let (type_id, offset) = (u32_at(&self.data, at + 4)?, bits / 8);
             let member = self.bytes(u32_at(&self.data, at)?);
             if member == name.as_bytes() {
                 // A bit field has no byte offset to read at.
                 let size = self.size_of(type_id).unwrap_or(0);
-                return (bitfield == 0 && bits % 8 == 0).then_some(Member {
-                    offset,
-                    size,
-                    type_id,
-                });
+                return (bitfield == 0 && bits % 8 == 0).then_some(Member { offset, size, type_id });
             }
             if !member.is_empty() || depth == 0 {
                 continue;
@@ -265,10 +226,7 @@ impl Btf {
                 && matches!(inner.kind, kind::STRUCT | kind::UNION)
                 && let Some(found) = self.find_member(inner, name, depth - 1, budget)
             {
-                return Some(Member {
-                    offset: offset.checked_add(found.offset)?,
-                    ..found
-                });
+                return Some(Member { offset: offset.checked_add(found.offset)?, ..found });
             }
         }
         None
@@ -295,8 +253,7 @@ impl Btf {
     /// Where `path` (`a`, or `a.b` into embedded structs) lies in `struct_name`.
     /// Members of anonymous structs and unions are found as in C. Not for bit fields.
     pub fn member(&self, struct_name: &str, path: &str) -> Option<Member> {
-        self.named(struct_name, &[kind::STRUCT, kind::UNION])
-            .find_map(|(_, ty)| self.find_path(ty, path))
+        self.named(struct_name, &[kind::STRUCT, kind::UNION]).find_map(|(_, ty)| self.find_path(ty, path))
     }
 
     pub fn member_offset(&self, struct_name: &str, path: &str) -> Option<u32> {
@@ -312,17 +269,11 @@ impl Btf {
 
     /// Size of a struct or union.
     pub fn struct_size(&self, name: &str) -> Option<u32> {
-        Some(
-            self.named(name, &[kind::STRUCT, kind::UNION])
-                .next()?
-                .1
-                .size_or_type,
-        )
+        Some(self.named(name, &[kind::STRUCT, kind::UNION]).next()?.1.size_or_type)
     }
 
     pub fn enum_value(&self, enum_name: &str, variant: &str) -> Option<i64> {
-        self.named(enum_name, &[kind::ENUM, kind::ENUM64])
-            .find_map(|(_, ty)| self.variant(ty, variant))
+        self.named(enum_name, &[kind::ENUM, kind::ENUM64]).find_map(|(_, ty)| self.variant(ty, variant))
     }
 
     fn variant(&self, ty: Type, variant: &str) -> Option<i64> {

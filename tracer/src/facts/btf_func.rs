@@ -18,13 +18,9 @@ impl Btf {
     /// Parameters of a kernel function; their number is where fexit finds the return value.
     /// `None` also if two functions of that name disagree: which one is meant is unknown.
     pub fn func_params(&self, name: &str) -> Option<Vec<Param>> {
-        let mut found = self
-            .named(name, &[kind::FUNC])
-            .map(|(_, ty)| self.params(ty.size_or_type));
+        let mut found = self.named(name, &[kind::FUNC]).map(|(_, ty)| self.params(ty.size_or_type));
         let first = found.next()??;
-        found
-            .all(|other| other.is_some_and(|other| other.len() == first.len()))
-            .then_some(first)
+        found.all(|other| other.is_some_and(|other| other.len() == first.len())).then_some(first)
     }
 
     /// Parameters of a `typedef R (*name)(...)`, such as `btf_trace_block_bio_queue`,
@@ -82,9 +78,5 @@ impl Btf {
 }
 
 fn join(name: &str, stars: &str) -> String {
-    if stars.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{name} {stars}")
-    }
+    if stars.is_empty() { name.to_owned() } else { format!("{name} {stars}") }
 }

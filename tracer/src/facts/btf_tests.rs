@@ -22,20 +22,8 @@ impl Blob {
         at
     }
 
-    fn ty(
-        &mut self,
-        name: &str,
-        kind: u32,
-        flag: bool,
-        vlen: u32,
-        size_or_type: u32,
-        tail: &[u32],
-    ) -> u32 {
-        let words = [
-            self.name(name),
-            u32::from(flag) << 31 | kind << 24 | vlen,
-            size_or_type,
-        ];
+    fn ty(&mut self, name: &str, kind: u32, flag: bool, vlen: u32, size_or_type: u32, tail: &[u32]) -> u32 {
+        let words = [self.name(name), u32::from(flag) << 31 | kind << 24 | vlen, size_or_type];
         for word in words.iter().chain(tail) {
             self.types.extend_from_slice(&word.to_le_bytes());
         }
@@ -44,14 +32,7 @@ impl Blob {
     }
 
     /// Members or parameters, of words each: name first.
-    fn list(
-        &mut self,
-        name: &str,
-        kind: u32,
-        flag: bool,
-        size: u32,
-        items: &[(&str, &[u32])],
-    ) -> u32 {
+    fn list(&mut self, name: &str, kind: u32, flag: bool, size: u32, items: &[(&str, &[u32])]) -> u32 {
         let mut tail = Vec::new();
         for (item, rest) in items {
             tail.push(self.name(item));
@@ -110,13 +91,7 @@ fn blob() -> Blob {
     let tag = b.ty("user", 18, false, 0, inner, &[]); // TYPE_TAG
     let pointer = b.ty("", 2, false, 0, tag, &[]);
     let void = b.ty("", 2, false, 0, 0, &[]);
-    let proto = b.list(
-        "",
-        13,
-        false,
-        int,
-        &[("data", &[void]), ("inner", &[pointer])],
-    );
+    let proto = b.list("", 13, false, int, &[("data", &[void]), ("inner", &[pointer])]);
     b.ty("func", 12, false, 1, proto, &[]);
     let pointer = b.ty("", 2, false, 0, proto, &[]);
     b.ty("btf_trace_event", 8, false, 0, pointer, &[]);
@@ -135,16 +110,8 @@ fn finds_members() {
     let btf = btf();
     assert_eq!(btf.member_offset("outer", "first"), Some(0));
     assert_eq!(btf.member_offset("outer", "u"), Some(8), "anonymous union");
-    assert_eq!(
-        btf.member_offset("outer", "y"),
-        Some(12),
-        "struct in anonymous union"
-    );
-    assert_eq!(
-        btf.member_offset("outer", "nested.y"),
-        Some(20),
-        "through typedef and const"
-    );
+    assert_eq!(btf.member_offset("outer", "y"), Some(12), "struct in anonymous union");
+    assert_eq!(btf.member_offset("outer", "nested.y"), Some(20), "through typedef and const");
     assert_eq!(btf.member_offset("outer", "bits"), None, "bit field");
     assert_eq!(btf.member_offset("outer", "first.x"), None);
     assert_eq!(btf.member_offset("outer", "absent"), None);
@@ -171,17 +138,8 @@ fn finds_arrays_and_enums() {
 fn finds_functions() {
     let btf = btf();
     let params = btf.func_params("func").unwrap();
-    assert_eq!(
-        params.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(),
-        ["data", "inner"]
-    );
-    assert_eq!(
-        params
-            .iter()
-            .map(|p| p.type_desc.as_str())
-            .collect::<Vec<_>>(),
-        ["void *", "struct inner *"]
-    );
+    assert_eq!(params.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(), ["data", "inner"]);
+    assert_eq!(params.iter().map(|p| p.type_desc.as_str()).collect::<Vec<_>>(), ["void *", "struct inner *"]);
     assert_eq!(btf.typedef_func_params("btf_trace_event"), Some(params));
     assert_eq!(btf.typedef_func_params("inner_t"), None);
     assert!(btf.has_func("func") && !btf.has_func("outer"));
@@ -217,13 +175,7 @@ fn cycles_end() {
     let mut b = Blob::default();
     b.ty("loop", 8, false, 0, 1, &[]);
     // A struct that holds itself, twice, without a name: 2^depth paths.
-    b.list(
-        "s",
-        4,
-        false,
-        8,
-        &[("", &[2, 0]), ("", &[2, 0]), ("a", &[1, 0])],
-    );
+    b.list("s", 4, false, 8, &[("", &[2, 0]), ("", &[2, 0]), ("a", &[1, 0])]);
     let array = b.ty("", 3, false, 0, 0, &[3, 3, 2]);
     b.list("t", 4, false, 8, &[("a", &[array, 0])]);
     let btf = Btf::parse(b.bytes()).unwrap();

@@ -57,10 +57,7 @@ pub struct Kallsyms {
 impl Kallsyms {
     /// Parses the content of `/proc/kallsyms`.
     pub fn parse(text: Vec<u8>) -> Result<Self> {
-        ensure!(
-            u32::try_from(text.len()).is_ok(),
-            "kallsyms is larger than 4 GiB"
-        );
+        ensure!(u32::try_from(text.len()).is_ok(), "kallsyms is larger than 4 GiB");
         let mut table = Self {
             entries: Vec::with_capacity(text.len() / 64),
             modules: Vec::new(),
@@ -68,10 +65,7 @@ impl Kallsyms {
             text,
         };
         let (lines, hidden) = table.read_lines();
-        ensure!(
-            lines > 0,
-            "kallsyms is empty: the kernel has no CONFIG_KALLSYMS"
-        );
+        ensure!(lines > 0, "kallsyms is empty: the kernel has no CONFIG_KALLSYMS");
         if table.entries.is_empty() {
             ensure!(hidden == 0, HIDDEN);
             bail!("kallsyms has {lines} lines and no text symbol");
@@ -80,9 +74,7 @@ impl Kallsyms {
             // Stable: of several names at one address the kernel's order is kept.
             table.entries.sort_by_key(|entry| entry.addr);
         }
-        table.index = NameIndex::build(table.entries.len(), |i| {
-            table.entries.get(i).map(|e| table.bytes(e))
-        });
+        table.index = NameIndex::build(table.entries.len(), |i| table.entries.get(i).map(|e| table.bytes(e)));
         Ok(table)
     }
 
@@ -97,10 +89,7 @@ impl Kallsyms {
         let (mut lines, mut hidden, mut at) = (0, 0, 0);
         let text = std::mem::take(&mut self.text);
         while at < text.len() {
-            let len = text[at..]
-                .iter()
-                .position(|&b| b == b'\n')
-                .unwrap_or(text.len() - at);
+            let len = text[at..].iter().position(|&b| b == b'\n').unwrap_or(text.len() - at);
             let Some(line) = parse_line(&text[at..at + len]) else {
                 at += len + 1;
                 continue;
@@ -113,12 +102,7 @@ impl Kallsyms {
                     let module = self.module_number(line.module);
                     let name = (at + line.name.start) as u32;
                     let name_len = line.name.len() as u16;
-                    self.entries.push(Entry {
-                        addr: line.addr,
-                        name,
-                        name_len,
-                        module,
-                    });
+                    self.entries.push(Entry { addr: line.addr, name, name_len, module });
                 }
             }
             at += len + 1;
@@ -132,35 +116,24 @@ impl Kallsyms {
             return NO_MODULE;
         }
         // Symbols of one module are neighbours, so the last one is nearly always right.
-        let known = self
-            .modules
-            .iter()
-            .rposition(|known| known.as_bytes() == module);
+        let known = self.modules.iter().rposition(|known| known.as_bytes() == module);
         let number = known.unwrap_or_else(|| {
-            self.modules
-                .push(String::from_utf8_lossy(module).into_owned());
+            self.modules.push(String::from_utf8_lossy(module).into_owned());
             self.modules.len() - 1
         });
-        u16::try_from(number)
-            .unwrap_or(NO_MODULE - 1)
-            .min(NO_MODULE - 1)
+        u16::try_from(number).unwrap_or(NO_MODULE - 1).min(NO_MODULE - 1)
     }
 
     fn bytes(&self, entry: &Entry) -> &[u8] {
         let start = entry.name as usize;
-        self.text
-            .get(start..start + usize::from(entry.name_len))
-            .unwrap_or_default()
+        self.text.get(start..start + usize::from(entry.name_len)).unwrap_or_default()
     }
 
     fn symbol(&self, entry: &Entry) -> Symbol<'_> {
         Symbol {
             addr: entry.addr,
             name: std::str::from_utf8(self.bytes(entry)).unwrap_or("?"),
-            module: self
-                .modules
-                .get(usize::from(entry.module))
-                .map(String::as_str),
+            module: self.modules.get(usize::from(entry.module)).map(String::as_str),
         }
     }
 
@@ -176,9 +149,7 @@ impl Kallsyms {
     /// Every symbol called `name`: static functions may share one.
     pub fn lookup<'a>(&'a self, name: &'a str) -> impl Iterator<Item = Symbol<'a>> + 'a {
         let candidates = self.index.candidates(name.as_bytes());
-        candidates
-            .map(|i| self.symbol(&self.entries[i]))
-            .filter(move |found| found.name == name)
+        candidates.map(|i| self.symbol(&self.entries[i])).filter(move |found| found.name == name)
     }
 
     /// The address of `name`, if exactly one symbol of the kernel proper is called so.
@@ -191,9 +162,7 @@ impl Kallsyms {
     /// Every name of the code at exactly `addr`.
     pub fn names_at(&self, addr: u64) -> impl Iterator<Item = Symbol<'_>> {
         let first = self.entries.partition_point(|entry| entry.addr < addr);
-        let same = self.entries[first..]
-            .iter()
-            .take_while(move |entry| entry.addr == addr);
+        let same = self.entries[first..].iter().take_while(move |entry| entry.addr == addr);
         same.map(|entry| self.symbol(entry))
     }
 
@@ -204,39 +173,20 @@ impl Kallsyms {
         let first = self.entries.partition_point(|entry| entry.addr < last.addr);
         let symbol = self.symbol(&self.entries[first]);
         let following = self.entries.get(next).map_or(u64::MAX, |entry| entry.addr);
-        let same = self
-            .entries
-            .get(next)
-            .is_some_and(|e| e.module == self.entries[first].module);
+        let same = self.entries.get(next).is_some_and(|e| e.module == self.entries[first].module);
         // Behind the last symbol of a module lies no end mark.
-        let end = if same {
-            following
-        } else {
-            following.min(page_end(symbol.addr))
-        };
-        (addr < end).then_some(Function {
-            start: symbol.addr,
-            end,
-            name: symbol.name,
-            module: symbol.module,
-        })
+        let end = if same { following } else { following.min(page_end(symbol.addr)) };
+        (addr < end).then_some(Function { start: symbol.addr, end, name: symbol.name, module: symbol.module })
     }
 
     /// Text to be read: `_stext.._etext`, and for each module its runs of text symbols.
     /// A module's text is one or several allocations; symbols more than `GAP` apart are
     /// taken to lie in different ones.
     pub fn text_ranges(&self) -> Result<Vec<TextRange>> {
-        let bound = |name| {
-            self.address(name)
-                .with_context(|| format!("kallsyms has no {name}"))
-        };
+        let bound = |name| self.address(name).with_context(|| format!("kallsyms has no {name}"));
         let (start, end) = (bound("_stext")?, bound("_etext")?);
         ensure!(start < end, "_stext {start:#x} lies behind _etext {end:#x}");
-        let mut ranges = vec![TextRange {
-            module: None,
-            start,
-            end,
-        }];
+        let mut ranges = vec![TextRange { module: None, start, end }];
         ranges.extend(self.module_ranges());
         Ok(ranges)
     }
@@ -244,11 +194,7 @@ impl Kallsyms {
     fn module_ranges(&self) -> Vec<TextRange> {
         const GAP: u64 = 64 * 1024;
         let mut ranges: Vec<(u16, u64, u64)> = Vec::new();
-        for entry in self
-            .entries
-            .iter()
-            .filter(|entry| entry.module != NO_MODULE)
-        {
+        for entry in self.entries.iter().filter(|entry| entry.module != NO_MODULE) {
             match ranges.last_mut() {
                 Some((module, _, last)) if *module == entry.module && entry.addr - *last < GAP => {
                     *last = entry.addr;
@@ -257,15 +203,9 @@ impl Kallsyms {
             }
         }
         let name = |module| self.modules.get(usize::from(module)).cloned();
-        let range = |(module, start, last)| TextRange {
-            module: name(module),
-            start,
-            end: page_end(last),
-        };
+        let range = |(module, start, last)| TextRange { module: name(module), start, end: page_end(last) };
         let ranges = ranges.into_iter().map(range);
-        ranges
-            .filter(|range| !range.module.as_deref().is_some_and(generated))
-            .collect()
+        ranges.filter(|range| !range.module.as_deref().is_some_and(generated)).collect()
     }
 }
 
@@ -294,33 +234,19 @@ struct Line<'a> {
 fn parse_line(line: &[u8]) -> Option<Line<'_>> {
     let digits = line.iter().position(|&b| b == b' ')?;
     let mut addr = 0_u64;
-    for &byte in line
-        .get(..digits)
-        .filter(|digits| (1..=16).contains(&digits.len()))?
-    {
+    for &byte in line.get(..digits).filter(|digits| (1..=16).contains(&digits.len()))? {
         addr = addr << 4 | u64::from(char::from(byte).to_digit(16)?);
     }
     let kind = *line.get(digits + 1)?;
     let start = digits + 3;
     let rest = line.get(start..).filter(|_| line[digits + 2] == b' ')?;
-    let len = rest
-        .iter()
-        .position(|&b| b == b'\t' || b == b' ')
-        .unwrap_or(rest.len());
+    let len = rest.iter().position(|&b| b == b'\t' || b == b' ').unwrap_or(rest.len());
     if len == 0 || len > usize::from(u16::MAX) {
         return None;
     }
     let module = rest[len..].trim_ascii();
-    let module = module
-        .strip_prefix(b"[")
-        .and_then(|m| m.strip_suffix(b"]"))
-        .unwrap_or_default();
-    Some(Line {
-        addr,
-        kind,
-        name: start..start + len,
-        module,
-    })
+    let module = module.strip_prefix(b"[").and_then(|m| m.strip_suffix(b"]")).unwrap_or_default();
+    Some(Line { addr, kind, name: start..start + len, module })
 }
 
 #[cfg(test)]

@@ -38,16 +38,9 @@ fn finds_by_name_and_address() {
 fn a_function_ends_at_the_next_text_symbol() {
     let table = table();
     let foo = table.function(0xffffffff81000190).unwrap();
-    assert_eq!(
-        (foo.start, foo.end, foo.name),
-        (0xffffffff81000100, 0xffffffff81000200, "foo")
-    );
+    assert_eq!((foo.start, foo.end, foo.name), (0xffffffff81000100, 0xffffffff81000200, "foo"));
     let z = table.function(0xffffffffc0001ff8).unwrap();
-    assert_eq!(
-        (z.end, z.module),
-        (0xffffffffc0002000, Some("one")),
-        "the module's last: end of page"
-    );
+    assert_eq!((z.end, z.module), (0xffffffffc0002000, Some("one")), "the module's last: end of page");
     assert_eq!(table.function(0xffffffffc0002000), None);
     assert_eq!(table.function(0x1000), None);
 }
@@ -55,10 +48,7 @@ fn a_function_ends_at_the_next_text_symbol() {
 #[test]
 fn ranges_leave_out_generated_code() {
     let ranges = table().text_ranges().unwrap();
-    let shown: Vec<_> = ranges
-        .iter()
-        .map(|r| (r.module.as_deref(), r.start, r.end))
-        .collect();
+    let shown: Vec<_> = ranges.iter().map(|r| (r.module.as_deref(), r.start, r.end)).collect();
     assert_eq!(
         shown,
         [
@@ -73,16 +63,8 @@ fn ranges_leave_out_generated_code() {
 fn hidden_addresses_are_an_error_with_a_remedy() {
     let text = "0000000000000000 T _stext\n0000000000000000 T _etext\n";
     let error = Kallsyms::parse(text.into()).unwrap_err().to_string();
-    assert!(
-        error.contains("kptr_restrict") && error.contains("CAP_SYSLOG"),
-        "{error}"
-    );
-    assert!(
-        Kallsyms::parse(Vec::new())
-            .unwrap_err()
-            .to_string()
-            .contains("empty")
-    );
+    assert!(error.contains("kptr_restrict") && error.contains("CAP_SYSLOG"), "{error}");
+    assert!(Kallsyms::parse(Vec::new()).unwrap_err().to_string().contains("empty"));
 }
 
 #[test]

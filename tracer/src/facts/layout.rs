@@ -52,8 +52,7 @@ pub fn config(btf: &Btf) -> Result<Config> {
 /// `skb_frag_t` was `struct bio_vec` up to 6.8.
 fn fragments(btf: &Btf, config: &mut Config) -> Result<()> {
     for (structure, length) in [("skb_frag", "len"), ("bio_vec", "bv_len")] {
-        if let (Some(size), Some(offset)) =
-            (btf.struct_size(structure), btf.member_offset(structure, length))
+        if let (Some(size), Some(offset)) = (btf.struct_size(structure), btf.member_offset(structure, length))
         {
             config.frag_bytes = size;
             config.frag_len = offset;
@@ -87,9 +86,10 @@ fn iterators(btf: &Btf, config: &mut Config) -> Result<()> {
             .ok_or_else(|| anyhow!("the kernel's BTF has no iov_iter.data_source"))?;
     }
     let mask = |names: &[&str]| {
-        names.iter().filter_map(|name| value(name)).fold(0u32, |mask, v| {
-            mask | if old { v as u32 } else { 1u32.checked_shl(v as u32).unwrap_or(0) }
-        })
+        names
+            .iter()
+            .filter_map(|name| value(name))
+            .fold(0u32, |mask, v| mask | if old { v as u32 } else { 1u32.checked_shl(v as u32).unwrap_or(0) })
     };
     config.iter_user = mask(&["ITER_IOVEC", "ITER_UBUF"]);
     config.iter_bvec = mask(&["ITER_BVEC"]);

@@ -17,10 +17,7 @@ impl NameIndex {
     /// Indexes entries `0..count`; those for which `name` says `None` are left out.
     pub fn build<'a>(count: usize, name: impl Fn(usize) -> Option<&'a [u8]>) -> Self {
         let buckets = count.max(16).next_power_of_two();
-        let mut index = Self {
-            heads: vec![0; buckets],
-            next: vec![0; count],
-        };
+        let mut index = Self { heads: vec![0; buckets], next: vec![0; count] };
         // Backwards, so that a chain lists its entries in ascending order.
         for entry in (0..count).rev() {
             if let Some(name) = name(entry) {
@@ -39,10 +36,8 @@ impl NameIndex {
             buckets => self.heads[hash(name) as usize & (buckets - 1)],
         };
         let step = |entry: u32| (entry != 0).then_some(entry);
-        std::iter::successors(step(first), move |&entry| {
-            step(self.next[entry as usize - 1])
-        })
-        .map(|entry| entry as usize - 1)
+        std::iter::successors(step(first), move |&entry| step(self.next[entry as usize - 1]))
+            .map(|entry| entry as usize - 1)
     }
 }
 
@@ -63,12 +58,7 @@ mod tests {
     fn finds_every_entry_of_a_name_in_order() {
         let names: [&[u8]; 4] = [b"a", b"b", b"a", b""];
         let index = NameIndex::build(4, |i| (!names[i].is_empty()).then_some(names[i]));
-        let find = |n: &[u8]| {
-            index
-                .candidates(n)
-                .filter(|&i| names[i] == n)
-                .collect::<Vec<_>>()
-        };
+        let find = |n: &[u8]| index.candidates(n).filter(|&i| names[i] == n).collect::<Vec<_>>();
         assert_eq!(find(b"a"), [0, 2]);
         assert_eq!(find(b"b"), [1]);
         assert_eq!(find(b"c"), [0; 0]);

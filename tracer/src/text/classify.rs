@@ -60,36 +60,22 @@ pub struct Verdict {
 }
 
 /// Classifies `sites`; the verdicts come in the same order.
-pub fn classify(
-    sites: &[Site],
-    text: &Text,
-    symbols: &Kallsyms,
-    rules: &Rules<'_>,
-) -> Vec<Verdict> {
+pub fn classify(sites: &[Site], text: &Text, symbols: &Kallsyms, rules: &Rules<'_>) -> Vec<Verdict> {
     let mut units: BTreeMap<u64, Unit> = BTreeMap::new();
     let verdict = |site: &Site| {
-        let unit = units
-            .entry(site.function_start)
-            .or_insert_with(|| Unit::of(site, text, symbols, rules.checks));
+        let unit =
+            units.entry(site.function_start).or_insert_with(|| Unit::of(site, text, symbols, rules.checks));
         let state = unit.state(site.addr);
         let checked = state == State::Checked;
         let reached = state != State::Unreached;
-        Verdict {
-            coverage: coverage(site, checked, rules),
-            checked,
-            reached,
-        }
+        Verdict { coverage: coverage(site, checked, rules), checked, reached }
     };
     sites.iter().map(verdict).collect()
 }
 
 fn coverage(site: &Site, checked: bool, rules: &Rules<'_>) -> Coverage {
     let name = base_name(&site.function);
-    let role = rules
-        .roles
-        .get(site.primitive)
-        .copied()
-        .unwrap_or(Role::Data);
+    let role = rules.roles.get(site.primitive).copied().unwrap_or(Role::Data);
     if rules.in_lib.contains(&name) && site.module.is_none() {
         Coverage::InLib
     } else if rules.wrappers.contains(&name) {
@@ -154,8 +140,7 @@ impl Unit {
 
     /// An instruction that was not found counts as reached with nothing known.
     fn state(&self, addr: u64) -> State {
-        self.find(addr)
-            .map_or(State::Unchecked, |at| self.states[at])
+        self.find(addr).map_or(State::Unchecked, |at| self.states[at])
     }
 
     fn find(&self, addr: u64) -> Option<usize> {
@@ -190,9 +175,7 @@ impl Unit {
     }
 
     fn falls_through(&self, at: usize) -> bool {
-        let end = self.instrs[at]
-            .addr
-            .wrapping_add(self.instrs[at].len.into());
+        let end = self.instrs[at].addr.wrapping_add(self.instrs[at].len.into());
         self.instrs.get(at + 1).is_some_and(|next| next.addr == end)
     }
 
@@ -205,50 +188,36 @@ impl Unit {
 }
 
 fn instructions(part: &Function<'_>, text: &Text) -> Vec<Instr> {
-    let code = text
-        .segment(part.start)
-        .map(|segment| segment.slice(part.start, part.end));
+    let code = text.segment(part.start).map(|segment| segment.slice(part.start, part.end));
     decode(code.unwrap_or_default(), part.start, |_| false)
 }
 
 /// The function and those `.cold` parts that it shares jumps with.
 fn parts<'a>(function: Function<'a>, text: &Text, symbols: &'a Kallsyms) -> Vec<Function<'a>> {
     let jumps_into = |from: &Function<'_>, into: &Function<'_>| {
-        instructions(from, text)
-            .iter()
-            .any(|instr| match instr.flow {
-                Flow::Jump(to) | Flow::Branch(to) => (into.start..into.end).contains(&to),
-                _ => false,
-            })
+        instructions(from, text).iter().any(|instr| match instr.flow {
+            Flow::Jump(to) | Flow::Branch(to) => (into.start..into.end).contains(&to),
+            _ => false,
+        })
     };
     let whole = match parent_name(function.name) {
         None => Some(function),
         // Static functions may share a name: the parent is the one that jumps here.
         Some(name) => {
-            let named = symbols
-                .lookup(name)
-                .filter_map(|symbol| symbols.function(symbol.addr));
-            named
-                .into_iter()
-                .find(|parent| jumps_into(parent, &function))
+            let named = symbols.lookup(name).filter_map(|symbol| symbols.function(symbol.addr));
+            named.into_iter().find(|parent| jumps_into(parent, &function))
         }
     };
     let Some(whole) = whole else {
         return vec![function];
     };
     let mut parts = vec![whole];
-    let jumps = instructions(&whole, text)
-        .into_iter()
-        .filter_map(|instr| match instr.flow {
-            Flow::Jump(to) | Flow::Branch(to) if !(whole.start..whole.end).contains(&to) => {
-                Some(to)
-            }
-            _ => None,
-        });
+    let jumps = instructions(&whole, text).into_iter().filter_map(|instr| match instr.flow {
+        Flow::Jump(to) | Flow::Branch(to) if !(whole.start..whole.end).contains(&to) => Some(to),
+        _ => None,
+    });
     for part in jumps.filter_map(|to| symbols.function(to)) {
-        let cold = symbols
-            .names_at(part.start)
-            .any(|name| parent_name(name.name) == Some(whole.name));
+        let cold = symbols.names_at(part.start).any(|name| parent_name(name.name) == Some(whole.name));
         if cold && !parts.iter().any(|known| known.start == part.start) {
             parts.push(part);
         }
@@ -260,9 +229,7 @@ fn parts<'a>(function: Function<'a>, text: &Text, symbols: &'a Kallsyms) -> Vec<
 pub fn summary(sites: &[Site], verdicts: &[Verdict]) -> BTreeMap<(usize, Coverage), usize> {
     let mut counts = BTreeMap::new();
     for (site, verdict) in sites.iter().zip(verdicts) {
-        *counts
-            .entry((site.primitive, verdict.coverage))
-            .or_insert(0) += 1;
+        *counts.entry((site.primitive, verdict.coverage)).or_insert(0) += 1;
     }
     counts
 }

@@ -15,10 +15,7 @@ struct Asm {
 
 impl Asm {
     fn new() -> Self {
-        Self {
-            bytes: vec![0x90; 0x1000],
-            at: 0x100,
-        }
+        Self { bytes: vec![0x90; 0x1000], at: 0x100 }
     }
 
     fn at(mut self, at: usize) -> Self {
@@ -63,30 +60,10 @@ impl Asm {
             ffffffff81000400 t f.cold\nffffffff81000500 t lib\nffffffff81000800 T copy\n\
             ffffffff81000900 T check\nffffffff81000a00 T other\nffffffff81001000 T _etext\n";
         let symbols = Kallsyms::parse(text.into()).unwrap();
-        let segment = Segment {
-            module: None,
-            start: START,
-            bytes: self.bytes,
-        };
-        let text = Text {
-            segments: vec![segment],
-            unread: Vec::new(),
-        };
-        let sites = scan(
-            &text,
-            &symbols,
-            &[Target {
-                primitive: 0,
-                addr: COPY,
-            }],
-        )
-        .sites;
-        let rules = Rules {
-            roles,
-            wrappers,
-            in_lib: &["lib"],
-            checks: &[CHECK],
-        };
+        let segment = Segment { module: None, start: START, bytes: self.bytes };
+        let text = Text { segments: vec![segment], unread: Vec::new() };
+        let sites = scan(&text, &symbols, &[Target { primitive: 0, addr: COPY }]).sites;
+        let rules = Rules { roles, wrappers, in_lib: &["lib"], checks: &[CHECK] };
         classify(&sites, &text, &symbols, &rules)
     }
 }
@@ -97,12 +74,7 @@ fn checked(verdicts: &[Verdict]) -> Vec<bool> {
 
 #[test]
 fn a_check_covers_the_next_copy_only() {
-    let verdicts = Asm::new()
-        .call(CHECK)
-        .call(COPY)
-        .call(COPY)
-        .ret()
-        .verdicts();
+    let verdicts = Asm::new().call(CHECK).call(COPY).call(COPY).ret().verdicts();
     assert_eq!(checked(&verdicts), [true, false]);
     assert_eq!(verdicts[0].coverage, Coverage::Checked);
     assert_eq!(verdicts[1].coverage, Coverage::CallSite);
@@ -110,53 +82,17 @@ fn a_check_covers_the_next_copy_only() {
 
 #[test]
 fn another_call_in_between_uncovers() {
-    assert_eq!(
-        checked(
-            &Asm::new()
-                .call(CHECK)
-                .call(OTHER)
-                .call(COPY)
-                .ret()
-                .verdicts()
-        ),
-        [false]
-    );
-    assert_eq!(
-        checked(
-            &Asm::new()
-                .call(CHECK)
-                .raw(&[0xff, 0xd0])
-                .call(COPY)
-                .ret()
-                .verdicts()
-        ),
-        [false]
-    );
-    assert_eq!(
-        checked(
-            &Asm::new()
-                .call(OTHER)
-                .call(CHECK)
-                .call(COPY)
-                .ret()
-                .verdicts()
-        ),
-        [true]
-    );
+    assert_eq!(checked(&Asm::new().call(CHECK).call(OTHER).call(COPY).ret().verdicts()), [false]);
+    assert_eq!(checked(&Asm::new().call(CHECK).raw(&[0xff, 0xd0]).call(COPY).ret().verdicts()), [false]);
+    assert_eq!(checked(&Asm::new().call(OTHER).call(CHECK).call(COPY).ret().verdicts()), [true]);
 }
 
 #[test]
 fn every_path_has_to_be_checked() {
     // je over the check.
-    assert_eq!(
-        checked(&Asm::new().je(0x10b).call(CHECK).call(COPY).ret().verdicts()),
-        [false]
-    );
+    assert_eq!(checked(&Asm::new().je(0x10b).call(CHECK).call(COPY).ret().verdicts()), [false]);
     // je over a copy that is not reached by that path.
-    assert_eq!(
-        checked(&Asm::new().je(0x110).call(CHECK).call(COPY).ret().verdicts()),
-        [true]
-    );
+    assert_eq!(checked(&Asm::new().je(0x110).call(CHECK).call(COPY).ret().verdicts()), [true]);
 }
 
 #[test]
@@ -177,22 +113,10 @@ fn a_tail_jump_is_a_site_too() {
 #[test]
 fn the_cold_part_belongs_to_its_function() {
     // The check is in the function, the copy in the cold part, and back.
-    let away = Asm::new()
-        .call(CHECK)
-        .jmp(0x400)
-        .at(0x400)
-        .call(COPY)
-        .jmp(0x10a);
+    let away = Asm::new().call(CHECK).jmp(0x400).at(0x400).call(COPY).jmp(0x10a);
     assert_eq!(checked(&away.verdicts()), [true]);
     // The cold part jumps back to before the copy, having called something.
-    let back = Asm::new()
-        .je(0x400)
-        .call(CHECK)
-        .call(COPY)
-        .ret()
-        .at(0x400)
-        .call(OTHER)
-        .jmp(0x10b);
+    let back = Asm::new().je(0x400).call(CHECK).call(COPY).ret().at(0x400).call(OTHER).jmp(0x10b);
     assert_eq!(checked(&back.verdicts()), [false]);
     let orphan = Asm::new().at(0x400).call(CHECK).call(COPY).ret();
     let verdicts = orphan.verdicts();
@@ -201,18 +125,9 @@ fn the_cold_part_belongs_to_its_function() {
 
 #[test]
 fn a_site_no_path_reaches_is_not_checked() {
-    let verdicts = Asm::new()
-        .call(CHECK)
-        .call(COPY)
-        .ret()
-        .call(COPY)
-        .ret()
-        .verdicts();
+    let verdicts = Asm::new().call(CHECK).call(COPY).ret().call(COPY).ret().verdicts();
     assert_eq!(
-        verdicts
-            .iter()
-            .map(|v| (v.checked, v.reached))
-            .collect::<Vec<_>>(),
+        verdicts.iter().map(|v| (v.checked, v.reached)).collect::<Vec<_>>(),
         [(true, true), (false, false)]
     );
     assert_eq!(verdicts[1].coverage, Coverage::CallSite);
@@ -220,30 +135,12 @@ fn a_site_no_path_reaches_is_not_checked() {
 
 #[test]
 fn a_foreign_breakpoint_makes_a_path_unknown() {
-    assert_eq!(
-        checked(
-            &Asm::new()
-                .call(CHECK)
-                .raw(&[0xcc])
-                .call(COPY)
-                .ret()
-                .verdicts()
-        ),
-        [false]
-    );
+    assert_eq!(checked(&Asm::new().call(CHECK).raw(&[0xcc]).call(COPY).ret().verdicts()), [false]);
 }
 
 #[test]
 fn lists_and_roles_decide_the_rest() {
-    let verdicts = Asm::new()
-        .at(0x300)
-        .call(CHECK)
-        .call(COPY)
-        .ret()
-        .at(0x500)
-        .call(COPY)
-        .ret()
-        .verdicts();
+    let verdicts = Asm::new().at(0x300).call(CHECK).call(COPY).ret().at(0x500).call(COPY).ret().verdicts();
     let shown: Vec<_> = verdicts.iter().map(|v| (v.coverage, v.checked)).collect();
     assert_eq!(shown, [(Coverage::Wrapper, true), (Coverage::InLib, false)]);
     let verdicts = Asm::new().call(COPY).ret().judge(&[], &[Role::Struct]);
@@ -252,10 +149,7 @@ fn lists_and_roles_decide_the_rest() {
 
 #[test]
 fn names_lose_what_the_compiler_added() {
-    assert_eq!(
-        base_name("process_vm_rw_core.constprop.0"),
-        "process_vm_rw_core"
-    );
+    assert_eq!(base_name("process_vm_rw_core.constprop.0"), "process_vm_rw_core");
     assert_eq!(base_name("f.part.0.cold"), "f");
     assert_eq!(parent_name("f.part.0.cold"), Some("f.part.0"));
     assert_eq!(parent_name("f.cold.12"), Some("f"));

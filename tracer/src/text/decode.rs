@@ -56,12 +56,7 @@ pub fn decode(code: &[u8], start: u64, is_target: impl Fn(u64) -> bool) -> Vec<I
         }
         decoder.decode_out(&mut instr);
         let nop = instr.mnemonic() == Mnemonic::Nop;
-        instrs.push(Instr {
-            addr: instr.ip(),
-            len: instr.len() as u8,
-            flow: flow(&instr),
-            nop,
-        });
+        instrs.push(Instr { addr: instr.ip(), len: instr.len() as u8, flow: flow(&instr), nop });
     }
     instrs
 }
@@ -73,9 +68,7 @@ fn flow(instr: &Instruction) -> Flow {
         FlowControl::Call | FlowControl::IndirectCall => Flow::CallIndirect,
         FlowControl::UnconditionalBranch if direct => Flow::Jump(instr.near_branch_target()),
         FlowControl::ConditionalBranch => Flow::Branch(instr.near_branch_target()),
-        FlowControl::UnconditionalBranch | FlowControl::IndirectBranch | FlowControl::Return => {
-            Flow::Stop
-        }
+        FlowControl::UnconditionalBranch | FlowControl::IndirectBranch | FlowControl::Return => Flow::Stop,
         // ud2 is both BUG(), which does not go on, and WARN(), which does: taking both
         // paths can only find less to be covered.
         _ => Flow::Next,
@@ -91,12 +84,7 @@ fn breakpoint(
     is_target: &impl Fn(u64) -> bool,
 ) -> Instr {
     let addr = start.wrapping_add(at as u64);
-    let instr = |len: u8, flow| Instr {
-        addr,
-        len,
-        flow,
-        nop: false,
-    };
+    let instr = |len: u8, flow| Instr { addr, len, flow, nop: false };
     if let Some(target) = rel32(code, at + 1, start).filter(|&target| is_target(target)) {
         return instr(5, Flow::Call(target));
     }
@@ -106,9 +94,7 @@ fn breakpoint(
         return instr(6, Flow::Branch(target));
     }
     // After a jump or return it is padding, put there against straight-line speculation.
-    let padding = before
-        .last()
-        .is_none_or(|last| matches!(last.flow, Flow::Stop | Flow::Jump(_)));
+    let padding = before.last().is_none_or(|last| matches!(last.flow, Flow::Stop | Flow::Jump(_)));
     instr(1, if padding { Flow::Stop } else { Flow::Unknown })
 }
 
@@ -129,10 +115,7 @@ mod tests {
     fn flows(code: &[u8]) -> Vec<(u64, Flow)> {
         let target = START + 0x1000;
         let instrs = decode(code, START, |addr| addr == target);
-        instrs
-            .iter()
-            .map(|instr| (instr.addr - START, instr.flow))
-            .collect()
+        instrs.iter().map(|instr| (instr.addr - START, instr.flow)).collect()
     }
 
     #[test]
@@ -166,10 +149,7 @@ mod tests {
             flows(&[0x90, 0xcc, 0xfa, 0x0f, 0, 0, 0x90])[1..],
             [(1, Flow::Call(START + 0x1000)), (6, Flow::Next)]
         );
-        assert_eq!(
-            flows(&[0x90, 0xcc, 0x84, 0xf9, 0x0f, 0, 0])[1..],
-            [(1, Flow::Branch(START + 0x1000))]
-        );
+        assert_eq!(flows(&[0x90, 0xcc, 0x84, 0xf9, 0x0f, 0, 0])[1..], [(1, Flow::Branch(START + 0x1000))]);
         assert_eq!(flows(&[0x90, 0xcc, 0x90])[1], (1, Flow::Unknown));
     }
 
@@ -182,10 +162,7 @@ mod tests {
         });
         let noise = noise.take(20_000).collect::<Vec<u8>>();
         let instrs = decode(&noise, START, |_| false);
-        assert_eq!(
-            instrs.iter().map(|i| usize::from(i.len)).sum::<usize>(),
-            noise.len()
-        );
+        assert_eq!(instrs.iter().map(|i| usize::from(i.len)).sum::<usize>(), noise.len());
         assert!(decode(&[], START, |_| true).is_empty());
         decode(&[0xcc; 64], u64::MAX - 8, |_| true);
     }

@@ -46,36 +46,20 @@ impl Kcore {
     /// Reads the program headers of any little-endian ELF64 file.
     pub fn from_file(file: File) -> Result<Self> {
         let mut header = [0; ELF_HEADER];
-        file.read_exact_at(&mut header, 0)
-            .context("cannot read the ELF header")?;
-        ensure!(
-            header[..6] == *b"\x7fELF\x02\x01",
-            "no little-endian ELF64 magic"
-        );
+        file.read_exact_at(&mut header, 0).context("cannot read the ELF header")?;
+        ensure!(header[..6] == *b"\x7fELF\x02\x01", "no little-endian ELF64 magic");
         let start = u64_at(&header, 32).context("no program headers")?;
         let entry = u16_at(&header, 54);
-        ensure!(
-            usize::from(entry) == PROGRAM_HEADER,
-            "program headers of {entry} bytes"
-        );
+        ensure!(usize::from(entry) == PROGRAM_HEADER, "program headers of {entry} bytes");
         let mut table = vec![0; usize::from(u16_at(&header, 56)) * PROGRAM_HEADER];
-        file.read_exact_at(&mut table, start)
-            .context("cannot read the program headers")?;
-        Ok(Self {
-            file,
-            loads: table
-                .chunks_exact(PROGRAM_HEADER)
-                .filter_map(load)
-                .collect(),
-        })
+        file.read_exact_at(&mut table, start).context("cannot read the program headers")?;
+        Ok(Self { file, loads: table.chunks_exact(PROGRAM_HEADER).filter_map(load).collect() })
     }
 
     /// The file offset of `addr`, and how many bytes follow there.
     fn locate(&self, addr: u64) -> Option<(u64, u64)> {
         self.loads.iter().find_map(|load| {
-            let within = addr
-                .checked_sub(load.addr)
-                .filter(|within| *within < load.size)?;
+            let within = addr.checked_sub(load.addr).filter(|within| *within < load.size)?;
             Some((load.offset.checked_add(within)?, load.size - within))
         })
     }
@@ -83,10 +67,7 @@ impl Kcore {
 
 impl KernelText for Kcore {
     fn read(&self, addr: u64, len: usize) -> Result<Vec<u8>> {
-        ensure!(
-            len <= MAX_LEN,
-            "{len} bytes at {addr:#x} are more than any kernel's text"
-        );
+        ensure!(len <= MAX_LEN, "{len} bytes at {addr:#x} are more than any kernel's text");
         let mut bytes = vec![0; len];
         let mut done = 0;
         while done < len {
@@ -97,10 +78,7 @@ impl KernelText for Kcore {
             let left = usize::try_from(left).unwrap_or(CHUNK);
             let end = len.min(done + left.min(CHUNK));
             match self.file.read_at(&mut bytes[done..end], offset) {
-                Ok(0) => bail!(
-                    "the core file ends at address {at:#x}, {} bytes short",
-                    len - done
-                ),
+                Ok(0) => bail!("the core file ends at address {at:#x}, {} bytes short", len - done),
                 Ok(read) => done += read,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
@@ -115,11 +93,7 @@ impl KernelText for Kcore {
 fn load(header: &[u8]) -> Option<Load> {
     let kind = u32::from_le_bytes(header.get(..4)?.try_into().ok()?);
     // The size is that in the file: what lies behind it (.bss) cannot be read.
-    let load = Load {
-        addr: u64_at(header, 16)?,
-        size: u64_at(header, 32)?,
-        offset: u64_at(header, 8)?,
-    };
+    let load = Load { addr: u64_at(header, 16)?, size: u64_at(header, 32)?, offset: u64_at(header, 8)? };
     (kind == PT_LOAD && load.size > 0).then_some(load)
 }
 
@@ -128,9 +102,7 @@ fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    bytes
-        .get(at..at + 2)
-        .map_or(0, |two| u16::from_le_bytes([two[0], two[1]]))
+    bytes.get(at..at + 2).map_or(0, |two| u16::from_le_bytes([two[0], two[1]]))
 }
 
 /// The lockdown level in force, such as `confidentiality`.
@@ -196,13 +168,7 @@ mod tests {
     #[test]
     fn what_is_missing_is_an_error_not_zeroes() {
         let kcore = open("short", &core(0x1000, b"abcdef", 100)).unwrap();
-        assert!(
-            kcore
-                .read(0x1000, 7)
-                .unwrap_err()
-                .to_string()
-                .contains("short")
-        );
+        assert!(kcore.read(0x1000, 7).unwrap_err().to_string().contains("short"));
         assert!(kcore.read(0x0fff, 2).is_err());
         assert!(kcore.read(0x1063, 2).is_err());
         assert!(kcore.read(u64::MAX, 2).is_err());
@@ -220,11 +186,7 @@ mod tests {
 
     #[test]
     fn refusals_name_cause_and_remedy() {
-        let locked = refusal(
-            ErrorKind::PermissionDenied,
-            "EPERM",
-            Some("confidentiality".into()),
-        );
+        let locked = refusal(ErrorKind::PermissionDenied, "EPERM", Some("confidentiality".into()));
         assert!(locked.contains("lockdown=integrity"), "{locked}");
         let unprivileged = refusal(ErrorKind::PermissionDenied, "EACCES", Some("none".into()));
         assert!(unprivileged.contains("sudo"), "{unprivileged}");

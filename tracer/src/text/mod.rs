@@ -33,9 +33,7 @@ impl Segment {
 
     /// Bytes `start..end`, as far as they lie within.
     pub fn slice(&self, start: u64, end: u64) -> &[u8] {
-        let from = start
-            .saturating_sub(self.start)
-            .min(self.bytes.len() as u64) as usize;
+        let from = start.saturating_sub(self.start).min(self.bytes.len() as u64) as usize;
         let to = end.saturating_sub(self.start).min(self.bytes.len() as u64) as usize;
         self.bytes.get(from..to).unwrap_or_default()
     }
@@ -63,30 +61,16 @@ impl Text {
             let len = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
             match source.read(range.start, len) {
                 // Kernels give zeroes for pages that are gone, as a module's that is unloaded.
-                Ok(bytes)
-                    if bytes
-                        .chunks(PAGE)
-                        .any(|page| page.iter().all(|&byte| byte == 0)) =>
-                {
+                Ok(bytes) if bytes.chunks(PAGE).any(|page| page.iter().all(|&byte| byte == 0)) => {
                     let cause = String::from("part of it reads as zeroes: unmapped");
-                    text.unread.push(Unread {
-                        range: range.clone(),
-                        cause,
-                    });
+                    text.unread.push(Unread { range: range.clone(), cause });
                 }
                 Ok(bytes) => {
                     let module = range.module.clone();
-                    text.segments.push(Segment {
-                        module,
-                        start: range.start,
-                        bytes,
-                    });
+                    text.segments.push(Segment { module, start: range.start, bytes });
                 }
                 Err(error) => {
-                    text.unread.push(Unread {
-                        range: range.clone(),
-                        cause: format!("{error:#}"),
-                    });
+                    text.unread.push(Unread { range: range.clone(), cause: format!("{error:#}") });
                 }
             }
         }
@@ -101,11 +85,7 @@ impl Text {
 
     /// The segment that holds `addr`.
     pub fn segment(&self, addr: u64) -> Option<&Segment> {
-        let next = self
-            .segments
-            .partition_point(|segment| segment.start <= addr);
-        self.segments[..next]
-            .last()
-            .filter(|segment| addr < segment.end())
+        let next = self.segments.partition_point(|segment| segment.start <= addr);
+        self.segments[..next].last().filter(|segment| addr < segment.end())
     }
 }

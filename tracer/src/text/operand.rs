@@ -4,14 +4,8 @@
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
 
 /// Registers that hold an argument of a kernel function on x86_64, by position.
-const ARGUMENTS: [Register; 6] = [
-    Register::RDI,
-    Register::RSI,
-    Register::RDX,
-    Register::RCX,
-    Register::R8,
-    Register::R9,
-];
+const ARGUMENTS: [Register; 6] =
+    [Register::RDI, Register::RSI, Register::RDX, Register::RCX, Register::R8, Register::R9];
 
 /// The constant that `code`, which runs from the start of a function up to the call (that
 /// excluded), puts into argument `position` on the straight line before the call.
@@ -27,9 +21,7 @@ pub fn constant_argument(code: &[u8], position: usize) -> Option<u64> {
         let next = instr.next_ip();
         match instr.flow_control() {
             FlowControl::Next => {}
-            FlowControl::ConditionalBranch => {
-                last_target = last_target.max(inside(&instr, code.len()))
-            }
+            FlowControl::ConditionalBranch => last_target = last_target.max(inside(&instr, code.len())),
             FlowControl::UnconditionalBranch => {
                 last_target = last_target.max(inside(&instr, code.len()));
                 known = None;
@@ -47,22 +39,14 @@ pub fn constant_argument(code: &[u8], position: usize) -> Option<u64> {
 
 /// The target of a jump forward within the code; 0 for any other.
 fn inside(instr: &Instruction, len: usize) -> u64 {
-    let target = if instr.op0_kind() == OpKind::NearBranch64 {
-        instr.near_branch_target()
-    } else {
-        0
-    };
+    let target = if instr.op0_kind() == OpKind::NearBranch64 { instr.near_branch_target() } else { 0 };
     if target <= len as u64 { target } else { 0 }
 }
 
 /// Whether the first operand is the register and not merely read.
 fn writes(instr: &Instruction, register: Register) -> bool {
-    let reads = matches!(
-        instr.mnemonic(),
-        Mnemonic::Cmp | Mnemonic::Test | Mnemonic::Push | Mnemonic::Bt
-    );
-    let exchanged =
-        instr.mnemonic() == Mnemonic::Xchg && instr.op1_register().full_register() == register;
+    let reads = matches!(instr.mnemonic(), Mnemonic::Cmp | Mnemonic::Test | Mnemonic::Push | Mnemonic::Bt);
+    let exchanged = instr.mnemonic() == Mnemonic::Xchg && instr.op1_register().full_register() == register;
     let implicit = register == Register::RDX
         && matches!(
             instr.mnemonic(),
@@ -75,10 +59,8 @@ fn writes(instr: &Instruction, register: Register) -> bool {
                 | Mnemonic::Rdtsc
                 | Mnemonic::Cpuid
         );
-    let moved =
-        instr.has_rep_prefix() && matches!(register, Register::RCX | Register::RSI | Register::RDI);
-    let first =
-        instr.op0_kind() == OpKind::Register && instr.op0_register().full_register() == register;
+    let moved = instr.has_rep_prefix() && matches!(register, Register::RCX | Register::RSI | Register::RDI);
+    let first = instr.op0_kind() == OpKind::Register && instr.op0_register().full_register() == register;
     (first && !reads) || exchanged || implicit || moved
 }
 
@@ -111,26 +93,10 @@ mod tests {
             Some(8),
             "mov $8,%esi; mov %rsp,%rdi"
         );
-        assert_eq!(
-            constant_argument(&[0xbe, 8, 0, 0, 0, 0x31, 0xf6], RSI),
-            Some(0),
-            "xor %esi,%esi"
-        );
-        assert_eq!(
-            constant_argument(&[0xbe, 8, 0, 0, 0, 0x48, 0x89, 0xde], RSI),
-            None,
-            "mov %rbx,%rsi"
-        );
-        assert_eq!(
-            constant_argument(&[0xbe, 8, 0, 0, 0, 0x48, 0x83, 0xc6, 1], RSI),
-            None,
-            "add $1,%rsi"
-        );
-        assert_eq!(
-            constant_argument(&[0xbe, 8, 0, 0, 0, 0x48, 0x39, 0xf0], RSI),
-            Some(8),
-            "cmp %rsi,%rax"
-        );
+        assert_eq!(constant_argument(&[0xbe, 8, 0, 0, 0, 0x31, 0xf6], RSI), Some(0), "xor %esi,%esi");
+        assert_eq!(constant_argument(&[0xbe, 8, 0, 0, 0, 0x48, 0x89, 0xde], RSI), None, "mov %rbx,%rsi");
+        assert_eq!(constant_argument(&[0xbe, 8, 0, 0, 0, 0x48, 0x83, 0xc6, 1], RSI), None, "add $1,%rsi");
+        assert_eq!(constant_argument(&[0xbe, 8, 0, 0, 0, 0x48, 0x39, 0xf0], RSI), Some(8), "cmp %rsi,%rax");
     }
 
     #[test]
@@ -143,16 +109,9 @@ mod tests {
 
     #[test]
     fn calls_and_noise_make_it_unknown() {
-        assert_eq!(
-            constant_argument(&[0xbe, 8, 0, 0, 0, 0xe8, 0, 0, 0, 0], RSI),
-            None
-        );
+        assert_eq!(constant_argument(&[0xbe, 8, 0, 0, 0, 0xe8, 0, 0, 0, 0], RSI), None);
         assert_eq!(constant_argument(&[], RSI), None);
-        assert_eq!(
-            constant_argument(&[0xbe, 8, 0, 0, 0], 6),
-            None,
-            "no such register"
-        );
+        assert_eq!(constant_argument(&[0xbe, 8, 0, 0, 0], 6), None, "no such register");
         for byte in 0..=255 {
             constant_argument(&[byte; 40], RSI);
         }

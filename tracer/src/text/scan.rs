@@ -92,15 +92,9 @@ impl Zones {
         let zone = |target: &Target| {
             let entry = target.addr;
             let before = symbols.function(entry.wrapping_sub(1));
-            let prefix =
-                before.filter(|f| f.name.starts_with(PREFIX) && entry - f.start <= MAX_PREFIX);
+            let prefix = before.filter(|f| f.name.starts_with(PREFIX) && entry - f.start <= MAX_PREFIX);
             let start = prefix.map_or(entry, |prefix| prefix.start);
-            Zone {
-                start,
-                entry,
-                end: entry.saturating_add(SKIPPED_ENTRY),
-                primitive: target.primitive,
-            }
+            Zone { start, entry, end: entry.saturating_add(SKIPPED_ENTRY), primitive: target.primitive }
         };
         let mut zones: Vec<_> = targets.iter().map(zone).collect();
         zones.sort_by_key(|zone| zone.start);
@@ -117,16 +111,11 @@ impl Zones {
         let mut windows: Vec<(u64, u64)> = Vec::new();
         for zone in &self.0 {
             match windows.last_mut() {
-                Some((_, end)) if zone.start.saturating_sub(*end) < WINDOW_GAP => {
-                    *end = zone.end.max(*end)
-                }
+                Some((_, end)) if zone.start.saturating_sub(*end) < WINDOW_GAP => *end = zone.end.max(*end),
                 _ => windows.push((zone.start, zone.end)),
             }
         }
-        windows
-            .iter()
-            .map(|&(start, end)| (start as u32, (end - start) as u32))
-            .collect()
+        windows.iter().map(|&(start, end)| (start as u32, (end - start) as u32)).collect()
     }
 }
 
@@ -166,8 +155,7 @@ fn long_hits(segment: &Segment, zones: &Zones, windows: &[(u32, u32)]) -> Vec<Hi
             continue;
         }
         for at in block..end.saturating_sub(3) {
-            let Some(target) =
-                rel32(code, at, segment.start).filter(|target| near(*target as u32, windows))
+            let Some(target) = rel32(code, at, segment.start).filter(|target| near(*target as u32, windows))
             else {
                 continue;
             };
@@ -182,11 +170,7 @@ fn long_hits(segment: &Segment, zones: &Zones, windows: &[(u32, u32)]) -> Vec<Hi
             let branch = one & 0xf0 == 0x80 && (two == 0x0f || (two == INT3 && exact));
             if matches!(one, 0xe8 | 0xe9) || (one == INT3 && exact) || branch {
                 let addr = segment.start.wrapping_add(at as u64);
-                hits.push(Hit {
-                    addr,
-                    primitive: zone.primitive,
-                    short: false,
-                });
+                hits.push(Hit { addr, primitive: zone.primitive, short: false });
             }
         }
     }
@@ -194,9 +178,7 @@ fn long_hits(segment: &Segment, zones: &Zones, windows: &[(u32, u32)]) -> Vec<Hi
 }
 
 fn near(target: u32, windows: &[(u32, u32)]) -> bool {
-    windows
-        .iter()
-        .any(|&(low, len)| target.wrapping_sub(low) <= len)
+    windows.iter().any(|&(low, len)| target.wrapping_sub(low) <= len)
 }
 
 /// Whether any 32 bits in `block`, taken as a displacement, may point into a window.
@@ -223,22 +205,12 @@ fn short_hits(segment: &Segment, zones: &Zones) -> Vec<Hit> {
     let mut hits = Vec::new();
     for zone in &zones.0 {
         let start = zone.start.saturating_sub(130).max(segment.start);
-        for (i, pair) in segment
-            .slice(start, zone.end.saturating_add(130))
-            .windows(2)
-            .enumerate()
-        {
+        for (i, pair) in segment.slice(start, zone.end.saturating_add(130)).windows(2).enumerate() {
             let addr = start.wrapping_add(i as u64);
-            let target = addr
-                .wrapping_add(2)
-                .wrapping_add_signed(i64::from(pair[1] as i8));
+            let target = addr.wrapping_add(2).wrapping_add_signed(i64::from(pair[1] as i8));
             let jump = pair[0] == 0xeb || pair[0] & 0xf0 == 0x70;
             if jump && (zone.start..=zone.end).contains(&target) {
-                hits.push(Hit {
-                    addr: addr.wrapping_add(1),
-                    primitive: zone.primitive,
-                    short: true,
-                });
+                hits.push(Hit { addr: addr.wrapping_add(1), primitive: zone.primitive, short: true });
             }
         }
     }
@@ -251,37 +223,23 @@ fn verify(segment: &Segment, symbols: &Kallsyms, zones: &Zones, hits: &[Hit], fo
     for hit in hits {
         match symbols.function(hit.addr) {
             Some(function) => {
-                let entry = functions
-                    .entry(function.start)
-                    .or_insert_with(|| (function, Vec::new()));
+                let entry = functions.entry(function.start).or_insert_with(|| (function, Vec::new()));
                 entry.1.push(*hit);
             }
             None if hit.short => {}
             None => {
-                found.doubts.push(Doubt {
-                    addr: hit.addr,
-                    primitive: hit.primitive,
-                    function: None,
-                });
+                found.doubts.push(Doubt { addr: hit.addr, primitive: hit.primitive, function: None });
             }
         }
     }
     for (function, hits) in functions.into_values() {
         let proven = sites(segment, &function, zones, &mut found.sites);
-        let inside = |hit: &Hit| {
-            proven
-                .iter()
-                .any(|&(start, end)| (start..end).contains(&hit.addr))
-        };
-        found.doubts.extend(
-            hits.iter()
-                .filter(|hit| !hit.short && !inside(hit))
-                .map(|hit| Doubt {
-                    addr: hit.addr,
-                    primitive: hit.primitive,
-                    function: Some(function.name.to_owned()),
-                }),
-        );
+        let inside = |hit: &Hit| proven.iter().any(|&(start, end)| (start..end).contains(&hit.addr));
+        found.doubts.extend(hits.iter().filter(|hit| !hit.short && !inside(hit)).map(|hit| Doubt {
+            addr: hit.addr,
+            primitive: hit.primitive,
+            function: Some(function.name.to_owned()),
+        }));
     }
 }
 

@@ -18,14 +18,7 @@ fn text(pieces: &[(u64, &[u8])]) -> Text {
         let at = (addr - START) as usize;
         bytes[at..at + piece.len()].copy_from_slice(piece);
     }
-    Text {
-        segments: vec![Segment {
-            module: None,
-            start: START,
-            bytes,
-        }],
-        unread: Vec::new(),
-    }
+    Text { segments: vec![Segment { module: None, start: START, bytes }], unread: Vec::new() }
 }
 
 /// `opcode` with a displacement to `to`, at `addr`.
@@ -37,22 +30,11 @@ fn jump(opcode: &[u8], addr: u64, to: u64) -> Vec<u8> {
 }
 
 fn find(text: &Text, functions: &str) -> Found {
-    scan(
-        text,
-        &symbols(functions),
-        &[Target {
-            primitive: 7,
-            addr: TARGET,
-        }],
-    )
+    scan(text, &symbols(functions), &[Target { primitive: 7, addr: TARGET }])
 }
 
 fn shown(found: &Found) -> Vec<(&str, u64, Kind)> {
-    found
-        .sites
-        .iter()
-        .map(|site| (site.function.as_str(), site.offset, site.kind))
-        .collect()
+    found.sites.iter().map(|site| (site.function.as_str(), site.offset, site.kind)).collect()
 }
 
 #[test]
@@ -66,11 +48,7 @@ fn finds_calls_tails_and_branches() {
     let found = find(&text, "ffffffff81000100 t f\nffffffff81001000 t g\n");
     assert_eq!(
         shown(&found),
-        [
-            ("_stext", 0x10, Kind::Call),
-            ("f", 3, Kind::Tail),
-            ("g", 1, Kind::ConditionalTail)
-        ]
+        [("_stext", 0x10, Kind::Call), ("f", 3, Kind::Tail), ("g", 1, Kind::ConditionalTail)]
     );
     assert_eq!(found.sites[0].primitive, 7);
     assert!(found.doubts.is_empty());
@@ -93,14 +71,7 @@ fn a_displacement_inside_another_instruction_is_a_doubt() {
     code.extend([0; 3]);
     let found = find(&text(&[(f, &code)]), "ffffffff81000100 t f\n");
     assert!(found.sites.is_empty());
-    assert_eq!(
-        found.doubts,
-        [Doubt {
-            addr: call + 1,
-            primitive: 7,
-            function: Some("f".into())
-        }]
-    );
+    assert_eq!(found.doubts, [Doubt { addr: call + 1, primitive: 7, function: Some("f".into()) }]);
 }
 
 #[test]
@@ -135,15 +106,12 @@ fn calls_moved_to_prefix_or_behind_endbr_count() {
 #[test]
 fn finds_short_jumps_of_neighbours_only() {
     let text = text(&[
-        (START + 0x1fe0, &[0xeb, 0x1e]), // from before
-        (START + 0x2010, &[0x74, 0xee]), // the target's own loop
+        (START + 0x1fe0, &[0xeb, 0x1e]),                          // from before
+        (START + 0x2010, &[0x74, 0xee]),                          // the target's own loop
         (START + 0x2100, &jump(&[0xe9], START + 0x2100, TARGET)), // `after`
     ]);
     let found = find(&text, "");
-    assert_eq!(
-        shown(&found),
-        [("_stext", 0x1fe0, Kind::Tail), ("after", 0, Kind::Tail)]
-    );
+    assert_eq!(shown(&found), [("_stext", 0x1fe0, Kind::Tail), ("after", 0, Kind::Tail)]);
 }
 
 #[test]
@@ -155,39 +123,13 @@ fn noise_never_panics() {
         *byte = (seed >> 24) as u8;
     }
     for len in [0, 1, 3, 4, 5, 0x2fff, 0x3000] {
-        let segment = Segment {
-            module: None,
-            start: START,
-            bytes: bytes[..len].to_vec(),
-        };
-        find(
-            &Text {
-                segments: vec![segment],
-                unread: Vec::new(),
-            },
-            "",
-        );
+        let segment = Segment { module: None, start: START, bytes: bytes[..len].to_vec() };
+        find(&Text { segments: vec![segment], unread: Vec::new() }, "");
     }
-    let high = Segment {
-        module: None,
-        start: u64::MAX - 0x1000,
-        bytes,
-    };
+    let high = Segment { module: None, start: u64::MAX - 0x1000, bytes };
     scan(
-        &Text {
-            segments: vec![high],
-            unread: Vec::new(),
-        },
+        &Text { segments: vec![high], unread: Vec::new() },
         &symbols(""),
-        &[
-            Target {
-                primitive: 0,
-                addr: u64::MAX,
-            },
-            Target {
-                primitive: 1,
-                addr: 0,
-            },
-        ],
+        &[Target { primitive: 0, addr: u64::MAX }, Target { primitive: 1, addr: 0 }],
     );
 }

@@ -44,7 +44,7 @@ pub fn command(run: &Path, kernel: &Cached, spec: &VmSpec, accel: Accel) -> Resu
     match accel {
         Accel::Kvm => command.args(["-accel", "kvm", "-cpu", "host"]),
         // One thread for all virtual CPUs: with thread=multi, QEMU 7.2 now and then runs kernel text
-        // that another CPU is patching (1 panic in 45 boots of a loaded host, in a static key), and
+        // that another CPU is patching (1 panic in 36 boots of a loaded host, seemingly in a static key), and
         // tracer's whole work is to have kernel text patched. Two VMs side by side use two CPUs.
         // `max` has the hardware breakpoints that the audit needs. Without la57 page walks are one
         // level shorter, as on most real machines.
