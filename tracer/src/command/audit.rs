@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::json;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracer_ebpf::abi::{DIRECTIONS, Direction};
 use tracer_ebpf::table::{PRIMITIVES, Primitive};
 
+use super::watch::Signals;
 use super::{Outcome, status, watch};
 use crate::cli::{Audit, Format};
 use crate::coverage::IN_LIB;
@@ -91,7 +91,7 @@ fn report(args: &Audit) -> Result<Report> {
     let share = args.duration / rounds.len() as u32;
     let mut report = Report { kernel: session.facts.release.clone(), rounds: Vec::new() };
     runtime.block_on(async {
-        let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
+        let mut signals = Signals::install()?;
         let mut announced = false;
         for watched in &rounds {
             let points = witness::place(&mut session.kernel, watched)?;
@@ -99,7 +99,7 @@ fn report(args: &Audit) -> Result<Report> {
             if !std::mem::replace(&mut announced, true) {
                 watch::announce(&format!("pid {}", args.pid));
             }
-            let go_on = wait(share, &mut interrupt).await;
+            let go_on = wait(share, &mut signals).await;
             session.close()?;
             points.remove(&mut session.kernel)?;
             report.rounds.push(Round::compare(&mut session, watched)?);
@@ -112,10 +112,10 @@ fn report(args: &Audit) -> Result<Report> {
 }
 
 /// False if a signal ended the wait.
-async fn wait(time: Duration, interrupt: &mut Signal) -> bool {
+async fn wait(time: Duration, signals: &mut Signals) -> bool {
     tokio::select! {
         () = tokio::time::sleep(time) => true,
-        _ = interrupt.recv() => false,
+        () = signals.any() => false,
     }
 }
 

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::{Outcome, watch};
 use crate::cli::{Live, Select};
-use crate::command::watch::{OnSignal, Watch};
+use crate::command::watch::{OnSignal, Signals, Watch};
 use crate::fault::Fault;
 use crate::session::{Options, Selection, Session};
 use crate::target::{self, Target};
@@ -39,6 +39,7 @@ pub fn live(args: Live) -> Outcome {
     let session = Arc::new(Mutex::new(session));
     runtime.block_on(async {
         let _serving = watch::serve(server, &session)?;
+        let signals = Signals::install()?;
         for target in &targets {
             watch::announce(&format!("pid {}", target.pid));
         }
@@ -51,7 +52,7 @@ pub fn live(args: Live) -> Outcome {
             on_signal: OnSignal::End,
             to_stderr: false,
         };
-        watch.until(watch::all_ended(ends)).await
+        watch.until(signals, watch::all_ended(ends)).await
     })?;
     for target in targets.iter().filter(|t| !target::is_alive(t.pid)) {
         eprintln!("tracer: process {} ({}) has ended", target.pid, crate::sink::human::escape(&target.comm));

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, anyhow};
 
 use super::{Outcome, status, watch};
 use crate::cli::Run;
-use crate::command::watch::{OnSignal, Watch};
+use crate::command::watch::{OnSignal, Signals, Watch};
 use crate::fault::Fault;
 use crate::session::{Options, Selection, Session};
 use crate::target;
@@ -42,16 +42,20 @@ fn count(args: Run) -> Result<ExitCode> {
     session.open()?;
     watch::warn(&session);
     let pid = held.pid;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the event loop")?;
+    let signals = {
+        let _context = runtime.enter();
+        Signals::install()?
+    };
     watch::announce(&format!("pid {pid}"));
     let ended = match held.release()? {
         Ok(ended) => ended,
         Err(error) => return Ok(not_started(&args, &error)),
     };
     session.describe_again(pid);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the event loop")?;
     let session = Arc::new(Mutex::new(session));
     runtime.block_on(async {
         let _serving = watch::serve(server, &session)?;
@@ -64,7 +68,7 @@ fn count(args: Run) -> Result<ExitCode> {
             on_signal: OnSignal::Forward(pid),
             to_stderr: true,
         };
-        watch.until(until_finished(&ended)).await
+        watch.until(signals, until_finished(&ended)).await
     })?;
     let ended = ended.join().map_err(|_| anyhow!("the thread that waits for the command panicked"))?;
     Ok(exit_code(ended.context("cannot wait for the command")?))

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::{Format, Output};
 use crate::session::Session;
@@ -26,6 +26,30 @@ pub enum OnSignal {
     Forward(u32),
 }
 
+/// SIGINT and SIGTERM. Installed before counting is announced: a script may send one right after.
+pub struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// Needs the event loop's context.
+    pub fn install() -> Result<Self> {
+        Ok(Signals {
+            interrupt: signal(SignalKind::interrupt()).context("cannot handle SIGINT")?,
+            terminate: signal(SignalKind::terminate()).context("cannot handle SIGTERM")?,
+        })
+    }
+
+    /// Resolves when either comes.
+    pub async fn any(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
 /// Prints blocks until `ended` resolves, the time is up, or a signal comes; then the total.
 pub struct Watch {
     pub session: Shared,
@@ -41,9 +65,7 @@ pub struct Watch {
 
 impl Watch {
     /// Returns the total.
-    pub async fn until(self, ended: impl Future<Output = ()>) -> Result<Snapshot> {
-        let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
-        let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
+    pub async fn until(self, mut signals: Signals, ended: impl Future<Output = ()>) -> Result<Snapshot> {
         let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + self.interval, self.interval);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let time_is_up = sleep_or_forever(self.duration);
@@ -54,8 +76,8 @@ impl Watch {
             tokio::select! {
                 () = &mut ended => break,
                 () = &mut time_is_up => break,
-                _ = interrupt.recv() => if self.on_signal == OnSignal::End { break },
-                _ = terminate.recv() => match self.on_signal {
+                _ = signals.interrupt.recv() => if self.on_signal == OnSignal::End { break },
+                _ = signals.terminate.recv() => match self.on_signal {
                     OnSignal::End => break,
                     OnSignal::Forward(pid) => crate::sys::terminate(pid),
                 },
