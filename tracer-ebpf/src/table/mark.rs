@@ -1,0 +1,81 @@
+//! What other rows need to be exact: where a task is, and on whose behalf.
+
+use super::row::{Group, Row, Way, before, kprobe, only, optional, other, tracepoint, trampoline};
+
+/// Splices, softirqs, and what 5.10 would see twice.
+pub const ROWS: &[Row] = &[
+    other(
+        Group::Mark,
+        "splice",
+        "a task is in splice: what it copies stays in the kernel",
+        &[
+            trampoline("do_splice", 0, &["splice_fentry", "splice_fexit"]),
+            kprobe("do_splice", &["splice_entry", "splice_return"]),
+        ],
+    ),
+    other(
+        Group::Mark,
+        "splice_direct",
+        "the same inside sendfile and copy_file_range",
+        &[
+            trampoline("splice_direct_to_actor", 0, &["splice_direct_fentry", "splice_direct_fexit"]),
+            kprobe("splice_direct_to_actor", &["splice_direct_entry", "splice_direct_return"]),
+        ],
+    ),
+    other(
+        Group::Mark,
+        "softirq_entry",
+        "softirq work begins: the current task is a bystander",
+        &[tracepoint("softirq_entry", 1, &["softirq_entry"])],
+    ),
+    other(
+        Group::Mark,
+        "softirq_exit",
+        "softirq work ends",
+        &[tracepoint("softirq_exit", 1, &["softirq_exit"])],
+    ),
+    mute(
+        "mute_file",
+        &[
+            trampoline("generic_file_buffered_read", 3, &["mute_file_fentry", "mute_file_fexit"]),
+            kprobe("generic_file_buffered_read", &["mute_file_entry", "mute_file_return"]),
+        ],
+    ),
+    mute(
+        "mute_shmem",
+        &[
+            trampoline("shmem_file_read_iter", 2, &["mute_shmem_fentry", "mute_shmem_fexit"]),
+            kprobe("shmem_file_read_iter", &["mute_shmem_entry", "mute_shmem_return"]),
+        ],
+    ),
+    optional(mute(
+        "mute_hugetlbfs",
+        &[
+            trampoline("hugetlbfs_read_iter", 2, &["mute_hugetlbfs_fentry", "mute_hugetlbfs_fexit"]),
+            kprobe("hugetlbfs_read_iter", &["mute_hugetlbfs_entry", "mute_hugetlbfs_return"]),
+        ],
+    )),
+    mute(
+        "mute_pipe_read",
+        &[
+            trampoline("pipe_read", 2, &["mute_pipe_read_fentry", "mute_pipe_read_fexit"]),
+            kprobe("pipe_read", &["mute_pipe_read_entry", "mute_pipe_read_return"]),
+        ],
+    ),
+    mute(
+        "mute_pipe_write",
+        &[
+            trampoline("pipe_write", 2, &["mute_pipe_write_fentry", "mute_pipe_write_fexit"]),
+            kprobe("pipe_write", &["mute_pipe_write_entry", "mute_pipe_write_return"]),
+        ],
+    ),
+];
+
+/// 5.10 alone: `copy_page_to_iter()` into kernel memory runs the check as well (changed in 5.14,
+/// "iov_iter: separate direction from flavour", and the rework around it).
+const fn mute(name: &'static str, ways: &'static [Way]) -> Row {
+    only(
+        before(5, 14),
+        other(Group::Mark, name, "copies into kernel memory that the check would see twice", ways),
+    )
+}

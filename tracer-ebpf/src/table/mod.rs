@@ -1,0 +1,94 @@
+//! The table: one row per thing that is observed, with the ways to observe it in order of preference.
+//!
+//! Attach plan, fallbacks, `doctor`, `probes`, metric labels and documentation follow from it. To add a
+//! probe: a row here, a program in `bpf/`, a test.
+//!
+//! Where a function's name or arity differs between kernels, each form is a way of its own; the plan
+//! takes the first one that this kernel has. Sources: mm/filemap.c, mm/shmem.c, fs/pipe.c, fs/splice.c,
+//! net/core/{skbuff,datagram}.c of 5.10, 6.1, 6.12 and 7.2.
+
+mod kernel;
+mod mark;
+mod primitive;
+mod reference;
+mod row;
+mod switch;
+mod user;
+
+pub use primitive::{PRIMITIVES, Primitive, primitive};
+pub use row::{Group, Method, Releases, Row, Way};
+
+const SECTIONS: [&[Row]; 5] = [user::ROWS, kernel::ROWS, reference::ROWS, mark::ROWS, switch::ROWS];
+const LEN: usize = {
+    let mut len = 0;
+    let mut i = 0;
+    while i < SECTIONS.len() {
+        len += SECTIONS[i].len();
+        i += 1;
+    }
+    len
+};
+
+/// Everything that is observed.
+pub const ROWS: &[Row] = &{
+    let mut rows = [SECTIONS[0][0]; LEN];
+    let (mut section, mut i, mut n) = (0, 0, 0);
+    while section < SECTIONS.len() {
+        if i == SECTIONS[section].len() {
+            (section, i) = (section + 1, 0);
+        } else {
+            rows[n] = SECTIONS[section][i];
+            (i, n) = (i + 1, n + 1);
+        }
+    }
+    rows
+};
+
+/// Index of a row; fails to compile if there is none.
+pub const fn row(name: &str) -> u32 {
+    let mut i = 0;
+    while i < ROWS.len() {
+        if same(ROWS[i].name, name) {
+            return i as u32;
+        }
+        i += 1;
+    }
+    panic!("no such row")
+}
+
+const fn same(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    if a.len() != b.len() {
+        return false;
+    }
+    let mut i = 0;
+    while i < a.len() {
+        if a[i] != b[i] {
+            return false;
+        }
+        i += 1;
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::row::{before, since};
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_found() {
+        for (i, r) in ROWS.iter().enumerate() {
+            assert_eq!(row(r.name) as usize, i, "{}", r.name);
+        }
+        for (i, p) in PRIMITIVES.iter().enumerate() {
+            assert_eq!(primitive(p.name) as usize, i, "{}", p.name);
+        }
+    }
+
+    #[test]
+    fn releases() {
+        assert!(before(5, 14).contains((5, 10)) && !before(5, 14).contains((5, 14)));
+        assert!(since(5, 19).contains((6, 1)) && !since(5, 19).contains((5, 10)));
+    }
+}

@@ -1,0 +1,113 @@
+//! What a row is, and the short forms that the sections are written in.
+
+/// What a row's loss means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Group {
+    /// Copies: without it the ledger is incomplete.
+    Copy,
+    /// Bytes that moved by reference: never part of a sum of copies.
+    Reference,
+    /// Marks that other rows need to be exact.
+    Mark,
+    /// Mode switches, context switches, payload.
+    Switch,
+    /// Processes that come and go.
+    Life,
+}
+
+/// How a way attaches.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Method {
+    /// BPF trampoline at a function's entry and/or exit (fentry, fexit): needs the function in BTF.
+    Trampoline,
+    /// kprobe, and a kretprobe where there are two programs.
+    Kprobe,
+    RawTracepoint,
+}
+
+impl Method {
+    /// The word used in `--attach`, metrics and `doctor`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Method::Trampoline => "fentry",
+            Method::Kprobe => "kprobe",
+            Method::RawTracepoint => "raw_tracepoint",
+        }
+    }
+}
+
+/// One way to observe a row.
+#[derive(Clone, Copy, Debug)]
+pub struct Way {
+    pub method: Method,
+    /// Function or tracepoint.
+    pub symbol: &'static str,
+    /// Number of arguments that the programs rely on; 0: any.
+    pub args: u8,
+    pub programs: &'static [&'static str],
+}
+
+/// Kernel releases `[since, before)` that a row is for; `(0, 0)` means no bound.
+#[derive(Clone, Copy, Debug)]
+pub struct Releases {
+    pub since: (u16, u16),
+    pub before: (u16, u16),
+}
+
+pub(super) const ANY: Releases = Releases { since: (0, 0), before: (0, 0) };
+pub(super) const fn since(major: u16, minor: u16) -> Releases {
+    Releases { since: (major, minor), before: (0, 0) }
+}
+pub(super) const fn before(major: u16, minor: u16) -> Releases {
+    Releases { since: (0, 0), before: (major, minor) }
+}
+
+impl Releases {
+    /// True if the release is one of them.
+    pub fn contains(self, release: (u16, u16)) -> bool {
+        release >= self.since && (self.before == (0, 0) || release < self.before)
+    }
+}
+
+/// One thing that is observed.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    pub name: &'static str,
+    pub group: Group,
+    pub help: &'static str,
+    pub releases: Releases,
+    pub ways: &'static [Way],
+    /// Functions whose call sites of copy primitives are counted by this row.
+    pub covers: &'static [&'static str],
+    /// True if a stock kernel may lack it (a module, a configuration): its absence is no gap.
+    pub optional: bool,
+}
+
+pub(super) const fn trampoline(symbol: &'static str, args: u8, programs: &'static [&'static str]) -> Way {
+    Way { method: Method::Trampoline, symbol, args, programs }
+}
+pub(super) const fn kprobe(symbol: &'static str, programs: &'static [&'static str]) -> Way {
+    Way { method: Method::Kprobe, symbol, args: 0, programs }
+}
+pub(super) const fn tracepoint(symbol: &'static str, args: u8, programs: &'static [&'static str]) -> Way {
+    Way { method: Method::RawTracepoint, symbol, args, programs }
+}
+
+pub(super) const fn copy(
+    name: &'static str,
+    help: &'static str,
+    releases: Releases,
+    ways: &'static [Way],
+    covers: &'static [&'static str],
+) -> Row {
+    Row { name, group: Group::Copy, help, releases, ways, covers, optional: false }
+}
+pub(super) const fn other(group: Group, name: &'static str, help: &'static str, ways: &'static [Way]) -> Row {
+    Row { name, group, help, releases: ANY, ways, covers: &[], optional: false }
+}
+pub(super) const fn optional(row: Row) -> Row {
+    Row { optional: true, ..row }
+}
+pub(super) const fn only(releases: Releases, row: Row) -> Row {
+    Row { releases, ..row }
+}

@@ -1,0 +1,69 @@
+//! Mode switches, context switches, payload; processes that come and go.
+
+use super::row::{Group, Row, Way, kprobe, optional, other, tracepoint, trampoline};
+
+/// System calls, faults, interrupts, the scheduler, life.
+pub const ROWS: &[Row] = &[
+    other(Group::Switch, "sys_enter", "system calls", &[tracepoint("sys_enter", 2, &["sys_enter"])]),
+    other(
+        Group::Switch,
+        "sys_exit",
+        "payload, from return values",
+        &[tracepoint("sys_exit", 2, &["sys_exit"])],
+    ),
+    other(
+        Group::Switch,
+        "page_fault",
+        "page faults taken in user mode",
+        &[tracepoint("page_fault_user", 3, &["page_fault"])],
+    ),
+    interrupt(
+        "irq_timer",
+        "timer interrupts taken in user mode",
+        &[
+            trampoline("__sysvec_apic_timer_interrupt", 1, &["irq_timer_fentry"]),
+            kprobe("__sysvec_apic_timer_interrupt", &["irq_timer_kprobe"]),
+        ],
+    ),
+    optional(interrupt(
+        "irq_device",
+        "device interrupts taken in user mode (5.15 and newer)",
+        &[
+            trampoline("__common_interrupt", 2, &["irq_device_fentry"]),
+            kprobe("__common_interrupt", &["irq_device_kprobe"]),
+        ],
+    )),
+    interrupt(
+        "irq_call",
+        "inter-processor calls taken in user mode",
+        &[
+            trampoline("__sysvec_call_function", 1, &["irq_call_fentry"]),
+            kprobe("__sysvec_call_function", &["irq_call_kprobe"]),
+        ],
+    ),
+    interrupt(
+        "irq_call_single",
+        "single inter-processor calls taken in user mode",
+        &[
+            trampoline("__sysvec_call_function_single", 1, &["irq_call_single_fentry"]),
+            kprobe("__sysvec_call_function_single", &["irq_call_single_kprobe"]),
+        ],
+    ),
+    other(
+        Group::Switch,
+        "sched_switch",
+        "context switches",
+        &[
+            tracepoint("sched_switch", 4, &["sched_switch"]),
+            tracepoint("sched_switch", 3, &["sched_switch_by_task"]),
+        ],
+    ),
+    // -- life ---------------------------------------------------------------------------------------
+    other(Group::Life, "fork", "children", &[tracepoint("sched_process_fork", 2, &["forked"])]),
+    other(Group::Life, "exec", "new programs", &[tracepoint("sched_process_exec", 3, &["execed"])]),
+    other(Group::Life, "exit", "ends", &[tracepoint("sched_process_exit", 0, &["exited"])]),
+];
+
+const fn interrupt(name: &'static str, help: &'static str, ways: &'static [Way]) -> Row {
+    optional(other(Group::Switch, name, help, ways))
+}
