@@ -1,5 +1,6 @@
 //! `tracer` as a library: what the program is made of, for its own tests.
 
+pub mod attachable;
 pub mod cli;
 pub mod command;
 pub mod coverage;

@@ -44,11 +44,19 @@ const KPROBES: &str =
     "boot a kernel with CONFIG_KPROBES=y and CONFIG_FUNCTION_TRACER=y (every Debian kernel)";
 
 /// The verifier's verdict: the last line of its log before the statistics.
-pub fn last_words(text: &str) -> String {
+fn last_words(text: &str) -> String {
     let noise = ["processed ", "verification time", "stack depth", ": "];
     let line =
         text.lines().rev().find(|line| !line.trim().is_empty() && !noise.iter().any(|n| line.starts_with(n)));
     format!("refused by the verifier: {}", line.unwrap_or_default().trim())
+}
+
+/// An error in words: of a verifier's log, which has hundreds of lines, only the verdict.
+pub fn in_short(error: &anyhow::Error) -> String {
+    match format!("{error:#}") {
+        text if text.contains("Verifier output: ") => last_words(&text),
+        text => text,
+    }
 }
 
 fn first_line(text: &str) -> String {

@@ -41,6 +41,11 @@ impl Facts {
         Ok(Facts { version: version(&release), release, btf: btf.ok(), layout })
     }
 
+    /// The id in BTF of a function that programs may attach to.
+    pub fn function_id(&self, name: &str) -> Option<u32> {
+        self.btf.as_ref()?.func_id(name)
+    }
+
     /// True if the hardened-usercopy check runs before every copy of variable size.
     pub fn check_is_on(&self) -> Result<(), String> {
         let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
