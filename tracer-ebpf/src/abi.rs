@@ -324,6 +324,10 @@ pub struct Config {
 }
 const _: () = assert!(size_of::<Config>() == 45 * 4);
 
+/// In place of a primitive in a [`WitnessKey`]: no breakpoint speaks but a call site's own probe, of what
+/// it counted; the address is that of the call instruction.
+pub const SITE: u32 = u32::MAX;
+
 /// Key of the witness's map: who called the primitive under a hardware breakpoint.
 #[repr(C)]
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use tracer_ebpf::abi::{self, Config, FIRST_PROCESS, Ledger, Loss, follow, gate};
 use tracer_ebpf::table::Group;
 
@@ -64,9 +64,14 @@ const LEDGER_BYTES: usize = 64 << 20;
 impl Session {
     /// Attaches everything; counts nothing yet.
     pub fn prepare(selection: &Selection, options: &Options) -> Result<Self> {
-        let facts = Facts::read()?;
-        let (config, sizes, life) = configure(selection, &facts, options)?;
-        let mut kernel = Kernel::create(config, sizes, &facts, options.fault.clone())?;
+        // The live text is read meanwhile: before anything is attached, so that no probe of ours is in it.
+        let (loaded, coverage) = std::thread::scope(|scope| {
+            let coverage = scope.spawn(|| Coverage::scan(&options.fault));
+            (load(selection, options), coverage.join())
+        });
+        let (facts, mut kernel, life) = loaded?;
+        let mut coverage =
+            coverage.map_err(|_| anyhow!("the thread that reads the kernel's text panicked"))?;
         let names = match facts.layout {
             Ok(_) => Names::learn(&mut kernel)?,
             Err(_) => Names::default(),
@@ -77,7 +82,6 @@ impl Session {
             }
             _ => Vec::new(),
         };
-        let mut coverage = Coverage::scan(&options.fault);
         kernel.attach(plan::choose(&facts, Wanted { attach: options.attach, life }));
         coverage.cover(&mut kernel, options.attach, facts.check_is_on().err());
         let stats = options.stats.then(crate::sys::enable_stats).and_then(Result::ok);
@@ -159,6 +163,7 @@ impl Session {
     /// Counting begins.
     pub fn open(&mut self) -> Result<()> {
         self.missed_before = self.kernel.rows.iter().map(|row| self.stats(row).0).collect();
+        self.coverage.begin(&self.kernel);
         // Only in the initial namespace are thread ids what the kernel side calls them.
         let waiting = if self.names.is_initial() { std::mem::take(&mut self.waiting) } else { Vec::new() };
         for thread in &waiting {
@@ -256,14 +261,14 @@ impl Session {
     fn stats(&self, row: &Attached) -> (u64, u64, u64) {
         let Ok(way) = &row.way else { return (0, 0, 0) };
         let stats = self.kernel.stats(way.programs);
-        (stats.recursion_misses, stats.runs, stats.run_time_ns)
+        (stats.missed, stats.runs, stats.run_time_ns)
     }
 
     /// One entry per row of the table that is meant for this kernel, then the call sites.
     pub fn probes(&self) -> Vec<Probe> {
         let mut probes: Vec<_> =
             self.kernel.rows.iter().enumerate().map(|(i, row)| self.probe(i, row)).collect();
-        probes.extend(self.coverage.site_probe());
+        probes.extend(self.coverage.site_probe(&self.kernel));
         probes
     }
 
@@ -334,6 +339,14 @@ fn entry(tgid: u32, target: &Target) -> abi::Process {
         *to = from;
     }
     abi::Process { tgid, comm, ..abi::Process::default() }
+}
+
+/// What this kernel offers, the maps, and whether forks and exits matter.
+fn load(selection: &Selection, options: &Options) -> Result<(Facts, Kernel, bool)> {
+    let facts = Facts::read()?;
+    let (config, sizes, life) = configure(selection, &facts, options)?;
+    let kernel = Kernel::create(config, sizes, &facts, options.fault.clone())?;
+    Ok((facts, kernel, life))
 }
 
 fn configure(selection: &Selection, facts: &Facts, options: &Options) -> Result<(Config, Sizes, bool)> {

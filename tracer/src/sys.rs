@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const BPF_LINK_GET_FD_BY_ID: libc::c_long = 30;
 const BPF_ENABLE_STATS: libc::c_long = 32;
 
 /// What the kernel counts per loaded program.
@@ -13,8 +14,9 @@ pub struct ProgramStats {
     /// Times and nanoseconds it ran, while statistics are enabled.
     pub runs: u64,
     pub run_time_ns: u64,
-    /// Times it was skipped because it was running on this CPU already (5.12 and newer).
-    pub recursion_misses: u64,
+    /// Times it was skipped because it was running on this CPU already (5.12 and newer); with
+    /// [`probe_missed`], if it is a kprobe's.
+    pub missed: u64,
 }
 
 /// Prefix of `struct bpf_prog_info`, include/uapi/linux/bpf.h; the kernel fills as much as it knows.
@@ -38,18 +40,56 @@ struct InfoByFd {
 /// Statistics of one program.
 pub fn program_stats(program: impl AsFd) -> io::Result<ProgramStats> {
     let mut info = ProgramInfo { head: [0; 48], run_time_ns: 0, run_cnt: 0, recursion_misses: 0 };
-    let attr = InfoByFd {
-        fd: program.as_fd().as_raw_fd() as u32,
-        len: size_of::<ProgramInfo>() as u32,
-        info: &raw mut info as u64,
-    };
+    // SAFETY: any bytes are valid in it.
+    unsafe { info_by_fd(program.as_fd(), &mut info) }?;
+    Ok(ProgramStats { runs: info.run_cnt, run_time_ns: info.run_time_ns, missed: info.recursion_misses })
+}
+
+/// Prefix of `struct bpf_link_info` for the link of a kprobe, include/uapi/linux/bpf.h. Without a buffer for
+/// the function's name the kernel fills in the rest.
+#[repr(C)]
+#[derive(Default)]
+struct ProbeLinkInfo {
+    kind: u32,
+    id: u32,
+    program: u32,
+    _pad: u32,
+    event: u32,
+    _event_pad: u32,
+    name: u64,
+    name_len: u32,
+    offset: u32,
+    addr: u64,
+    missed: u64,
+}
+const _: () = assert!(std::mem::offset_of!(ProbeLinkInfo, missed) == 48);
+
+/// Times a kprobe or kretprobe was hit and did not run its program (6.7): another kprobe was running on that
+/// CPU, or all instances of the return probe were in use. 0 on older kernels, which do not tell.
+pub fn probe_missed(link_id: u32) -> io::Result<u64> {
+    let attr = [link_id, 0, 0];
+    // SAFETY: `attr` outlives the call.
+    let fd = check(unsafe {
+        libc::syscall(libc::SYS_bpf, BPF_LINK_GET_FD_BY_ID, &raw const attr, size_of_val(&attr))
+    })?;
+    // SAFETY: a new descriptor that nobody else owns.
+    let link = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+    let mut info = ProbeLinkInfo::default();
+    // SAFETY: any bytes are valid in it.
+    unsafe { info_by_fd(link.as_fd(), &mut info) }?;
+    Ok(info.missed)
+}
+
+/// Asks the kernel about a BPF object.
+///
+/// # Safety
+/// Any bytes must be valid in a `T`.
+unsafe fn info_by_fd<T>(object: BorrowedFd<'_>, info: &mut T) -> io::Result<()> {
+    let attr =
+        InfoByFd { fd: object.as_raw_fd() as u32, len: size_of::<T>() as u32, info: &raw mut *info as u64 };
     // SAFETY: `attr` and `info` outlive the call, and the kernel writes at most `len` bytes.
     check(unsafe { libc::syscall(libc::SYS_bpf, BPF_OBJ_GET_INFO_BY_FD, &attr, size_of::<InfoByFd>()) })?;
-    Ok(ProgramStats {
-        runs: info.run_cnt,
-        run_time_ns: info.run_time_ns,
-        recursion_misses: info.recursion_misses,
-    })
+    Ok(())
 }
 
 /// Makes the kernel keep run times as long as the descriptor is open (5.8; costs two clock reads a run).

@@ -115,14 +115,12 @@ macro_rules! wrapper {
 }
 pub(crate) use wrapper;
 
-/// Books `bytes` that went between an iterator and the kernel.
+/// Books `bytes` that went between an iterator and the kernel; says in which direction, if they were copied.
 #[inline(always)]
-pub fn book_iter(slot: u32, probe: u32, iter: u64, direction: Direction, bytes: u64) {
-    let (Some(memory), Some(place)) = (iter::memory(iter), place()) else {
-        return;
-    };
+pub fn book_iter(slot: u32, probe: u32, iter: u64, direction: Direction, bytes: u64) -> Option<Direction> {
+    let (memory, place) = (iter::memory(iter)?, place()?);
     let direction = match memory {
-        Memory::NoCopy => return,
+        Memory::NoCopy => return None,
         Memory::User => direction,
         // io_uring's registered buffers arrive as pages although they are the process's memory.
         Memory::Pages if matches!(place.path, Path::IoUring) && !place.in_splice => direction,
@@ -137,6 +135,7 @@ pub fn book_iter(slot: u32, probe: u32, iter: u64, direction: Direction, bytes: 
     if place.entry & syscalls::COPIES_ARE_PAYLOAD != 0 {
         book_payload(slot, place.path, bytes);
     }
+    Some(direction)
 }
 
 /// `ssize_t f(_, iter, ...)`: the return value is the number of bytes copied.

@@ -7,7 +7,7 @@ mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tracer_ebpf::table::PRIMITIVES;
+use tracer_ebpf::table::{PRIMITIVES, Primitive};
 
 use self::modules::Module;
 use self::scanned::Scanned;
@@ -17,9 +17,14 @@ use crate::fault::Fault;
 use crate::load::Kernel;
 use crate::plan::{Attach, Refusal};
 use crate::snapshot::{self, CoverageState, Probe, SiteCount};
-use crate::text::scan::Site;
+use crate::sys::ProgramStats;
+use crate::text::decode::rel32;
+use crate::text::scan::{Kind, Site};
 
 pub use scanned::IN_LIB;
+
+/// Bytes of a direct call.
+const CALL: u64 = 5;
 
 /// Stands for the primitives that unreadable text may call.
 const ANY_PRIMITIVE: &str = "any";
@@ -61,6 +66,7 @@ pub struct Coverage {
     new_modules: Vec<String>,
     /// Why the text could not be read again after a module was loaded.
     not_read_again: Option<String>,
+    missed_before: u64,
 }
 
 impl Coverage {
@@ -86,6 +92,7 @@ impl Coverage {
             modules: BTreeSet::new(),
             new_modules: Vec::new(),
             not_read_again: None,
+            missed_before: 0,
         }
     }
 
@@ -251,23 +258,62 @@ impl Coverage {
         &self.sites
     }
 
+    /// The primitive that the call site at `address` calls.
+    pub fn primitive_at(&self, address: u64) -> Option<&'static Primitive> {
+        let at = self.sites.binary_search_by_key(&address, |(site, _)| site.addr).ok()?;
+        PRIMITIVES.get(self.sites[at].0.primitive)
+    }
+
+    /// What covers the call of a primitive that returns to `address`; `None` where no site can be named,
+    /// as behind a call through a pointer.
+    pub fn before(&self, primitive: &str, address: u64) -> Option<Covered> {
+        let scanned = self.scanned.as_ref().ok()?;
+        let of = |site: &Site| PRIMITIVES[site.primitive].name == primitive;
+        let call = address.wrapping_sub(CALL);
+        let direct = self.sites.iter().find(|(site, _)| site.addr == call && of(site));
+        if let Some((_, covered)) = direct {
+            return Some(*covered);
+        }
+        // A function that was called there, and left by a tail jump to the primitive.
+        let code = scanned.text.segment(call)?.slice(call, address);
+        let function = scanned.symbols.function(rel32(code, 1, call)?)?;
+        let mut tails = self
+            .sites
+            .iter()
+            .filter(|(site, _)| site.function_start == function.start && site.kind != Kind::Call && of(site));
+        let (_, covered) = tails.next()?;
+        tails.all(|(_, other)| other == covered).then_some(*covered)
+    }
+
     /// Kernel symbols, if they could be read.
     pub fn symbols(&self) -> Option<&Kallsyms> {
         self.scanned.as_ref().ok().map(|s| &s.symbols)
     }
 
+    /// Counting begins: what call sites' probes missed before is not this window's.
+    pub fn begin(&mut self, kernel: &Kernel) {
+        self.missed_before = self.stats(kernel).missed;
+    }
+
+    /// Statistics of the programs on call sites.
+    fn stats(&self, kernel: &Kernel) -> ProgramStats {
+        let programs: BTreeSet<_> = PRIMITIVES.iter().map(|primitive| primitive.site_program).collect();
+        kernel.stats(&programs.into_iter().collect::<Vec<_>>())
+    }
+
     /// The row `call_site`, if any site has a probe or should have one.
-    pub fn site_probe(&self) -> Option<Probe> {
+    pub fn site_probe(&self, kernel: &Kernel) -> Option<Probe> {
         let probed = self.probed();
+        let stats = self.stats(kernel);
         (probed > 0 || !self.failed.is_empty()).then(|| Probe {
             name: "call_site",
             method: "callsite",
             symbol: format!("{probed} call instructions"),
             attached: probed > 0,
             required: false,
-            missed: 0,
-            runs: 0,
-            run_time_ns: 0,
+            missed: stats.missed.saturating_sub(self.missed_before),
+            runs: stats.runs,
+            run_time_ns: stats.run_time_ns,
             cause: self.failed.first().map_or_else(String::new, |(site, r)| format!("{site}: {}", r.why)),
             remedy: self.failed.first().map_or_else(String::new, |(_, r)| r.hint.clone()),
         })

@@ -1,8 +1,8 @@
 use super::*;
 use crate::facts::kallsyms::TextRange;
 use crate::text::classify::{self, Verdict};
-use crate::text::scan::{Doubt, Kind};
-use crate::text::{Text, Unread};
+use crate::text::scan::Doubt;
+use crate::text::{Segment, Text, Unread};
 
 const DATA: &str = "copy_page_to_iter";
 const STRUCT: &str = "_copy_to_user";
@@ -113,4 +113,19 @@ fn probes_go_where_they_count_right() {
     assert_eq!(want(Kind::Call, &unclear, Attach::Callsite), Wanted::Probe("site_page_to_iter"));
     let lib = verdict(classify::Coverage::InLib);
     assert_eq!(want(Kind::Call, &lib, Attach::Callsite), Wanted::Nothing(Covered::Wrapper));
+}
+
+#[test]
+fn a_return_address_tells_the_site() {
+    let mut coverage = coverage(&[(DATA, Covered::Wrapper)]);
+    coverage.sites.push((site(0x1040, DATA, Kind::Call), Covered::CallSite));
+    coverage.sites.push((site(0x1080, STRUCT, Kind::Tail), Covered::Uncovered));
+    assert_eq!(coverage.primitive_at(0x1040).map(|p| p.name), Some(DATA));
+    assert_eq!(coverage.before(DATA, 0x1045), Some(Covered::CallSite));
+    assert_eq!(coverage.before(STRUCT, 0x1045), None, "another primitive");
+    // 0x2000: call 0x1000, which is `f`, whose tail jump goes to the primitive.
+    let bytes = vec![0xe8, 0xfb, 0xef, 0xff, 0xff];
+    scanned(&mut coverage).text.segments.push(Segment { module: None, start: 0x2000, bytes });
+    assert_eq!(coverage.before(STRUCT, 0x2005), Some(Covered::Uncovered));
+    assert_eq!(coverage.before(DATA, 0x2005), None, "no tail jump there");
 }
