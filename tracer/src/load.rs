@@ -209,6 +209,13 @@ impl Kernel {
                 let link = program.attach(way.symbol)?;
                 Box::new(program.take_link(link)?)
             }
+            (Program::TracePoint(program), Method::Tracepoint) => {
+                let (category, event) =
+                    way.symbol.split_once('/').ok_or_else(|| anyhow!("no category in {}", way.symbol))?;
+                program.load()?;
+                let link = program.attach(category, event)?;
+                Box::new(program.take_link(link)?)
+            }
             _ => bail!("program {name} is not of the kind that its row says"),
         })
     }
@@ -220,6 +227,7 @@ impl Kernel {
             Some(Program::FExit(program)) => program.unload(),
             Some(Program::KProbe(program)) => program.unload(),
             Some(Program::RawTracePoint(program)) => program.unload(),
+            Some(Program::TracePoint(program)) => program.unload(),
             _ => Ok(()),
         };
     }
@@ -325,6 +333,7 @@ impl Kernel {
                 Program::FEntry(_) => (1, "fentry"),
                 Program::KProbe(p) if matches!(p.kind(), ProbeKind::Return) => (2, "kretprobe"),
                 Program::KProbe(_) => (3, "kprobe"),
+                Program::TracePoint(_) => (5, "tracepoint"),
                 _ => (4, "raw_tracepoint"),
             })
             .collect();

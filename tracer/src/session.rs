@@ -72,8 +72,10 @@ impl Session {
             Err(_) => Names::default(),
         };
         let waiting = match selection {
-            Selection::Processes { targets, .. } => {
-                targets.iter().flat_map(|t| inflight::waiting(t.pid)).collect()
+            Selection::Processes { targets, children } => {
+                let named: Vec<u32> = targets.iter().map(|t| t.pid).collect();
+                let pids = if *children { target::with_children(&named) } else { named };
+                pids.into_iter().flat_map(inflight::waiting).collect()
             }
             _ => Vec::new(),
         };
@@ -94,9 +96,12 @@ impl Session {
             waiting,
             _stats: stats,
         };
-        if let Selection::Processes { targets, .. } = selection {
+        if let Selection::Processes { targets, children } = selection {
             for target in targets {
                 session.admit(target.clone())?;
+            }
+            if *children {
+                session.admit_children()?;
             }
         }
         if !matches!(selection, Selection::Nothing) {
@@ -138,6 +143,33 @@ impl Session {
             .with_context(|| format!("cannot enter process {} into the map of processes", target.pid))?;
         self.targets.insert(target.pid, target);
         Ok(())
+    }
+
+    /// Enters the children that the targets have by now; the kernel side enters those to come. It goes on
+    /// until it finds no more: a child may have forked before it was entered.
+    fn admit_children(&mut self) -> Result<()> {
+        loop {
+            let known: Vec<u32> = self.targets.keys().copied().collect();
+            self.names.refresh(&mut self.kernel)?;
+            let mut found = false;
+            for pid in target::with_children(&known).into_iter().filter(|pid| !known.contains(pid)) {
+                // Gone meanwhile, or a child of a vfork that has nothing of its own yet: no reason to stop.
+                let (Ok(target), Ok(tgid)) = (target::resolve(pid), self.names.tgid(pid)) else { continue };
+                found = true;
+                if self.kernel.process_map("SLOTS")?.get(&tgid, 0).is_ok() {
+                    self.targets.insert(pid, target);
+                    continue;
+                }
+                self.admit(target)?;
+                // It may have ended before it was entered: its pid must not be counted when another gets it.
+                if !target::is_alive(pid) {
+                    let _ = self.kernel.process_map("SLOTS")?.remove(&tgid);
+                }
+            }
+            if !found {
+                return Ok(());
+            }
+        }
     }
 
     /// What a process is called changes with its exec.

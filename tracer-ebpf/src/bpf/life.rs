@@ -42,6 +42,10 @@ pub fn forked(ctx: RawTracePointContext) -> i32 {
     if tgid == parent || tgid == config!(except_tgid) || child.is_kernel_thread() {
         return 0;
     }
+    // Userspace may have found it first, in /proc.
+    if SLOTS.get_ptr(&tgid).is_some() {
+        return 0;
+    }
     if config!(follow) == follow::EVERYONE || SLOTS.get_ptr(&parent).is_some() {
         let start = child.field::<u64>(config!(task_start_boottime)).unwrap_or(0);
         admit(tgid, parent, start);

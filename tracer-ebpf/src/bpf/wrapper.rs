@@ -263,16 +263,24 @@ pub fn book_pages(probe: u32, bytes: u64) {
     book_copy(slot, probe, Kind::Copy, path, Direction::InKernel, bytes);
 }
 
-/// `unsigned long copy_mc_to_kernel(dst, src, len)`: returns the bytes *not* copied.
+/// `unsigned long copy_mc_to_kernel(dst, src, len)`: returns the bytes *not* copied, which are more than 0
+/// only where memory is broken. So a kprobe on its entry will do, with no return to lose.
+#[fexit]
+pub fn page_copy_fexit(ctx: FExitContext) -> i32 {
+    page_copy(ctx.arg::<u64>(2) as u32 as u64, ctx.arg(3));
+    0
+}
+#[kprobe]
+pub fn page_copy_kprobe(ctx: ProbeContext) -> u32 {
+    page_copy(ctx.arg::<u64>(2).unwrap_or(0) as u32 as u64, 0);
+    0
+}
 #[inline(always)]
-fn page_copy(probe: u32, call: &impl Call) {
-    let len = call.arg(2) as u32 as u64;
-    let left = call.ret() as u64;
+fn page_copy(len: u64, left: u64) {
     if left < len {
-        book_pages(probe, len - left);
+        book_pages(const { row("page_copy") }, len - left);
     }
 }
-wrapper! { "page_copy": page_copy; page_copy_fexit(3); page_copy_entry, page_copy_return }
 
 /// `vm_fault_t wp_page_copy(vmf)` of 5.10: copies one page unless the old one was the zero page
 /// (then `vmf->page` is NULL) or memory ran out.

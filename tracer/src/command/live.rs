@@ -15,7 +15,7 @@ use crate::target::{self, Target};
 
 pub fn live(args: Live) -> Outcome {
     let targets = select(&args.select)?;
-    let ends = pidfds(&targets)?;
+    let mut ends = pidfds(&targets)?;
     let server = watch::bind(&args.output)?;
     let options = Options {
         attach: args.output.attach,
@@ -30,6 +30,9 @@ pub fn live(args: Live) -> Outcome {
             bail!("process {} ({}) ended before counting could begin", target.pid, target.comm);
         }
     }
+    let named = |pid| targets.iter().any(|target| target.pid == pid);
+    // A child that is gone already needs no waiting for.
+    ends.extend(session.targets().filter(|t| !named(t.pid)).filter_map(|t| crate::sys::pidfd(t.pid).ok()));
     session.open()?;
     watch::warn(&session);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -60,7 +63,8 @@ pub fn live(args: Live) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The processes that the options name; each must exist, and there must be one.
+/// The processes that the options name; each must exist, and there must be one. Their children are found
+/// once the probes are attached, so that none is born in between.
 fn select(select: &Select) -> Result<Vec<Target>> {
     let mut pids = select.pid.clone();
     for comm in &select.comm {
@@ -83,9 +87,6 @@ fn select(select: &Select) -> Result<Vec<Target>> {
         bail!(
             "nothing to count: name a process\n  tracer --pid PID, or tracer run -- CMD; tracer --help tells more"
         );
-    }
-    if select.children {
-        pids = target::with_children(&pids);
     }
     pids.sort_unstable();
     pids.dedup();

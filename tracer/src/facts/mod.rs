@@ -23,6 +23,7 @@ pub struct Facts {
     btf: Option<Btf>,
     /// Offsets for the BPF programs, or why there are none.
     pub layout: Result<Config, String>,
+    preempts: bool,
 }
 
 impl Facts {
@@ -38,7 +39,13 @@ impl Facts {
             Ok(btf) => layout::config(btf).map_err(|error| format!("{error:#}")),
             Err(error) => Err(format!("{error:#}")),
         };
-        Ok(Facts { version: version(&release), release, btf: btf.ok(), layout })
+        let version = version(&release);
+        let preempts = preempts(
+            fs::read_to_string("/sys/kernel/debug/sched/preempt").ok().as_deref(),
+            &fs::read_to_string("/proc/cmdline").unwrap_or_default(),
+            version,
+        );
+        Ok(Facts { version, release, btf: btf.ok(), layout, preempts })
     }
 
     /// True if the hardened-usercopy check runs before every copy of variable size.
@@ -73,6 +80,22 @@ impl Offers for Facts {
     fn without_layout(&self) -> Option<&str> {
         self.layout.as_ref().err().map(String::as_str)
     }
+
+    fn preempts(&self) -> bool {
+        self.preempts
+    }
+}
+
+/// True if the kernel may preempt its own code. `model` is `full (lazy)` or `none (voluntary) full`, the
+/// model in force in parentheses; without debugfs the boot parameter tells, else the release: 7.0 took
+/// `none` and `voluntary` away from x86, and they were Debian's choice before.
+fn preempts(model: Option<&str>, command_line: &str, version: (u16, u16)) -> bool {
+    let asked = || command_line.split_whitespace().rev().find_map(|word| word.strip_prefix("preempt="));
+    let in_force = model.and_then(|text| text.split_once('(')?.1.split_once(')').map(|(model, _)| model));
+    match in_force.or_else(asked) {
+        Some(model) => matches!(model, "full" | "lazy"),
+        None => version >= (7, 0),
+    }
 }
 
 /// `(6, 12)` of `6.12.107+deb13-cloud-amd64`.
@@ -89,7 +112,16 @@ pub fn lockdown() -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::version;
+    use super::{preempts, version};
+
+    #[test]
+    fn preemption_models() {
+        assert!(preempts(Some("full (lazy) \n"), "", (7, 2)));
+        assert!(!preempts(Some("none (voluntary) full\n"), "preempt=full", (6, 12)));
+        assert!(preempts(None, "quiet preempt=full", (6, 1)));
+        assert!(!preempts(None, "quiet", (6, 12)));
+        assert!(preempts(None, "quiet", (7, 0)));
+    }
 
     #[test]
     fn releases() {
