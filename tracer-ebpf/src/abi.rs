@@ -321,8 +321,21 @@ pub struct Config {
     pub process_vm_by_return: u32,
     /// 1 while an audit runs: the programs also count per probe.
     pub audit: u32,
+    /// 1 on kernels that preempt programs: context switches tell whom that concerns.
+    pub watch_preemption: u32,
+    pub task_migration_disabled: u32,
 }
-const _: () = assert!(size_of::<Config>() == 45 * 4);
+const _: () = assert!(size_of::<Config>() == 47 * 4);
+
+/// One CPU: tasks preempted inside a BPF program, and those whom that concerns.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Preempted {
+    /// Tasks that were switched away from with migration disabled.
+    pub tasks: u32,
+    /// 1 if the task that runs now is counted, and there are such tasks.
+    pub concerned: u32,
+}
 
 /// Key of the witness's map: who called the primitive under a hardware breakpoint.
 #[repr(C)]

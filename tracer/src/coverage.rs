@@ -197,6 +197,7 @@ impl Coverage {
             attached: self.probed > 0,
             required: false,
             missed: 0,
+            skipped: 0,
             runs: 0,
             run_time_ns: 0,
             cause: self.failed.first().map_or_else(String::new, |(site, r)| format!("{site}: {}", r.why)),

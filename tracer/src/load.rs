@@ -293,6 +293,11 @@ impl Kernel {
         gate.set(0, gate_state, 0).context("cannot open the gate of the BPF programs")
     }
 
+    /// A map of the object.
+    pub fn map_mut(&mut self, name: &str) -> Result<&mut Map> {
+        map_mut(&mut self.ebpf, name)
+    }
+
     /// A map of processes: `SLOTS`, `AT_EXEC`.
     pub fn process_map(&mut self, name: &str) -> Result<HashMap<&mut MapData, u32, u32>> {
         Ok(HashMap::try_from(map_mut(&mut self.ebpf, name)?)?)

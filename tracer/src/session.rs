@@ -14,6 +14,7 @@ use crate::inflight::{self, Waiting};
 use crate::load::{Attached, Kernel, Sizes};
 use crate::names::{self, Names};
 use crate::plan::{self, Attach, Wanted};
+use crate::preemption::Preemption;
 use crate::snapshot::{LossCount, Observed, Probe, Process, Snapshot, plus};
 use crate::target::{self, Target};
 
@@ -53,6 +54,8 @@ pub struct Session {
     waiting: Vec<Waiting>,
     /// Misses before the gate was opened are not this window's.
     missed_before: Vec<u64>,
+    /// Whom preempted programs concern; `None` where the kernel preempts none, or cannot tell.
+    preemption: Option<Preemption>,
     _stats: Option<std::os::fd::OwnedFd>,
 }
 
@@ -92,6 +95,7 @@ impl Session {
             opened: Instant::now(),
             closed: None,
             missed_before: Vec::new(),
+            preemption: None,
             names,
             waiting,
             _stats: stats,
@@ -190,6 +194,9 @@ impl Session {
 
     /// Counting begins.
     pub fn open(&mut self) -> Result<()> {
+        if self.facts.watches_preemption() && self.is_attached("sched_switch") {
+            self.preemption = Some(Preemption::begin(&mut self.kernel)?);
+        }
         self.missed_before = self.kernel.rows.iter().map(|row| self.stats(row).0).collect();
         // Only in the initial namespace are thread ids what the kernel side calls them.
         let waiting = if self.names.is_initial() { std::mem::take(&mut self.waiting) } else { Vec::new() };
@@ -301,6 +308,7 @@ impl Session {
 
     fn probe(&self, index: usize, row: &Attached) -> Probe {
         let (missed, runs, run_time_ns) = self.stats(row);
+        let skipped = missed.saturating_sub(self.missed_before.get(index).copied().unwrap_or(missed));
         let (way, refusal) = match &row.way {
             Ok(way) => (Some(*way), None),
             Err(refusal) => (None, Some(refusal.clone())),
@@ -312,12 +320,19 @@ impl Session {
             symbol: symbol.to_owned(),
             attached: way.is_some(),
             required: !row.row.optional && matches!(row.row.group, Group::Copy | Group::Mark),
-            missed: missed.saturating_sub(self.missed_before.get(index).copied().unwrap_or(missed)),
+            missed: if self.skips_concern_nobody(row) { 0 } else { skipped },
+            skipped,
             runs,
             run_time_ns,
             cause: refusal.as_ref().map_or_else(String::new, |r| r.why.clone()),
             remedy: refusal.map_or_else(String::new, |r| r.hint),
         }
+    }
+
+    /// True if what the kernel skipped of a row was for others. (Softirqs work for counted processes while
+    /// any task runs, so of theirs it is not known.)
+    fn skips_concern_nobody(&self, row: &Attached) -> bool {
+        !row.row.runs_in_softirqs() && self.preemption.as_ref().is_some_and(Preemption::concerns_nobody)
     }
 
     fn is_attached(&self, name: &str) -> bool {
@@ -384,6 +399,7 @@ fn configure(selection: &Selection, facts: &Facts, options: &Options) -> Result<
     let config = Config {
         only_tgid: if options.fault.slots.is_some() { 0 } else { only },
         follow: if follows { follow::CHILDREN } else { follow::LISTED },
+        watch_preemption: facts.watches_preemption().into(),
         process_vm_by_return: (options.attach != Attach::Callsite).into(),
         audit: options.audit.into(),
         pid_namespace: names::own_namespace(),

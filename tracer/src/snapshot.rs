@@ -101,8 +101,11 @@ pub struct Probe {
     pub attached: bool,
     /// True if its absence makes the ledger incomplete.
     pub required: bool,
-    /// Events that this probe is known to have missed.
+    /// Events of counted processes that this probe may have missed: an upper bound.
     pub missed: u64,
+    /// Runs that the kernel skipped, whomever they were for; 0 of them are `missed` if no counted process
+    /// ran where that happened.
+    pub skipped: u64,
     /// Times it ran and nanoseconds it took; only where the kernel keeps these statistics.
     pub runs: u64,
     pub run_time_ns: u64,
@@ -156,6 +159,7 @@ impl Snapshot {
         }
         for (probe, before) in window.probes.iter_mut().zip(&earlier.probes) {
             probe.missed = probe.missed.saturating_sub(before.missed);
+            probe.skipped = probe.skipped.saturating_sub(before.skipped);
         }
         window
     }

@@ -14,6 +14,7 @@ use tracer_ebpf::{syscalls, table::row};
 use super::account::{Kind, book, book_copy, book_reference, counter, current_slot, has_marks, raise};
 use super::kernel::{REGS_CS, REGS_DI, REGS_ORIG_AX, Task, entry, read};
 use super::maps::{IN_FLIGHT, IN_SOFTIRQ, REGS_OFFSET, add, config};
+use super::preempt;
 
 /// `[0]`: a mark that userspace makes up and passes as the first argument of one system call;
 /// `[1]`: who made that call, as the initial pid namespace names it.
@@ -204,6 +205,9 @@ fn switched(preempt: u64, state: u64) {
 /// `sched_switch(preempt, prev, next, prev_state)`, since 5.18.
 #[raw_tracepoint]
 pub fn sched_switch(ctx: RawTracePointContext) -> i32 {
+    if config!(watch_preemption) != 0 {
+        preempt::switched(Task::at(ctx.arg(1)), Task::at(ctx.arg(2)));
+    }
     switched(ctx.arg(0), ctx.arg::<u32>(3) as u64);
     0
 }

@@ -88,6 +88,13 @@ pub struct Row {
     pub optional: bool,
 }
 
+impl Row {
+    /// True if its programs also run while a softirq or an interrupt is served.
+    pub fn runs_in_softirqs(&self) -> bool {
+        self.name.starts_with("skb_") || self.name == "swiotlb_bounce"
+    }
+}
+
 pub(super) const fn trampoline(symbol: &'static str, args: u8, programs: &'static [&'static str]) -> Way {
     Way { method: Method::Trampoline, symbol, args, programs, unpreempted: false }
 }

@@ -48,6 +48,11 @@ impl Facts {
         Ok(Facts { version, release, btf: btf.ok(), layout, preempts })
     }
 
+    /// True if context switches can tell whom a preempted program concerns.
+    pub fn watches_preemption(&self) -> bool {
+        self.preempts && self.layout.as_ref().is_ok_and(|layout| layout.task_migration_disabled != 0)
+    }
+
     /// True if the hardened-usercopy check runs before every copy of variable size.
     pub fn check_is_on(&self) -> Result<(), String> {
         let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();

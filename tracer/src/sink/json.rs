@@ -166,6 +166,8 @@ struct ProbeView<'a> {
     /// Absent if it is not attached: nobody knows what it would have seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     missed: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    skipped: Option<u64>,
     symbol: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     cause: &'a str,
@@ -180,6 +182,7 @@ impl<'a> ProbeView<'a> {
             method: probe.method,
             attached: probe.attached,
             missed: probe.attached.then_some(probe.missed),
+            skipped: (probe.skipped != 0).then_some(probe.skipped),
             symbol: &probe.symbol,
             cause: &probe.cause,
             remedy: &probe.remedy,

@@ -157,6 +157,7 @@ fn probe(name: &'static str, attached: bool) -> Probe {
         attached,
         required: attached,
         missed: 0,
+        skipped: 0,
         runs: u64::from(attached) * 1025,
         run_time_ns: u64::from(attached) * 51_250,
         cause: if attached { String::new() } else { "not in this kernel".to_owned() },
