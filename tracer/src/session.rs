@@ -332,7 +332,9 @@ impl Session {
     /// True if what the kernel skipped of a row was for others. (Softirqs work for counted processes while
     /// any task runs, so of theirs it is not known.)
     fn skips_concern_nobody(&self, row: &Attached) -> bool {
-        !row.row.runs_in_softirqs() && self.preemption.as_ref().is_some_and(Preemption::concerns_nobody)
+        row.row.loses_nothing_when_skipped()
+            || (!row.row.runs_in_softirqs()
+                && self.preemption.as_ref().is_some_and(Preemption::concerns_nobody))
     }
 
     fn is_attached(&self, name: &str) -> bool {

@@ -89,6 +89,12 @@ pub struct Row {
 }
 
 impl Row {
+    /// True if a run is skipped only where there was nothing to count: an interrupt that meets a program on
+    /// its CPU came from kernel mode, and these rows count those from user mode.
+    pub fn loses_nothing_when_skipped(&self) -> bool {
+        self.name.starts_with("irq_")
+    }
+
     /// True if its programs also run while a softirq or an interrupt is served.
     pub fn runs_in_softirqs(&self) -> bool {
         self.name.starts_with("skb_") || self.name == "swiotlb_bounce"
