@@ -130,6 +130,7 @@ pub fn book_reference(slot: u32, path: Path, bytes: u64) {
 }
 
 /// A copy in process context: the service it belongs to.
+#[derive(Clone, Copy)]
 pub struct Place {
     pub path: Path,
     pub entry: syscalls::Entry,
@@ -137,16 +138,24 @@ pub struct Place {
     pub in_splice: bool,
 }
 
+impl Place {
+    /// Where a copy of the current task belongs, which performs `service`.
+    #[inline(always)]
+    pub fn of(service: &Service) -> Self {
+        let (entry, path) = match service {
+            Service::Call { entry, .. } => (*entry, syscalls::path(*entry)),
+            Service::Fault => (0, Path::MmapFault),
+            Service::IoUring => (syscalls::IO_URING, Path::IoUring),
+            Service::KernelThread => (0, Path::KernelThread),
+        };
+        Place { path, entry, in_splice: is_splice(path) }
+    }
+}
+
 /// The service that the current task performs.
 #[inline(always)]
 pub fn place() -> Option<Place> {
-    let (entry, path) = match Task::current().service()? {
-        Service::Call { entry, .. } => (entry, syscalls::path(entry)),
-        Service::Fault => (0, Path::MmapFault),
-        Service::IoUring => (syscalls::IO_URING, Path::IoUring),
-        Service::KernelThread => (0, Path::KernelThread),
-    };
-    Some(Place { path, entry, in_splice: is_splice(path) })
+    Some(Place::of(&Task::current().service()?))
 }
 
 #[inline(always)]
@@ -166,10 +175,4 @@ fn is_splice(path: Path) -> bool {
 #[inline(always)]
 pub fn in_softirq() -> bool {
     IN_SOFTIRQ.get(0).is_some_and(|flag| *flag != 0)
-}
-
-/// The slot of softirq work whose owner is `owner`.
-#[inline(always)]
-pub fn softirq_slot(owner: Option<u32>) -> u32 {
-    owner.unwrap_or(SOFTIRQ)
 }

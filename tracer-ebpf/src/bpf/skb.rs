@@ -4,10 +4,10 @@ use aya_ebpf::{
     macros::{fentry, kprobe},
     programs::{FEntryContext, ProbeContext},
 };
-use tracer_ebpf::abi::{Direction, Path};
+use tracer_ebpf::abi::{Direction, Path, SOFTIRQ};
 use tracer_ebpf::table::row;
 
-use super::account::{Kind, book_copy, current_slot, in_softirq, is_open, place, softirq_slot};
+use super::account::{Kind, book_copy, current_slot, in_softirq, is_open, place};
 use super::kernel::read;
 use super::maps::{OWNERS, config};
 use super::wrapper::{Call, Exit, enter, leave, wrapper};
@@ -26,7 +26,7 @@ fn book_in_kernel(probe: u32, kind: Kind, bytes: u64, owner: impl Fn() -> Option
         if !is_open() {
             return;
         }
-        let slot = softirq_slot(owner());
+        let slot = owner().unwrap_or(SOFTIRQ);
         return book_copy(slot, probe, kind, Path::Softirq, Direction::InKernel, bytes);
     }
     let Some(slot) = current_slot() else { return };
