@@ -147,6 +147,7 @@ impl Kernel {
             });
             self.rows.push(Attached { row: choice.row, way });
         }
+        settle_hosted(&mut self.rows);
     }
 
     /// Tries again what a module may have brought since: optional rows without a way.
@@ -355,6 +356,23 @@ impl Drop for Kernel {
     }
 }
 
+/// A row without programs of its own is attached exactly if the row is whose programs count it.
+fn settle_hosted(rows: &mut [Attached]) {
+    for index in 0..rows.len() {
+        let Some(name) = rows[index].way.as_ref().ok().and_then(|way| way.host()) else { continue };
+        let host = rows.iter().find(|row| row.row.name == name).map(|row| &row.way);
+        let refusal = match host {
+            Some(Ok(_)) => continue,
+            Some(Err(refusal)) => Refusal {
+                why: format!("row {name}, which counts it, is not attached: {}", refusal.why),
+                hint: refusal.hint.clone(),
+            },
+            None => Refusal { why: format!("row {name}, which counts it, is not wanted"), hint: String::new() },
+        };
+        rows[index].way = Err(refusal);
+    }
+}
+
 /// Why the kernel refuses BPF altogether, in words.
 fn explain_load(error: anyhow::Error) -> anyhow::Error {
     // The verifier's log has hundreds of lines; its verdict is the one to tell.
@@ -384,4 +402,36 @@ pub fn mapped<T: Copy>(ebpf: &Ebpf, name: &str, len: usize) -> Result<Mapped<T>>
         bail!("the BPF object has no array map {name}");
     };
     Mapped::new(data.fd().as_fd(), len).with_context(|| format!("cannot map {name} into memory"))
+}
+
+#[cfg(test)]
+mod tests {
+    use tracer_ebpf::table::{ROWS, row};
+
+    use super::*;
+
+    fn attached(name: &str, ok: bool) -> Attached {
+        let row = &ROWS[row(name) as usize];
+        let refusal = Refusal { why: "no tracepoints".into(), hint: "boot another kernel".into() };
+        Attached { row, way: if ok { Ok(&row.ways[0]) } else { Err(refusal) } }
+    }
+
+    #[test]
+    fn a_hosted_row_is_attached_as_its_host_is() {
+        let mut rows = [attached("process_vm", true), attached("sys_exit", true)];
+        settle_hosted(&mut rows);
+        assert!(rows.iter().all(|row| row.way.is_ok()));
+
+        let mut rows = [attached("process_vm", true), attached("sys_exit", false), attached("fork", true)];
+        settle_hosted(&mut rows);
+        let refusal = rows[0].way.as_ref().expect_err("its host is not attached");
+        assert!(refusal.why.contains("sys_exit") && refusal.why.contains("no tracepoints"), "{}", refusal.why);
+        assert_eq!(refusal.hint, "boot another kernel");
+        assert!(rows[2].way.is_ok());
+
+        // Refused itself: its own reason stays.
+        let mut rows = [attached("process_vm", false), attached("sys_exit", true)];
+        settle_hosted(&mut rows);
+        assert_eq!(rows[0].way.as_ref().expect_err("refused").why, "no tracepoints");
+    }
 }

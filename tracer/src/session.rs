@@ -384,13 +384,18 @@ fn configure(selection: &Selection, facts: &Facts, options: &Options) -> Result<
     let config = Config {
         only_tgid: if options.fault.slots.is_some() { 0 } else { only },
         follow: if follows { follow::CHILDREN } else { follow::LISTED },
-        process_vm_by_return: (options.attach != Attach::Callsite).into(),
+        process_vm_by_return: process_vm_by_return(options).into(),
         audit: options.audit.into(),
         pid_namespace: names::own_namespace(),
         ..layout
     };
     let life = only == 0 || options.fault.slots.is_some();
     Ok((config, Sizes { processes, shards: shards(processes) }, life))
+}
+
+/// Its copies come from the return value, unless its call sites are probed.
+fn process_vm_by_return(options: &Options) -> bool {
+    options.attach != Attach::Callsite && !options.fault.refuses("process_vm")
 }
 
 /// One shard per CPU, as far as memory allows: sharing one is exact, only slower.
