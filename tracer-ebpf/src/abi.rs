@@ -324,6 +324,16 @@ pub struct Config {
 }
 const _: () = assert!(size_of::<Config>() == 45 * 4);
 
+/// Where each CPU keeps its `preempt_count`: at `preempt_count + per_cpu_offset[cpu]`. Element 0 of the
+/// array map `PREEMPT`; zeros if it is not known.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct Preempt {
+    /// Address of the kernel's array `__per_cpu_offset`.
+    pub per_cpu_offset: u64,
+    pub preempt_count: u64,
+}
+
 /// Key of the witness's map: who called the primitive under a hardware breakpoint.
 #[repr(C)]
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug)]

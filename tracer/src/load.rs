@@ -294,6 +294,12 @@ impl Kernel {
         gate.set(0, gate_state, 0).context("cannot open the gate of the BPF programs")
     }
 
+    /// Says where CPUs keep their `preempt_count`.
+    pub fn set_preempt(&self, preempt: abi::Preempt) -> Result<()> {
+        mapped(&self.ebpf, "PREEMPT", 1)?.set(0, preempt);
+        Ok(())
+    }
+
     /// A map of processes: `SLOTS`, `AT_EXEC`.
     pub fn process_map(&mut self, name: &str) -> Result<HashMap<&mut MapData, u32, u32>> {
         Ok(HashMap::try_from(map_mut(&mut self.ebpf, name)?)?)

@@ -9,6 +9,7 @@ use tracer_ebpf::table::Group;
 
 use crate::coverage::Coverage;
 use crate::facts::Facts;
+use crate::facts::kallsyms::Kallsyms;
 use crate::fault::Fault;
 use crate::inflight::{self, Waiting};
 use crate::load::{Attached, Kernel, Sizes};
@@ -51,6 +52,8 @@ pub struct Session {
     names: Names,
     /// Threads that slept in a call on a pipe before anything was attached.
     waiting: Vec<Waiting>,
+    /// Copies in hard interrupts can be told from those of the interrupted process.
+    tells_interrupts: bool,
     /// Misses before the gate was opened are not this window's.
     missed_before: Vec<u64>,
     _stats: Option<std::os::fd::OwnedFd>,
@@ -80,6 +83,7 @@ impl Session {
             _ => Vec::new(),
         };
         let mut coverage = Coverage::scan(&options.fault);
+        let tells_interrupts = tell_interrupts(&facts, &coverage, &kernel)?;
         kernel.attach(plan::choose(&facts, Wanted { attach: options.attach, life }));
         coverage.cover(&mut kernel, options.attach, facts.check_is_on().err());
         let stats = options.stats.then(crate::sys::enable_stats).and_then(Result::ok);
@@ -94,6 +98,7 @@ impl Session {
             missed_before: Vec::new(),
             names,
             waiting,
+            tells_interrupts,
             _stats: stats,
         };
         if let Selection::Processes { targets, children } = selection {
@@ -349,6 +354,13 @@ impl Session {
             let why = why.and_then(|row| row.way.as_ref().err()).map_or("", |r| &r.why);
             notes.push(format!("copies are NOT OBSERVED on this kernel ({why}); `tracer doctor` tells more"));
         }
+        if observed.copies && !self.tells_interrupts {
+            notes.push(
+                "kernel symbols are hidden (kernel.kptr_restrict), so bounce buffers copied in a hard interrupt \
+                 are booked to the interrupted process"
+                    .to_owned(),
+            );
+        }
         notes.extend(self.coverage.notes());
         notes
     }
@@ -357,6 +369,17 @@ impl Session {
     pub fn targets(&self) -> impl Iterator<Item = &Target> {
         self.targets.values()
     }
+}
+
+/// Tells the kernel side where `preempt_count` is; false if nobody knows.
+fn tell_interrupts(facts: &Facts, coverage: &Coverage, kernel: &Kernel) -> Result<bool> {
+    let preempt = match coverage.symbols() {
+        Some(symbols) => facts.preempt(symbols),
+        // The kernel's text could not be read, which does not mean that its symbols cannot.
+        None => Kallsyms::read().ok().and_then(|symbols| facts.preempt(&symbols)),
+    };
+    kernel.set_preempt(preempt.unwrap_or_default())?;
+    Ok(preempt.is_some())
 }
 
 /// A slot's entry for a process that userspace selected.

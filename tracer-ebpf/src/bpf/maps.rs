@@ -5,7 +5,7 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, Queue},
 };
-use tracer_ebpf::abi::{Config, Count, LOSSES as REASONS, Ledger, Loss, Process, WitnessKey};
+use tracer_ebpf::abi::{Config, Count, LOSSES as REASONS, Ledger, Loss, Preempt, Process, WitnessKey};
 
 /// Constants of this kernel and session: frozen before the first program is loaded.
 #[unsafe(no_mangle)]
@@ -73,6 +73,10 @@ pub static OWNERS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(65536, 0)
 /// 1 while this CPU serves softirqs.
 #[map]
 pub static IN_SOFTIRQ: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
+
+/// Element 0: see [`Preempt`].
+#[map]
+pub static PREEMPT: Array<Preempt> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// `pt_regs` of a task in a system call, as an offset into its stack: measured, not assumed (FRED
 /// kernels keep 16 bytes above it).
