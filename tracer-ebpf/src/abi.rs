@@ -179,8 +179,20 @@ pub struct Process {
     /// `bpf_ktime_get_ns()` when its last thread ended, 0 while it lives.
     pub exited: u64,
     pub comm: [u8; 16],
+    /// How often the slot was given back: what still refers to a former owner tells by it.
+    pub generation: u32,
+    pub reserved: u32,
 }
-const _: () = assert!(size_of::<Process>() == 40);
+const _: () = assert!(size_of::<Process>() == 48);
+
+/// Whose the data of a zero-copy send is. Value of the map `OWNERS`.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Owner {
+    pub slot: u32,
+    /// [`Process::generation`] of the slot when it was noted.
+    pub generation: u32,
+}
 
 /// Why something was not counted. Index of the array map `LOSSES`.
 #[repr(u32)]

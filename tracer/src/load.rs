@@ -1,20 +1,26 @@
 //! The only user of aya's loader: loads what the plan chose, attaches it, and keeps it attached.
 
+mod rows;
+mod slots;
+
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::os::fd::AsFd as _;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use aya::maps::{HashMap, Map, MapData, Queue};
+use aya::maps::{HashMap, Map, MapData, Queue, RingBuf};
 use aya::programs::{KProbe, ProbeKind, Program};
 use aya::{Btf, Ebpf, EbpfLoader};
 use tracer_ebpf::abi::{self, Config, FIRST_PROCESS};
 use tracer_ebpf::table::{Method, Row, Way};
 
+use self::rows::settle_hosted;
 use crate::fault::Fault;
 use crate::plan::{Choice, Refusal};
 use crate::sys::{self, Mapped};
 use crate::text::scan::Site;
+
+pub use self::rows::Attached;
 
 /// The BPF object, embedded by build.rs; empty if it was built without the BPF tools.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer-bpf"));
@@ -41,14 +47,6 @@ impl Sizes {
     }
 }
 
-/// How one row ended up.
-#[derive(Clone, Debug)]
-pub struct Attached {
-    pub row: &'static Row,
-    /// The way that works, or why none does.
-    pub way: Result<&'static Way, Refusal>,
-}
-
 /// Anything that detaches a program when it is dropped.
 type Link = Box<dyn Any + Send>;
 
@@ -63,6 +61,7 @@ pub struct Kernel {
     pub ledgers: Mapped<abi::Ledger>,
     pub processes: Mapped<abi::Process>,
     pub losses: Mapped<u64>,
+    ended: RingBuf<MapData>,
 }
 
 impl Kernel {
@@ -84,11 +83,14 @@ impl Kernel {
             .map_max_entries("PROCESSES", sizes.slots())
             .map_max_entries("SLOTS", (sizes.processes * 4).max(64))
             .map_max_entries("FREE", sizes.processes)
+            .map_max_entries("ENDED", slots::ring_bytes(sizes.processes))
             .load(OBJECT)
             .map_err(|error| explain_load(error.into()))?;
         let ledgers = mapped(&ebpf, "LEDGERS", (sizes.slots() * sizes.shards) as usize)?;
         let processes = mapped(&ebpf, "PROCESSES", sizes.slots() as usize)?;
         let losses = mapped(&ebpf, "LOSSES", abi::LOSSES)?;
+        let ended = ebpf.take_map("ENDED").ok_or_else(|| anyhow!("the BPF object has no map ENDED"))?;
+        let ended = RingBuf::try_from(ended).context("cannot map ENDED into memory")?;
         let mut free = Queue::try_from(map_mut(&mut ebpf, "FREE")?)?;
         for slot in FIRST_PROCESS..sizes.slots() {
             free.push(slot, 0).context("cannot fill the queue of free slots")?;
@@ -103,6 +105,7 @@ impl Kernel {
             ledgers,
             processes,
             losses,
+            ended,
         })
     }
 
@@ -362,23 +365,6 @@ impl Drop for Kernel {
     }
 }
 
-/// A row without programs of its own is attached exactly if the row is whose programs count it.
-fn settle_hosted(rows: &mut [Attached]) {
-    for index in 0..rows.len() {
-        let Some(name) = rows[index].way.as_ref().ok().and_then(|way| way.host()) else { continue };
-        let host = rows.iter().find(|row| row.row.name == name).map(|row| &row.way);
-        let refusal = match host {
-            Some(Ok(_)) => continue,
-            Some(Err(refusal)) => Refusal {
-                why: format!("row {name}, which counts it, is not attached: {}", refusal.why),
-                hint: refusal.hint.clone(),
-            },
-            None => Refusal { why: format!("row {name}, which counts it, is not wanted"), hint: String::new() },
-        };
-        rows[index].way = Err(refusal);
-    }
-}
-
 /// Why the kernel refuses BPF altogether, in words.
 fn explain_load(error: anyhow::Error) -> anyhow::Error {
     // The verifier's log has hundreds of lines; its verdict is the one to tell.
@@ -408,36 +394,4 @@ pub fn mapped<T: Copy>(ebpf: &Ebpf, name: &str, len: usize) -> Result<Mapped<T>>
         bail!("the BPF object has no array map {name}");
     };
     Mapped::new(data.fd().as_fd(), len).with_context(|| format!("cannot map {name} into memory"))
-}
-
-#[cfg(test)]
-mod tests {
-    use tracer_ebpf::table::{ROWS, row};
-
-    use super::*;
-
-    fn attached(name: &str, ok: bool) -> Attached {
-        let row = &ROWS[row(name) as usize];
-        let refusal = Refusal { why: "no tracepoints".into(), hint: "boot another kernel".into() };
-        Attached { row, way: if ok { Ok(&row.ways[0]) } else { Err(refusal) } }
-    }
-
-    #[test]
-    fn a_hosted_row_is_attached_as_its_host_is() {
-        let mut rows = [attached("process_vm", true), attached("sys_exit", true)];
-        settle_hosted(&mut rows);
-        assert!(rows.iter().all(|row| row.way.is_ok()));
-
-        let mut rows = [attached("process_vm", true), attached("sys_exit", false), attached("fork", true)];
-        settle_hosted(&mut rows);
-        let refusal = rows[0].way.as_ref().expect_err("its host is not attached");
-        assert!(refusal.why.contains("sys_exit") && refusal.why.contains("no tracepoints"), "{}", refusal.why);
-        assert_eq!(refusal.hint, "boot another kernel");
-        assert!(rows[2].way.is_ok());
-
-        // Refused itself: its own reason stays.
-        let mut rows = [attached("process_vm", false), attached("sys_exit", true)];
-        settle_hosted(&mut rows);
-        assert_eq!(rows[0].way.as_ref().expect_err("refused").why, "no tracepoints");
-    }
 }

@@ -7,7 +7,7 @@ use tracer_ebpf::abi::{
 use tracer_ebpf::syscalls;
 
 use super::kernel::{Service, Task};
-use super::maps::{AUDIT, DEPTH, IN_SOFTIRQ, LEDGERS, SLOTS, add, config};
+use super::maps::{AUDIT, DEPTH, IN_SOFTIRQ, LEDGERS, PROCESSES, SLOTS, add, config};
 
 /// The slot of the current process, if it is counted.
 #[inline(always)]
@@ -52,6 +52,13 @@ pub fn slot_of(tgid: u32) -> Option<u32> {
     }
     // Every process was entered at start or at its fork: what is left are kernel threads.
     (config!(follow) == follow::EVERYONE && Task::current().is_kernel_thread()).then_some(KERNEL_THREAD)
+}
+
+/// How often a slot was given back so far.
+#[inline(always)]
+pub fn generation(slot: u32) -> u32 {
+    // SAFETY: reads one aligned word of a map value.
+    PROCESSES.get_ptr(slot).map_or(0, |process| unsafe { (*process).generation })
 }
 
 /// Raises counters of one slot and of the total of all processes, on this CPU's shard.

@@ -3,8 +3,8 @@
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
 
-use aya_ebpf::helpers::{bpf_get_current_task, bpf_get_smp_processor_id};
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+use aya_ebpf::helpers::{bpf_get_current_task, bpf_get_smp_processor_id};
 use tracer_ebpf::abi::Loss;
 use tracer_ebpf::syscalls::{self, Entry};
 

@@ -7,7 +7,7 @@ use aya_ebpf::{
 use tracer_ebpf::abi::{Direction, Path, SOFTIRQ};
 use tracer_ebpf::table::row;
 
-use super::account::{Kind, book_copy, current_slot, in_softirq, is_open, place};
+use super::account::{Kind, book_copy, current_slot, generation, in_softirq, is_open, place};
 use super::kernel::{in_hard_interrupt, read};
 use super::maps::{OWNERS, config};
 use super::wrapper::{Call, Exit, enter, leave, wrapper};
@@ -95,13 +95,15 @@ fn own_part(skb: u64, offset: u64, len: u64) -> Option<u64> {
     Some(if len < left { len } else { left })
 }
 
-/// The sender of a zero-copy packet, by its `ubuf_info`.
+/// The slot of a zero-copy packet's sender, by its `ubuf_info`. Packets may outlive the process and its
+/// slot: what is then copied is nobody's.
 #[inline(always)]
 fn zerocopy_owner(skb: u64) -> Option<u32> {
     let info = shared_info(skb)?;
     let uarg: u64 = read(info, config!(shinfo_destructor_arg))?;
     // SAFETY: the value is copied out.
-    unsafe { OWNERS.get(&uarg) }.copied()
+    let owner = unsafe { OWNERS.get(&uarg) }.copied()?;
+    (owner.generation == generation(owner.slot)).then_some(owner.slot)
 }
 
 /// Entry points of a function that is counted on entry: `row: body; fentry NAME, kprobe NAME`.
