@@ -179,8 +179,20 @@ pub struct Process {
     /// `bpf_ktime_get_ns()` when its last thread ended, 0 while it lives.
     pub exited: u64,
     pub comm: [u8; 16],
+    /// How often the slot was given back: what still refers to a former owner tells by it.
+    pub generation: u32,
+    pub reserved: u32,
 }
-const _: () = assert!(size_of::<Process>() == 40);
+const _: () = assert!(size_of::<Process>() == 48);
+
+/// Whose the data of a zero-copy send is. Value of the map `OWNERS`.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Owner {
+    pub slot: u32,
+    /// [`Process::generation`] of the slot when it was noted.
+    pub generation: u32,
+}
 
 /// Why something was not counted. Index of the array map `LOSSES`.
 #[repr(u32)]
@@ -335,6 +347,16 @@ pub struct Preempted {
     pub tasks: u32,
     /// 1 if the task that runs now is counted, and there are such tasks.
     pub concerned: u32,
+}
+
+/// Where each CPU keeps its `preempt_count`: at `preempt_count + per_cpu_offset[cpu]`. Element 0 of the
+/// array map `PREEMPT`; zeros if it is not known.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct Preempt {
+    /// Address of the kernel's array `__per_cpu_offset`.
+    pub per_cpu_offset: u64,
+    pub preempt_count: u64,
 }
 
 /// Key of the witness's map: who called the primitive under a hardware breakpoint.

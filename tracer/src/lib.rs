@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod command;
 pub mod coverage;
+pub mod ended;
 pub mod facts;
 pub mod fault;
 pub mod inflight;

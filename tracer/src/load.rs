@@ -1,20 +1,26 @@
 //! The only user of aya's loader: loads what the plan chose, attaches it, and keeps it attached.
 
+mod rows;
+mod slots;
+
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::os::fd::AsFd as _;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use aya::maps::{HashMap, Map, MapData, Queue};
+use aya::maps::{HashMap, Map, MapData, Queue, RingBuf};
 use aya::programs::{KProbe, ProbeKind, Program};
 use aya::{Btf, Ebpf, EbpfLoader};
 use tracer_ebpf::abi::{self, Config, FIRST_PROCESS};
 use tracer_ebpf::table::{Method, Row, Way};
 
+use self::rows::settle_hosted;
 use crate::fault::Fault;
 use crate::plan::{Choice, Refusal};
 use crate::sys::{self, Mapped};
 use crate::text::scan::Site;
+
+pub use self::rows::Attached;
 
 /// The BPF object, embedded by build.rs; empty if it was built without the BPF tools.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer-bpf"));
@@ -41,14 +47,6 @@ impl Sizes {
     }
 }
 
-/// How one row ended up.
-#[derive(Clone, Debug)]
-pub struct Attached {
-    pub row: &'static Row,
-    /// The way that works, or why none does.
-    pub way: Result<&'static Way, Refusal>,
-}
-
 /// Anything that detaches a program when it is dropped.
 type Link = Box<dyn Any + Send>;
 
@@ -63,6 +61,7 @@ pub struct Kernel {
     pub ledgers: Mapped<abi::Ledger>,
     pub processes: Mapped<abi::Process>,
     pub losses: Mapped<u64>,
+    ended: RingBuf<MapData>,
 }
 
 impl Kernel {
@@ -84,11 +83,14 @@ impl Kernel {
             .map_max_entries("PROCESSES", sizes.slots())
             .map_max_entries("SLOTS", (sizes.processes * 4).max(64))
             .map_max_entries("FREE", sizes.processes)
+            .map_max_entries("ENDED", slots::ring_bytes(sizes.processes))
             .load(OBJECT)
             .map_err(|error| explain_load(error.into()))?;
         let ledgers = mapped(&ebpf, "LEDGERS", (sizes.slots() * sizes.shards) as usize)?;
         let processes = mapped(&ebpf, "PROCESSES", sizes.slots() as usize)?;
         let losses = mapped(&ebpf, "LOSSES", abi::LOSSES)?;
+        let ended = ebpf.take_map("ENDED").ok_or_else(|| anyhow!("the BPF object has no map ENDED"))?;
+        let ended = RingBuf::try_from(ended).context("cannot map ENDED into memory")?;
         let mut free = Queue::try_from(map_mut(&mut ebpf, "FREE")?)?;
         for slot in FIRST_PROCESS..sizes.slots() {
             free.push(slot, 0).context("cannot fill the queue of free slots")?;
@@ -103,6 +105,7 @@ impl Kernel {
             ledgers,
             processes,
             losses,
+            ended,
         })
     }
 
@@ -147,6 +150,7 @@ impl Kernel {
             });
             self.rows.push(Attached { row: choice.row, way });
         }
+        settle_hosted(&mut self.rows);
     }
 
     /// Tries again what a module may have brought since: optional rows without a way.
@@ -296,6 +300,12 @@ impl Kernel {
     /// A map of the object.
     pub fn map_mut(&mut self, name: &str) -> Result<&mut Map> {
         map_mut(&mut self.ebpf, name)
+    }
+
+    /// Says where CPUs keep their `preempt_count`.
+    pub fn set_preempt(&self, preempt: abi::Preempt) -> Result<()> {
+        mapped(&self.ebpf, "PREEMPT", 1)?.set(0, preempt);
+        Ok(())
     }
 
     /// A map of processes: `SLOTS`, `AT_EXEC`.

@@ -194,6 +194,12 @@ mod tests {
         layout: None,
     };
 
+    const NEW: Kernel = Kernel {
+        release: (6, 12),
+        functions: &[("__check_object_size", 3), ("filemap_read", 3)],
+        layout: None,
+    };
+
     fn wanted(attach: Attach) -> Wanted {
         Wanted { attach, life: true }
     }

@@ -1,18 +1,23 @@
 //! From a wish to a running count: facts, plan, load, attach, open the gate; and back to a snapshot.
 
+mod config;
+mod reap;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
-use tracer_ebpf::abi::{self, Config, FIRST_PROCESS, Ledger, Loss, follow, gate};
+use tracer_ebpf::abi::{self, FIRST_PROCESS, Ledger, Loss, gate};
 use tracer_ebpf::table::Group;
 
 use crate::coverage::Coverage;
+use crate::ended::{self, Ended};
 use crate::facts::Facts;
+use crate::facts::kallsyms::Kallsyms;
 use crate::fault::Fault;
 use crate::inflight::{self, Waiting};
-use crate::load::{Attached, Kernel, Sizes};
-use crate::names::{self, Names};
+use crate::load::{Attached, Kernel};
+use crate::names::Names;
 use crate::plan::{self, Attach, Wanted};
 use crate::preemption::Preemption;
 use crate::snapshot::{LossCount, Observed, Probe, Process, Snapshot, plus};
@@ -46,12 +51,17 @@ pub struct Session {
     pub kernel: Kernel,
     pub coverage: Coverage,
     targets: BTreeMap<u32, Target>,
+    /// When this machine started, read once: what tells processes apart must not change with its clock.
+    booted: Option<SystemTime>,
+    ended: Ended,
     started: SystemTime,
     opened: Instant,
     closed: Option<Duration>,
     names: Names,
     /// Threads that slept in a call on a pipe before anything was attached.
     waiting: Vec<Waiting>,
+    /// Copies in hard interrupts can be told from those of the interrupted process.
+    tells_interrupts: bool,
     /// Misses before the gate was opened are not this window's.
     missed_before: Vec<u64>,
     /// Whom preempted programs concern; `None` where the kernel preempts none, or cannot tell.
@@ -59,16 +69,11 @@ pub struct Session {
     _stats: Option<std::os::fd::OwnedFd>,
 }
 
-/// Processes that get a slot of their own when children are followed.
-const FOLLOWED: u32 = 4096;
-/// Upper bound of the ledgers' memory when it has to be traded for shards.
-const LEDGER_BYTES: usize = 64 << 20;
-
 impl Session {
     /// Attaches everything; counts nothing yet.
     pub fn prepare(selection: &Selection, options: &Options) -> Result<Self> {
         let facts = Facts::read()?;
-        let (config, sizes, life) = configure(selection, &facts, options)?;
+        let (config, sizes, life) = config::configure(selection, &facts, options)?;
         let mut kernel = Kernel::create(config, sizes, options.fault.clone())?;
         let names = match facts.layout {
             Ok(_) => Names::learn(&mut kernel)?,
@@ -83,6 +88,7 @@ impl Session {
             _ => Vec::new(),
         };
         let mut coverage = Coverage::scan(&options.fault);
+        let tells_interrupts = tell_interrupts(&facts, &coverage, &kernel)?;
         kernel.attach(plan::choose(&facts, Wanted { attach: options.attach, life }));
         coverage.cover(&mut kernel, options.attach, facts.check_is_on().err());
         let stats = options.stats.then(crate::sys::enable_stats).and_then(Result::ok);
@@ -91,6 +97,8 @@ impl Session {
             kernel,
             coverage,
             targets: BTreeMap::new(),
+            booted: target::boot_time(),
+            ended: Ended::new(options.fault.kept.unwrap_or(ended::KEPT)),
             started: SystemTime::now(),
             opened: Instant::now(),
             closed: None,
@@ -98,6 +106,7 @@ impl Session {
             preemption: None,
             names,
             waiting,
+            tells_interrupts,
             _stats: stats,
         };
         if let Selection::Processes { targets, children } = selection {
@@ -139,7 +148,7 @@ impl Session {
         };
         let tgid = self.names.tgid(target.pid)?;
         if slot != abi::OVERFLOW {
-            self.kernel.processes.set(slot as usize, entry(tgid, &target));
+            self.enter(slot, tgid, &target);
         }
         self.kernel
             .process_map("SLOTS")?
@@ -176,6 +185,16 @@ impl Session {
         }
     }
 
+    /// A slot's entry for a process that userspace selected.
+    fn enter(&self, slot: u32, tgid: u32, target: &Target) {
+        let mut comm = [0; 16];
+        for (to, from) in comm.iter_mut().take(15).zip(target.comm.bytes()) {
+            *to = from;
+        }
+        let free = self.kernel.processes.get(slot as usize).unwrap_or_default();
+        self.kernel.processes.set(slot as usize, abi::Process { tgid, comm, ..free });
+    }
+
     /// What a process is called changes with its exec.
     pub fn describe_again(&mut self, pid: u32) {
         self.targets.insert(pid, target::describe(pid));
@@ -186,7 +205,7 @@ impl Session {
         let slot = self.kernel.free_slots()?.pop(0).context("no slot is free")?;
         self.names.refresh(&mut self.kernel)?;
         let tgid = self.names.tgid(target.pid)?;
-        self.kernel.processes.set(slot as usize, entry(tgid, &target));
+        self.enter(slot, tgid, &target);
         self.kernel.process_map("AT_EXEC")?.insert(tgid, slot, 0)?;
         self.targets.insert(target.pid, target);
         Ok(())
@@ -242,6 +261,7 @@ impl Session {
             processes: self.processes(),
             total: self.ledger(abi::TOTAL),
             overflow: self.ledger(abi::OVERFLOW),
+            ended: self.ended.folded().clone(),
             softirq: self.ledger(abi::SOFTIRQ),
             kernel_threads: self.ledger(abi::KERNEL_THREAD),
             notes: self.notes(observed),
@@ -257,22 +277,29 @@ impl Session {
     }
 
     fn processes(&self) -> Vec<Process> {
-        (FIRST_PROCESS..self.kernel.sizes.slots())
+        let current = (FIRST_PROCESS..self.kernel.sizes.slots())
             .filter_map(|slot| Some((slot, self.kernel.processes.get(slot as usize)?)))
             .filter(|(_, process)| process.tgid != 0)
-            .map(|(slot, process)| self.process(slot, &process))
-            .collect()
+            .map(|(slot, process)| self.process(slot, &process));
+        self.ended.kept().cloned().chain(current).collect()
     }
 
     fn process(&self, slot: u32, process: &abi::Process) -> Process {
         let pid = self.names.pid(process.tgid);
-        let target = self.targets.get(&pid).cloned().unwrap_or_else(|| target::describe(pid));
+        // The kernel side notes a start only for those that userspace did not select.
+        let selected = process.start_boottime == 0;
+        let target = match self.targets.get(&pid) {
+            Some(target) if selected => target.clone(),
+            // Its pid may be another's by now.
+            _ if process.exited != 0 => Target::unknown(pid),
+            _ => target::describe(pid),
+        };
         let comm = process.comm.split(|b| *b == 0).next().unwrap_or_default();
         let started = Duration::from_nanos(process.start_boottime);
         Process {
             pid,
             comm: String::from_utf8_lossy(comm).into_owned(),
-            start_time: target.start_time.or_else(|| Some(target::boot_time()? + started)),
+            start_time: if selected { target.start_time } else { self.booted.map(|boot| boot + started) },
             exited: process.exited != 0 || !target::is_alive(pid),
             exe: target.exe,
             cgroup: target.cgroup,
@@ -366,6 +393,13 @@ impl Session {
             let why = why.and_then(|row| row.way.as_ref().err()).map_or("", |r| &r.why);
             notes.push(format!("copies are NOT OBSERVED on this kernel ({why}); `tracer doctor` tells more"));
         }
+        if observed.copies && !self.tells_interrupts {
+            notes.push(
+                "kernel symbols are hidden (kernel.kptr_restrict), so bounce buffers copied in a hard interrupt \
+                 are booked to the interrupted process"
+                    .to_owned(),
+            );
+        }
         notes.extend(self.coverage.notes());
         notes
     }
@@ -376,46 +410,13 @@ impl Session {
     }
 }
 
-/// A slot's entry for a process that userspace selected.
-fn entry(tgid: u32, target: &Target) -> abi::Process {
-    let mut comm = [0; 16];
-    for (to, from) in comm.iter_mut().take(15).zip(target.comm.bytes()) {
-        *to = from;
-    }
-    abi::Process { tgid, comm, ..abi::Process::default() }
-}
-
-fn configure(selection: &Selection, facts: &Facts, options: &Options) -> Result<(Config, Sizes, bool)> {
-    let layout = facts.layout.as_ref().copied().unwrap_or_default();
-    let (only, follows, processes) = match selection {
-        Selection::Processes { targets, children: false } => match targets.as_slice() {
-            // The constant is the kernel's name of the process, which another namespace's is not.
-            [one] if names::in_initial_namespace() => (one.pid, false, 1),
-            many => (0, false, many.len() as u32),
-        },
-        Selection::Processes { children: true, .. } => (0, true, FOLLOWED),
-        Selection::AtExec { children } => (0, *children, FOLLOWED),
-        Selection::Nothing => (0, false, 1),
+/// Tells the kernel side where `preempt_count` is; false if nobody knows.
+fn tell_interrupts(facts: &Facts, coverage: &Coverage, kernel: &Kernel) -> Result<bool> {
+    let preempt = match coverage.symbols() {
+        Some(symbols) => facts.preempt(symbols),
+        // The kernel's text could not be read, which does not mean that its symbols cannot.
+        None => Kallsyms::read().ok().and_then(|symbols| facts.preempt(&symbols)),
     };
-    let processes = options.fault.slots.unwrap_or(processes.max(1));
-    let config = Config {
-        only_tgid: if options.fault.slots.is_some() { 0 } else { only },
-        follow: if follows { follow::CHILDREN } else { follow::LISTED },
-        watch_preemption: facts.watches_preemption().into(),
-        process_vm_by_return: (options.attach != Attach::Callsite).into(),
-        audit: options.audit.into(),
-        pid_namespace: names::own_namespace(),
-        ..layout
-    };
-    let life = only == 0 || options.fault.slots.is_some();
-    Ok((config, Sizes { processes, shards: shards(processes) }, life))
-}
-
-/// One shard per CPU, as far as memory allows: sharing one is exact, only slower.
-fn shards(processes: u32) -> u32 {
-    let per_shard = (processes + FIRST_PROCESS) as usize * size_of::<Ledger>();
-    let affordable = (LEDGER_BYTES / per_shard).clamp(1, 64);
-    let wanted = crate::sys::possible_cpus().next_power_of_two();
-    let floor = if affordable.is_power_of_two() { affordable } else { affordable.next_power_of_two() / 2 };
-    wanted.min(floor) as u32
+    kernel.set_preempt(preempt.unwrap_or_default())?;
+    Ok(preempt.is_some())
 }

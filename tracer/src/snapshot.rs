@@ -3,6 +3,7 @@
 //! Everything derived (copies per byte, zero-copied bytes, switches per MiB) is computed here and
 //! nowhere else, so that every sink shows the same number.
 
+use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use tracer_ebpf::abi::{Count, Direction, Ledger, Path};
@@ -25,6 +26,8 @@ pub struct Snapshot {
     pub total: Ledger,
     /// Processes for which no slot was left, together.
     pub overflow: Ledger,
+    /// Processes that ended long ago, when there were too many to keep them one by one.
+    pub ended: Folded,
     /// Softirq copies whose owner is not known: of the whole machine, not of the selected processes.
     pub softirq: Ledger,
     pub kernel_threads: Ledger,
@@ -136,9 +139,29 @@ pub struct Process {
     pub ledger: Ledger,
 }
 
+/// Processes of which only the sum is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folded {
+    pub processes: u64,
+    pub ledger: Ledger,
+}
+
+impl Default for Folded {
+    fn default() -> Self {
+        Folded { processes: 0, ledger: Ledger::ZERO }
+    }
+}
+
+impl Process {
+    /// What tells it from another one: pids are used again.
+    fn identity(&self) -> (u32, Option<SystemTime>) {
+        (self.pid, self.start_time)
+    }
+}
+
 impl Snapshot {
     /// The window between an earlier snapshot and this one. A process that is new since then is taken
-    /// whole; counters never go below 0.
+    /// whole; one that had ended before is left out if nothing was counted late. Counters never go below 0.
     pub fn since(&self, earlier: &Snapshot) -> Snapshot {
         let mut window = self.clone();
         window.started = earlier.started + earlier.window;
@@ -147,13 +170,16 @@ impl Snapshot {
         window.overflow = minus(&self.overflow, &earlier.overflow);
         window.softirq = minus(&self.softirq, &earlier.softirq);
         window.kernel_threads = minus(&self.kernel_threads, &earlier.kernel_threads);
-        for process in &mut window.processes {
-            let before =
-                earlier.processes.iter().find(|p| p.pid == process.pid && p.start_time == process.start_time);
-            if let Some(before) = before {
-                process.ledger = minus(&process.ledger, &before.ledger);
-            }
-        }
+        let mut before: HashMap<_, &Process> = earlier.processes.iter().map(|p| (p.identity(), p)).collect();
+        window.processes.retain_mut(|process| {
+            let Some(before) = before.remove(&process.identity()) else { return true };
+            process.ledger = minus(&process.ledger, &before.ledger);
+            !before.exited || !process.ledger.is_empty()
+        });
+        // What is left was folded since; its earlier counts belong to earlier windows.
+        let known = before.values().fold(earlier.ended.ledger, |sum, p| plus(&sum, &p.ledger));
+        window.ended.ledger = minus(&self.ended.ledger, &known);
+        window.ended.processes = self.ended.processes.saturating_sub(earlier.ended.processes);
         for (loss, before) in window.losses.iter_mut().zip(&earlier.losses) {
             loss.count = loss.count.saturating_sub(before.count);
         }
@@ -172,7 +198,8 @@ impl Snapshot {
 
     /// Sum of the selected processes' ledgers, with those that share the overflow slot.
     pub fn sum(&self) -> Ledger {
-        self.processes.iter().fold(self.overflow, |sum, p| plus(&sum, &p.ledger))
+        let unnamed = plus(&self.overflow, &self.ended.ledger);
+        self.processes.iter().fold(unnamed, |sum, p| plus(&sum, &p.ledger))
     }
 
     /// True if the kernel side's own total equals the sum of all parts. While counting goes on the parts
@@ -316,6 +343,23 @@ mod tests {
         let d = minus(&ledger(1, 5, 0), &ledger(2, 3, 0));
         assert_eq!((d.payload().bytes, d.copied(Path::Sendfile).bytes), (0, 2));
         assert_eq!(minus(&plus(&ledger(1, 2, 3), &ledger(4, 5, 6)), &ledger(4, 5, 6)), ledger(1, 2, 3));
+    }
+
+    #[test]
+    fn a_window_is_what_came_since() {
+        use crate::sink::testing::{process, snapshot};
+        let ended = |pid, ledger| Process { exited: true, ..process(pid, "x", ledger) };
+        let (one, two) = (ledger(1, 10, 0), ledger(2, 20, 0));
+        let before = snapshot(vec![process(1, "x", one), process(2, "x", one), ended(3, one)]);
+        // 1 goes on, 2 is folded after more was counted for it, 3 ended before, 4 is new and has ended.
+        let mut now = snapshot(vec![process(1, "x", two), ended(3, one), ended(4, two)]);
+        now.ended = Folded { processes: 1, ledger: two };
+        now.total = now.sum();
+        let window = now.since(&before);
+        let pids: Vec<_> = window.processes.iter().map(|p| (p.pid, p.ledger.payload().bytes)).collect();
+        assert_eq!(pids, [(1, 1), (4, 2)]);
+        assert_eq!((window.ended.processes, window.ended.ledger.payload().bytes), (1, 1));
+        assert_eq!(window.sum().payload().bytes, window.total.payload().bytes);
     }
 
     #[test]

@@ -154,6 +154,23 @@ pub fn wait_readable(fd: &OwnedFd) {
     {}
 }
 
+/// Waits until every BPF program that runs now has ended.
+///
+/// Programs run inside RCU read sections, and membarrier's global command waits for an RCU grace period
+/// (kernel/sched/membarrier.c); but not with one CPU, where a program may be preempted too, and not with
+/// CPUs in nohz_full mode. There, a tenth of a second has to do: programs take microseconds.
+pub fn wait_for_programs() {
+    const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+    // SAFETY: no memory is involved.
+    let (cpus, done) = unsafe {
+        let done = libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) == 0;
+        (libc::sysconf(libc::_SC_NPROCESSORS_ONLN), done)
+    };
+    if !done || cpus < 2 {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+}
+
 /// A system call with a mark in its first argument and no effect: `prctl` refuses the unknown option.
 pub fn marked_call(mark: u64) {
     // SAFETY: an unknown option; the kernel answers EINVAL.

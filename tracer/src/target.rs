@@ -15,6 +15,13 @@ pub struct Target {
     pub cgroup: String,
 }
 
+impl Target {
+    /// A process that cannot be looked up any more.
+    pub fn unknown(pid: u32) -> Self {
+        Target { pid, comm: String::new(), start_time: None, exe: String::new(), cgroup: String::new() }
+    }
+}
+
 /// Looks a process up, and refuses what cannot be counted.
 pub fn resolve(pid: u32) -> Result<Target> {
     let Ok(status) = fs::read(format!("/proc/{pid}/status")) else {

@@ -8,7 +8,7 @@ use aya_ebpf::{
 use tracer_ebpf::abi::{Loss, OVERFLOW, Process, follow};
 
 use super::kernel::Task;
-use super::maps::{AT_EXEC, DEPTH, FREE, PROCESSES, SLOTS, config, lose};
+use super::maps::{AT_EXEC, DEPTH, ENDED, FREE, PROCESSES, SLOTS, config, lose};
 
 /// Gives `tgid` a slot of its own, or a share of the overflow slot.
 #[inline(always)]
@@ -18,7 +18,11 @@ fn admit(tgid: u32, parent: u32, start_boottime: u64) {
             if let Some(process) = PROCESSES.get_ptr_mut(slot) {
                 let comm = bpf_get_current_comm().unwrap_or_default();
                 // SAFETY: the slot was nobody's.
-                unsafe { *process = Process { tgid, parent, start_boottime, exited: 0, comm } };
+                unsafe {
+                    let generation = (*process).generation;
+                    *process =
+                        Process { tgid, parent, start_boottime, exited: 0, comm, generation, reserved: 0 };
+                }
             }
             slot
         }
@@ -91,12 +95,15 @@ pub fn exited(ctx: RawTracePointContext) -> i32 {
     if live != 0 {
         return 0;
     }
-    let _ = SLOTS.remove(&tgid);
-    if slot != OVERFLOW
-        && let Some(process) = PROCESSES.get_ptr_mut(slot)
-    {
+    // Two last threads may both see 0: one of them removes the entry, and speaks for both.
+    if SLOTS.remove(&tgid).is_err() || slot == OVERFLOW {
+        return 0;
+    }
+    if let Some(process) = PROCESSES.get_ptr_mut(slot) {
         // SAFETY: the slot belongs to this process until userspace frees it.
         unsafe { (*process).exited = bpf_ktime_get_ns() };
     }
+    // There is room for every slot once. Were it refused, the slot would not be used again.
+    let _ = ENDED.output::<u32>(slot, 0);
     0
 }

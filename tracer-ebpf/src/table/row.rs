@@ -47,9 +47,17 @@ pub struct Way {
     pub symbol: &'static str,
     /// Number of arguments that the programs rely on; 0: any.
     pub args: u8,
+    /// Empty: the programs of another row count this one too ([`Way::host`]).
     pub programs: &'static [&'static str],
     /// True if it goes before the others on kernels that preempt BPF programs ([`unpreempted`]).
     pub unpreempted: bool,
+}
+
+impl Way {
+    /// The row whose programs count this one, if it has none of its own.
+    pub const fn host(&self) -> Option<&'static str> {
+        if self.programs.is_empty() { Some(self.symbol) } else { None }
+    }
 }
 
 /// Kernel releases `[since, before)` that a row is for; `(0, 0)` means no bound.
@@ -120,6 +128,10 @@ pub(super) const fn perf_tracepoint(symbol: &'static str, programs: &'static [&'
 /// tracepoints run with preemption off.
 pub(super) const fn unpreempted(way: Way) -> Way {
     Way { unpreempted: true, ..way }
+}
+/// Counted by the programs of a row that is named like its tracepoint.
+pub(super) const fn hosted(row: &'static str) -> Way {
+    tracepoint(row, 0, &[])
 }
 
 pub(super) const fn copy(

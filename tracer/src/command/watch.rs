@@ -1,11 +1,14 @@
 //! Watching a session: a block of output per interval, the total at the end, metrics meanwhile.
 
+use std::convert::Infallible;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::{Format, Output};
@@ -69,13 +72,16 @@ impl Watch {
         let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + self.interval, self.interval);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let time_is_up = sleep_or_forever(self.duration);
-        tokio::pin!(ended, time_is_up);
+        let reaping = reap(&self.session);
+        tokio::pin!(ended, time_is_up, reaping);
         let redraws = self.redraws();
         let mut last = lock(&self.session).snapshot();
         loop {
             tokio::select! {
                 () = &mut ended => break,
                 () = &mut time_is_up => break,
+                // It ends with an error only.
+                result = &mut reaping => match result? {},
                 _ = signals.interrupt.recv() => if self.on_signal == OnSignal::End { break },
                 _ = signals.terminate.recv() => match self.on_signal {
                     OnSignal::End => break,
@@ -150,6 +156,22 @@ fn write_out(text: &[u8], to_stderr: bool) -> Result<()> {
 /// A poisoned lock means that a reader panicked; the session itself is only read there.
 pub fn lock(session: &Shared) -> std::sync::MutexGuard<'_, Session> {
     session.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Exits within this time are one wake-up.
+const REAP_AFTER: Duration = Duration::from_millis(50);
+
+/// Gives the slots of ended processes back as they end; sleeps while none does.
+async fn reap(session: &Shared) -> Result<Infallible> {
+    let ended = lock(session).ended_fd()?;
+    // SAFETY: an owned descriptor, which the `AsyncFd` keeps and nobody replaces.
+    let ended = unsafe { AsyncFd::register_with_interest(ended, Interest::READABLE) };
+    let ended = ended.context("cannot wait for ended processes")?;
+    loop {
+        ended.readable().await.context("cannot wait for ended processes")?.clear_ready();
+        tokio::time::sleep(REAP_AFTER).await;
+        lock(session).reap()?;
+    }
 }
 
 async fn sleep_or_forever(duration: Option<Duration>) {

@@ -8,9 +8,10 @@ pub mod names;
 use std::fs;
 
 use anyhow::{Context as _, Result};
-use tracer_ebpf::abi::Config;
+use tracer_ebpf::abi::{Config, Preempt};
 
 use self::btf::Btf;
+use self::kallsyms::Kallsyms;
 use crate::plan::Offers;
 
 const BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -64,6 +65,19 @@ impl Facts {
             return Err("the kernel was booted with hardened_usercopy=off, which removes the check".into());
         }
         Ok(())
+    }
+
+    /// Where CPUs keep their `preempt_count`; `None` if the kernel does not tell.
+    pub fn preempt(&self, symbols: &Kallsyms) -> Option<Preempt> {
+        let preempt_count = match symbols.variable("__preempt_count") {
+            Some(address) => address,
+            // 6.12 and its neighbours: a member of the structure of a CPU's hot variables.
+            None => {
+                let offset = self.btf.as_ref()?.member_offset("pcpu_hot", "preempt_count")?;
+                symbols.variable("pcpu_hot")? + u64::from(offset)
+            }
+        };
+        Some(Preempt { per_cpu_offset: symbols.variable("__per_cpu_offset")?, preempt_count })
     }
 }
 

@@ -10,7 +10,7 @@ use tracer_ebpf::abi::{Count, Direction, Ledger, Path};
 use super::{
     active_paths, checksummed, checksummed_in_all, encrypted_in_all, rfc3339, zero_copied_is_observed,
 };
-use crate::snapshot::{Coverage, Derived, Observed, Probe, Process, Snapshot};
+use crate::snapshot::{Coverage, Derived, Folded, Observed, Probe, Process, Snapshot};
 
 const SCHEMA: &str = "tracer/1";
 
@@ -63,6 +63,9 @@ struct Report<'a> {
     processes: Vec<ProcessView<'a>>,
     totals: LedgerView,
     overflow: LedgerView,
+    /// Absent while every ended process is listed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended: Option<EndedView>,
     unattributed: Unattributed,
 }
 
@@ -84,6 +87,7 @@ impl<'a> Report<'a> {
             processes: snapshot.processes.iter().map(|p| ProcessView::of(p, observed)).collect(),
             totals: LedgerView::of(&snapshot.total, observed),
             overflow: LedgerView::of(&snapshot.overflow, observed),
+            ended: EndedView::of(&snapshot.ended, observed),
             unattributed: Unattributed {
                 softirq: UnattributedView::of(&snapshot.softirq, observed),
                 kernel_thread: UnattributedView::of(&snapshot.kernel_threads, observed),
@@ -216,6 +220,22 @@ impl<'a> ProcessView<'a> {
             cgroup: &process.cgroup,
             ledger: LedgerView::of(&process.ledger, observed),
         }
+    }
+}
+
+/// Ended processes that are too many to be listed, together.
+#[derive(Serialize)]
+struct EndedView {
+    processes: u64,
+    #[serde(flatten)]
+    ledger: LedgerView,
+}
+
+impl EndedView {
+    fn of(ended: &Folded, observed: &Observed) -> Option<Self> {
+        let view =
+            || EndedView { processes: ended.processes, ledger: LedgerView::of(&ended.ledger, observed) };
+        (ended.processes > 0).then(view)
     }
 }
 

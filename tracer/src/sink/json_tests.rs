@@ -78,6 +78,11 @@ fn every_number_is_the_ledgers_and_nothing_is_missing() {
         assert_eq!(part["copies_per_byte"].as_f64(), ledger.copies_per_byte());
     }
     assert_eq!(value["overflow"]["paths"]["read"]["payload_bytes"], 64 << 20);
+    assert_eq!(value.get("ended"), None, "while there is nothing in it");
+    s.ended = Folded { processes: 3, ledger: testing::read_send() };
+    let ended = &to_json(&s)["ended"];
+    assert_eq!(ended["processes"], 3);
+    assert_eq!(ended["paths"]["read"]["payload_bytes"], 64 << 20);
     // The overflow is in no total of these hand-made parts.
     assert_eq!(value["adds_up"], false);
 }

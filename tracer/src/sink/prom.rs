@@ -70,6 +70,7 @@ fn subjects(snapshot: &Snapshot) -> impl Iterator<Item = Subject<'_>> {
     });
     let others = [
         ("overflow", "overflow", &snapshot.overflow),
+        ("ended", "ended", &snapshot.ended.ledger),
         ("unattributed", "softirq", &snapshot.softirq),
         ("unattributed", "kernel_thread", &snapshot.kernel_threads),
     ];

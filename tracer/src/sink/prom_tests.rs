@@ -1,5 +1,6 @@
 use super::*;
 use crate::sink::testing::{self, HOSTILE, LedgerBuilder, blind, distinct, process, snapshot};
+use crate::snapshot::Folded;
 
 /// Value of the only line that starts with `series`.
 fn value(text: &str, series: &str) -> Option<f64> {
@@ -112,11 +113,13 @@ fn a_reused_pid_is_one_series() {
 fn unattributed_and_overflow_have_names_of_their_own() {
     let mut s = snapshot(Vec::new());
     s.overflow = testing::sendfile();
+    s.ended = Folded { processes: 9, ledger: testing::sendfile() };
     s.softirq = LedgerBuilder::new().copied(Path::Softirq, Direction::InKernel, 10, 1).0;
     let text = render(&s);
     assert!(
         text.contains("tracer_payload_bytes_total{pid=\"overflow\",comm=\"overflow\",path=\"sendfile\"}")
     );
+    assert!(text.contains("tracer_payload_bytes_total{pid=\"ended\",comm=\"ended\",path=\"sendfile\"}"));
     let softirq = "tracer_copied_bytes_total{pid=\"unattributed\",comm=\"softirq\",path=\"softirq\",\
                    direction=\"in_kernel\",kind=\"copy\"} ";
     assert_eq!(value(&text, softirq), Some(10.0));

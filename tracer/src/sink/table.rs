@@ -36,7 +36,7 @@ pub fn render(snapshot: &Snapshot, options: Options) -> String {
     page.header();
     page.what_was_not_seen();
     let shown = match snapshot.processes.as_slice() {
-        [process] => page.one(process),
+        [process] if snapshot.ended.processes == 0 => page.one(process),
         _ => page.many(),
     };
     if let Some(ledger) = &shown {
@@ -107,11 +107,11 @@ impl Page<'_> {
     fn header(&mut self) {
         let s = self.snapshot;
         let who = match s.processes.as_slice() {
-            [p] => {
+            [p] if s.ended.processes == 0 => {
                 let ended = if p.exited { ", ended" } else { "" };
                 format!("pid {} ({}){ended}", p.pid, human::label(&p.comm, NAME))
             }
-            processes => human::counted(processes.len() as u64, "process"),
+            processes => human::counted(processes.len() as u64 + s.ended.processes, "process"),
         };
         let what = match self.options.title {
             Title::Window => "last",
@@ -193,6 +193,12 @@ impl Page<'_> {
             processes.iter().take(TOP).map(|p| Figures::of_all(name(p), &p.ledger)).collect();
         if !s.overflow.is_empty() {
             rows.push(Figures::of_all("(no slot left)".to_owned(), &s.overflow));
+        }
+        if s.ended.processes > 0 {
+            rows.push(Figures::of_all(
+                format!("({} ended)", human::count(s.ended.processes)),
+                &s.ended.ledger,
+            ));
         }
         rows.push(Figures::of_all("total".to_owned(), &sum));
         self.grid("process", &rows);

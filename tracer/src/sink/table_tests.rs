@@ -1,6 +1,6 @@
 use super::*;
 use crate::sink::testing::{self, HOSTILE, LedgerBuilder, MIB, blind, process, snapshot};
-use crate::snapshot::LossCount;
+use crate::snapshot::{Folded, LossCount};
 use tracer_ebpf::abi::{Count, Path};
 
 const PLAIN: Options = Options { color: false, width: Some(100), title: Title::Total };
@@ -57,6 +57,16 @@ fn only_the_top_processes_are_listed() {
     let text = render(&snapshot(processes), PLAIN);
     assert_eq!(text.lines().filter(|line| line.contains(" x ")).count(), TOP);
     assert!(text.contains("\n5 more processes in the total only\n"), "{text}");
+}
+
+#[test]
+fn the_sum_of_ended_processes_is_a_row() {
+    let mut s = snapshot(vec![process(7, "x", testing::sendfile())]);
+    s.ended = Folded { processes: 1234, ledger: testing::sendfile() };
+    let text = render(&s, PLAIN);
+    assert!(text.starts_with("1,235 processes "), "{text}");
+    assert!(text.contains("\n(1,234 ended) "), "{text}");
+    assert!(text.contains("128 MiB moved"), "{text}");
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use tracer_ebpf::abi::{Count, Direction, Ledger, Path};
 
 use crate::snapshot::{
-    Coverage, CoverageState, LossCount, Observed, Probe, Process, SiteCount, Snapshot, plus, words_mut,
+    Coverage, CoverageState, Folded, LossCount, Observed, Probe, Process, SiteCount, Snapshot, plus,
+    words_mut,
 };
 
 pub const MIB: u64 = 1 << 20;
@@ -130,6 +131,7 @@ pub fn snapshot(processes: Vec<Process>) -> Snapshot {
         total: processes.iter().fold(Ledger::ZERO, |sum, p| plus(&sum, &p.ledger)),
         processes,
         overflow: Ledger::ZERO,
+        ended: Folded::default(),
         softirq: Ledger::ZERO,
         kernel_threads: Ledger::ZERO,
         notes: Vec::new(),
