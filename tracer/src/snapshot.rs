@@ -219,7 +219,11 @@ pub trait Derived {
     fn zero_copied(&self, path: Path) -> u64;
     /// Sum of payload over all paths.
     fn payload(&self) -> Count;
-    /// Copied bytes of all paths per byte of payload; `None` without payload.
+    /// Bytes copied on the paths that have payload.
+    fn copied_with_payload(&self) -> u64;
+    /// Bytes copied on the other paths, by path: copy-on-write and the like, which moved no payload.
+    fn copied_without_payload(&self) -> Vec<(Path, u64)>;
+    /// Copied bytes per byte of payload, over the paths that have payload; `None` if none has.
     fn copies_per_byte(&self) -> Option<f64>;
     /// The same for one path.
     fn path_copies_per_byte(&self, path: Path) -> Option<f64>;
@@ -252,9 +256,18 @@ impl Derived for Ledger {
         sum(self.payload.iter())
     }
 
+    fn copied_with_payload(&self) -> u64 {
+        let paths = Path::ALL.iter().filter(|&&path| self.payload[path as usize].bytes > 0);
+        paths.map(|&path| self.copied(path).bytes).sum()
+    }
+
+    fn copied_without_payload(&self) -> Vec<(Path, u64)> {
+        let paths = Path::ALL.iter().filter(|&&path| self.payload[path as usize].bytes == 0);
+        paths.map(|&path| (path, self.copied(path).bytes)).filter(|(_, bytes)| *bytes > 0).collect()
+    }
+
     fn copies_per_byte(&self) -> Option<f64> {
-        let copied: u64 = Path::ALL.iter().map(|&path| self.copied(path).bytes).sum();
-        ratio(copied, self.payload().bytes)
+        ratio(self.copied_with_payload(), self.payload().bytes)
     }
 
     fn path_copies_per_byte(&self, path: Path) -> Option<f64> {
@@ -366,5 +379,24 @@ mod tests {
     fn ratios_need_payload() {
         assert_eq!(ledger(0, 5, 0).copies_per_byte(), None);
         assert_eq!(ledger(10, 5, 0).copies_per_byte(), Some(0.5));
+    }
+
+    #[test]
+    fn copies_without_payload_are_in_no_ratio() {
+        // 921 bytes read, and 19 pages copied on write after a fork.
+        let mut l = Ledger::ZERO;
+        l.payload[Path::Read as usize] = Count { bytes: 921, calls: 2 };
+        l.copied[Path::Read as usize][Direction::ToUser as usize] = Count { bytes: 921, calls: 2 };
+        l.copied[Path::MmapFault as usize][Direction::InKernel as usize] =
+            Count { bytes: 19 * 4096, calls: 19 };
+        assert_eq!(l.copies_per_byte(), Some(1.0));
+        assert_eq!(l.path_copies_per_byte(Path::MmapFault), None);
+        assert_eq!(l.copied_with_payload(), 921);
+        assert_eq!(l.copied_without_payload(), [(Path::MmapFault, 77_824)]);
+        let all: u64 = l.copied_without_payload().iter().map(|(_, bytes)| bytes).sum();
+        assert_eq!(l.copied_with_payload() + all, l.copied_in(Direction::ToUser).bytes + 77_824);
+        // Nothing is counted on either side twice, or on none.
+        assert_eq!(ledger(0, 5, 0).copied_without_payload(), [(Path::Sendfile, 5)]);
+        assert_eq!(ledger(10, 5, 0).copied_without_payload(), []);
     }
 }

@@ -244,6 +244,9 @@ struct LedgerView {
     paths: Named<PathView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     copies_per_byte: Option<f64>,
+    /// In `copied_bytes` of their paths, and not in `copies_per_byte`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    copied_without_payload_bytes: Option<Named<u64>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     other_kinds: Option<OtherKinds>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -283,6 +286,10 @@ impl LedgerView {
                 .map(|path| (path.name(), PathView::of(ledger, path, observed)))
                 .collect(),
             copies_per_byte: ledger.copies_per_byte().filter(|_| ratio_is_observed),
+            copied_without_payload_bytes: ratio_is_observed.then(|| {
+                let paths = ledger.copied_without_payload().into_iter();
+                paths.map(|(path, bytes)| (path.name(), bytes)).collect()
+            }),
             other_kinds: observed.copies.then(|| OtherKinds::of(ledger)),
             control_bytes: observed.copies.then(|| by_direction(&ledger.control, |c| c.bytes)),
             mode_switches: ModeSwitches {

@@ -99,6 +99,7 @@ fn golden() {
         r#""other_syscall":{"calls":0,"payload_bytes":0,"syscalls":3,"zero_copied_bytes":0,"#,
         r#""copied_bytes":{"to_user":0,"from_user":0,"in_kernel":0},"#,
         r#""copies":{"to_user":0,"from_user":0,"in_kernel":0}}},"copies_per_byte":0.0,"#,
+        r#""copied_without_payload_bytes":{},"#,
         r#""other_kinds":{"checksum":0,"crypto":0},"#,
         r#""control_bytes":{"to_user":0,"from_user":0,"in_kernel":0},"#,
         r#""mode_switches":{"syscall":134,"fault":8,"interrupt":24},"#,
@@ -137,6 +138,7 @@ fn what_is_not_observed_is_absent() {
     let process = &value["processes"][0];
     let mut found = BTreeMap::new();
     numbers(process, "", &mut found);
+    assert_eq!(process.get("copied_without_payload_bytes"), None);
     for absent in ["copied", "copies", "control", "other_kinds", "checksum", "interrupt"] {
         assert!(!found.keys().any(|key| key.contains(absent)), "{absent} in {process}");
     }
@@ -152,6 +154,24 @@ fn what_is_not_observed_is_absent() {
     assert_eq!(value["processes"][0]["mode_switches"], json!({}));
     assert_eq!(value["processes"][0].get("context_switches"), None);
     assert_eq!(value["processes"][0]["paths"]["read"], json!({}));
+}
+
+#[test]
+fn copies_without_payload_stand_apart() {
+    let ledger = LedgerBuilder::new()
+        .moved(Path::Read, 921, 2)
+        .copied(Path::Read, Direction::ToUser, 921, 2)
+        .copied(Path::MmapFault, Direction::InKernel, 77_824, 19)
+        .0;
+    let mut s = snapshot(vec![process(7, "x", ledger)]);
+    let value = to_json(&s);
+    for part in [&value["totals"], &value["processes"][0]] {
+        assert_eq!(part["copies_per_byte"], 1.0);
+        assert_eq!(part["copied_without_payload_bytes"], json!({"mmap_fault": 77_824}));
+        assert_eq!(part["paths"]["mmap_fault"]["copied_bytes"]["in_kernel"], 77_824);
+    }
+    s.observed.payload = false;
+    assert_eq!(to_json(&s)["totals"].get("copied_without_payload_bytes"), None);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use tracer_ebpf::abi::{Direction, Ledger};
 
-use super::sentence::sentence;
+use super::sentence::{Grounds, sentence};
 use super::table_grid::{self, Figures};
 use super::{active_paths, checksummed_in_all, encrypted_in_all, human};
 use crate::snapshot::{CoverageState, Derived, Process, Snapshot};
@@ -247,6 +247,9 @@ impl Page<'_> {
             let values = [format!("voluntary {voluntary}"), format!("involuntary {involuntary}")];
             self.fact("context switches", &values);
         }
+        if observed.copies && observed.payload {
+            self.fact("without payload", &without_payload(ledger));
+        }
         if observed.copies {
             let control = Direction::ALL.map(|d| (d, ledger.control[d as usize].bytes));
             self.fact("control copies", &by_direction(control));
@@ -262,7 +265,9 @@ impl Page<'_> {
     fn conclusion(&mut self, ledger: &Ledger) {
         let s = self.snapshot;
         let all_seen = s.coverage.state == CoverageState::Complete && s.lost_events() == 0;
-        if let Some(sentence) = sentence(ledger, &s.observed, all_seen) {
+        let active = s.processes.iter().filter(|p| !p.ledger.is_empty()).count();
+        let one_process = active == 1 && s.overflow.is_empty();
+        if let Some(sentence) = sentence(ledger, Grounds { observed: s.observed, all_seen, one_process }) {
             self.text.push('\n');
             self.prose(Look::Bold, &sentence);
         }
@@ -316,6 +321,17 @@ impl Page<'_> {
             self.grid("other processes", &[more]);
         }
     }
+}
+
+/// Copies that are in the columns above and in no copies per byte.
+fn without_payload(ledger: &Ledger) -> Vec<String> {
+    let paths = ledger.copied_without_payload().into_iter();
+    let mut values: Vec<String> =
+        paths.map(|(path, bytes)| format!("{} {}", path.name(), human::bytes(bytes))).collect();
+    if !values.is_empty() {
+        values.push("(copied; not in copies/byte)".to_owned());
+    }
+    values
 }
 
 fn by_direction(bytes: impl IntoIterator<Item = (Direction, u64)>) -> Vec<String> {

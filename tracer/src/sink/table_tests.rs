@@ -32,6 +32,19 @@ fn copies_not_observed() {
 }
 
 #[test]
+fn copies_without_payload_stand_apart() {
+    let ledger = LedgerBuilder::new()
+        .moved(Path::Read, 921, 2)
+        .copied(Path::Read, Direction::ToUser, 921, 2)
+        .copied(Path::MmapFault, Direction::InKernel, 77_824, 19)
+        .syscalls(Path::OtherSyscall, 24)
+        .switches(40, 0, 3, 0)
+        .0;
+    let s = snapshot(vec![process(1234, "bash", ledger)]);
+    golden(&s, PLAIN, include_str!("golden/cow.txt"));
+}
+
+#[test]
 fn many_processes_losses_and_everything_else() {
     let mut ledger = testing::read_send();
     ledger.control[Direction::ToUser as usize] = Count { bytes: 144, calls: 1 };

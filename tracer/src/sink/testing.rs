@@ -50,7 +50,7 @@ impl LedgerBuilder {
     }
 }
 
-pub fn everything() -> Observed {
+pub const fn everything() -> Observed {
     Observed {
         copies: true,
         references: true,
