@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use super::doubt::{Claim, is_certain};
 use super::measure::{Measured, NoValue, Rules, measure};
-use super::metric::Selector;
+use super::metric::{Selector, Unit};
 use super::policy::{Allow, Amount, Assertion, Bound, Change};
 use super::reason::{Doubt, Reason};
 use super::verdict::{InWindow, Status};
@@ -53,7 +53,14 @@ pub fn compare(
         }
     }
     // With more calls than were seen, a rule of `allow` might hold that does not.
-    let floor = measure(assertion, recording, Rules::All(allow)).value.unwrap_or(value);
+    let of_a_process = assertion.select.get(Selector::Process).is_some();
+    let calls_are_exact = doubts.iter().all(|doubt| match doubt {
+        Doubt::CopiesMissing => true,
+        Doubt::ProcessesMerged => !of_a_process,
+        _ => false,
+    });
+    let rules = if calls_are_exact { Rules::ThatFit(allow) } else { Rules::All(allow) };
+    let floor = measure(assertion, recording, rules).value.unwrap_or(value);
     (result.status, result.why) = against(assertion, (value, floor), result.baseline, doubts);
     result
 }
@@ -79,10 +86,12 @@ fn against(
             (false, _) if wanted.contains(&Ordering::Less) => Claim::AtMost,
             (false, _) => Claim::AtLeast,
             (true, _) if order == Ordering::Greater && limit.is_zero() => Claim::NotZero,
+            // Less than all: the rest is not 0.
+            (true, _) if row.unit == Unit::Share && limit == Amount::Ratio(1.0) => Claim::NotZero,
             (true, _) if order == Ordering::Greater => Claim::AtLeast,
             (true, _) => Claim::AtMost,
         };
-        let floor_is_broken = doubts.is_empty() || !wanted.contains(&floor.compare(limit));
+        let floor_is_broken = !wanted.contains(&floor.compare(limit));
         let certain = is_certain(claim, row.nature, of_a_process, doubts) && (!broken || floor_is_broken);
         let relation = if order == Ordering::Greater { "above" } else { "below" };
         let because = match bound {

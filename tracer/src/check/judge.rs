@@ -201,3 +201,7 @@ fn summary(recording: &Recording) -> Summary {
 #[cfg(test)]
 #[path = "judge_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "judge_property.rs"]
+mod property;

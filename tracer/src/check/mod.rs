@@ -15,6 +15,7 @@ pub mod policy;
 pub mod problem;
 mod reader;
 pub mod reason;
+pub mod report;
 pub mod units;
 pub mod verdict;
 mod yaml;
