@@ -1,5 +1,6 @@
 //! `tracer` as a library: what the program is made of, for its own tests.
 
+pub mod check;
 pub mod cli;
 pub mod command;
 pub mod coverage;
@@ -7,8 +8,10 @@ pub mod ended;
 pub mod facts;
 pub mod fault;
 pub mod inflight;
+pub mod input;
 pub mod load;
 pub mod names;
+pub mod part;
 pub mod plan;
 pub mod preemption;
 pub mod refusal;
