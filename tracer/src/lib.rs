@@ -1,5 +1,7 @@
 //! `tracer` as a library: what the program is made of, for its own tests.
 
+#[cfg(feature = "log")]
+pub mod bpf_log;
 pub mod check;
 pub mod cli;
 pub mod command;

@@ -53,13 +53,15 @@ pub fn forked(ctx: RawTracePointContext) -> i32 {
     if config!(follow) == follow::EVERYONE || SLOTS.get_ptr(&parent).is_some() {
         let start = child.field::<u64>(config!(task_start_boottime)).unwrap_or(0);
         admit(tgid, parent, start);
+        #[cfg(feature = "log")]
+        aya_log_ebpf::info!(&ctx, "process {} forked {}", parent, tgid);
     }
     0
 }
 
 /// `sched_process_exec(task, old_pid, bprm)`.
 #[raw_tracepoint]
-pub fn execed(_: RawTracePointContext) -> i32 {
+pub fn execed(_ctx: RawTracePointContext) -> i32 {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     // SAFETY: the value is copied out.
     let slot = unsafe { AT_EXEC.get(&tgid) }.copied();
@@ -78,6 +80,8 @@ pub fn execed(_: RawTracePointContext) -> i32 {
         // SAFETY: the slot belongs to this process.
         unsafe { (*process).comm = comm };
     }
+    #[cfg(feature = "log")]
+    aya_log_ebpf::info!(&_ctx, "process {} executes another program", tgid);
     0
 }
 
@@ -105,5 +109,7 @@ pub fn exited(ctx: RawTracePointContext) -> i32 {
     }
     // There is room for every slot once. Were it refused, the slot would not be used again.
     let _ = ENDED.output::<u32>(slot, 0);
+    #[cfg(feature = "log")]
+    aya_log_ebpf::info!(&ctx, "process {} ended", tgid);
     0
 }
