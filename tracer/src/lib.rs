@@ -9,6 +9,7 @@ pub mod inflight;
 pub mod load;
 pub mod names;
 pub mod plan;
+pub mod privilege;
 pub mod refusal;
 pub mod session;
 pub mod sink;

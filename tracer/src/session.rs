@@ -1,11 +1,11 @@
 //! From a wish to a running count: facts, plan, load, attach, open the gate; and back to a snapshot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
 use tracer_ebpf::abi::{self, Config, FIRST_PROCESS, Ledger, Loss, follow, gate};
-use tracer_ebpf::table::Group;
+use tracer_ebpf::table::{Group, PRIMITIVES};
 
 use crate::coverage::Coverage;
 use crate::facts::Facts;
@@ -205,7 +205,7 @@ impl Session {
             overflow: self.ledger(abi::OVERFLOW),
             softirq: self.ledger(abi::SOFTIRQ),
             kernel_threads: self.ledger(abi::KERNEL_THREAD),
-            notes: self.notes(observed),
+            notes: self.coverage.notes(),
             probes,
         }
     }
@@ -263,8 +263,14 @@ impl Session {
     pub fn probes(&self) -> Vec<Probe> {
         let mut probes: Vec<_> =
             self.kernel.rows.iter().enumerate().map(|(i, row)| self.probe(i, row)).collect();
-        probes.extend(self.coverage.site_probe());
+        probes.extend(self.coverage.site_probe().map(|probe| self.with_site_stats(probe)));
         probes
+    }
+
+    fn with_site_stats(&self, probe: Probe) -> Probe {
+        let programs: BTreeSet<&str> = PRIMITIVES.iter().map(|primitive| primitive.site_program).collect();
+        let stats = self.kernel.stats(&programs.into_iter().collect::<Vec<_>>());
+        Probe { runs: stats.runs, run_time_ns: stats.run_time_ns, ..probe }
     }
 
     fn probe(&self, index: usize, row: &Attached) -> Probe {
@@ -308,17 +314,6 @@ impl Session {
             interrupts: self.is_attached("irq_timer"),
             context_switches: self.is_attached("sched_switch"),
         }
-    }
-
-    fn notes(&self, observed: Observed) -> Vec<String> {
-        let mut notes = Vec::new();
-        if !observed.copies {
-            let why = self.kernel.rows.iter().find(|row| row.row.group == Group::Copy && row.way.is_err());
-            let why = why.and_then(|row| row.way.as_ref().err()).map_or("", |r| &r.why);
-            notes.push(format!("copies are NOT OBSERVED on this kernel ({why}); `tracer doctor` tells more"));
-        }
-        notes.extend(self.coverage.notes());
-        notes
     }
 
     /// The processes that were named, as they were found.
