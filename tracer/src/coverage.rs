@@ -132,11 +132,7 @@ impl Coverage {
 
     /// The verdict on this window.
     pub fn judge(&self, probes: &[Probe], copies: bool) -> snapshot::Coverage {
-        let mut reasons: Vec<String> = probes
-            .iter()
-            .filter(|p| p.required && !p.attached)
-            .map(|p| format!("probe {} is not attached: {}", p.name, p.cause))
-            .collect();
+        let mut reasons = crate::refusal::gaps(probes);
         reasons
             .extend(self.failed.iter().map(|(site, r)| format!("call site {site} has no probe: {}", r.why)));
         reasons.extend(self.check_off.clone());
@@ -145,15 +141,21 @@ impl Coverage {
         }
         let uncovered = self.sites.iter().filter(|(s, c)| PRIMITIVES[s.primitive].data && *c == "uncovered");
         reasons.extend(uncovered.map(|(s, _)| format!("call site {} is not covered", name(s))));
-        let unread = self.scanned.as_ref().err().cloned().or_else(|| self.unread());
+        // Where nothing is counted, there is nothing to be proven complete.
+        let unread = self.unreadable().filter(|_| copies);
         let state = match (copies, reasons.is_empty(), &unread) {
             (false, ..) => CoverageState::None,
             (_, false, _) => CoverageState::Incomplete,
             (_, true, Some(_)) => CoverageState::Unproven,
             (_, true, None) => CoverageState::Complete,
         };
-        reasons.extend(unread.map(|cause| format!("completeness is unproven: {cause}")));
+        reasons.extend(unread.map(|cause| format!("the kernel's text cannot be checked: {cause}")));
         snapshot::Coverage { state, reasons, sites: self.counts() }
+    }
+
+    /// Why the kernel's text could not be read, or not all of it.
+    pub fn unreadable(&self) -> Option<String> {
+        self.scanned.as_ref().err().cloned().or_else(|| self.unread())
     }
 
     /// Text of modules that could not be read.

@@ -16,6 +16,7 @@ pub mod names;
 pub mod part;
 pub mod plan;
 pub mod preemption;
+pub mod privilege;
 pub mod refusal;
 pub mod session;
 pub mod sink;

@@ -139,9 +139,12 @@ impl Kernel {
                         way = Some(candidate);
                         break;
                     }
-                    // The first way is the preferred one: its cause is the one to tell.
                     Err(error) => {
-                        refusal.get_or_insert_with(|| crate::refusal::explain(candidate, &error));
+                        let this = crate::refusal::explain(candidate, &error);
+                        refusal = Some(match refusal {
+                            Some(before) => before.and(this),
+                            None => this,
+                        });
                     }
                 }
             }
@@ -372,21 +375,8 @@ impl Drop for Kernel {
 
 /// Why the kernel refuses BPF altogether, in words.
 fn explain_load(error: anyhow::Error) -> anyhow::Error {
-    // The verifier's log has hundreds of lines; its verdict is the one to tell.
-    let text = match format!("{error:#}") {
-        text if text.contains("Verifier output: ") => crate::refusal::last_words(&text),
-        text => text,
-    };
-    let denied = error.chain().any(|cause| {
-        cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error) == Some(libc::EPERM)
-    });
-    if denied && !sys::is_root() {
-        return anyhow!(
-            "the kernel refuses BPF to this user ({text})\n  \
-             run it as root (sudo tracer ...), or grant CAP_BPF, CAP_PERFMON and CAP_SYS_RESOURCE"
-        );
-    }
-    anyhow!("the kernel refuses the BPF object: {text}\n  `tracer doctor` tells what this kernel offers")
+    let refusal = crate::refusal::explain_object(&error);
+    anyhow!("the kernel refuses tracer's BPF object: {}\n  {}", refusal.why, refusal.hint)
 }
 
 fn map_mut<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Map> {

@@ -16,8 +16,7 @@ fn main() -> ExitCode {
         Some(Command::Audit(args)) => command::audit::audit(args),
     };
     outcome.unwrap_or_else(|error| {
-        // stderr may be gone as well; there is nobody left to tell then.
-        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("tracer: {error:#}\n"));
+        tracer::sink::say(&format!("{error:#}"));
         ExitCode::from(status::FAILED)
     })
 }

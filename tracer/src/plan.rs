@@ -46,6 +46,18 @@ pub struct Refusal {
     pub hint: String,
 }
 
+impl Refusal {
+    /// Both, each said once.
+    pub fn and(self, other: Refusal) -> Refusal {
+        let join = |a: String, b: String, between: &str| match (a.is_empty(), a.contains(&b)) {
+            (true, _) => b,
+            (_, true) => a,
+            _ => format!("{a}{between}{b}"),
+        };
+        Refusal { why: join(self.why, other.why, "; "), hint: join(self.hint, other.hint, ", or ") }
+    }
+}
+
 /// What is to be counted.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted {

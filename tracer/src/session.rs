@@ -3,12 +3,12 @@
 mod config;
 mod reap;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
 use tracer_ebpf::abi::{self, FIRST_PROCESS, Ledger, Loss, gate};
-use tracer_ebpf::table::Group;
+use tracer_ebpf::table::{Group, PRIMITIVES};
 
 use crate::coverage::Coverage;
 use crate::ended::{self, Ended};
@@ -329,8 +329,14 @@ impl Session {
     pub fn probes(&self) -> Vec<Probe> {
         let mut probes: Vec<_> =
             self.kernel.rows.iter().enumerate().map(|(i, row)| self.probe(i, row)).collect();
-        probes.extend(self.coverage.site_probe());
+        probes.extend(self.coverage.site_probe().map(|probe| self.with_site_stats(probe)));
         probes
+    }
+
+    fn with_site_stats(&self, probe: Probe) -> Probe {
+        let programs: BTreeSet<&str> = PRIMITIVES.iter().map(|primitive| primitive.site_program).collect();
+        let stats = self.kernel.stats(&programs.into_iter().collect::<Vec<_>>());
+        Probe { runs: stats.runs, run_time_ns: stats.run_time_ns, ..probe }
     }
 
     fn probe(&self, index: usize, row: &Attached) -> Probe {
@@ -388,11 +394,6 @@ impl Session {
 
     fn notes(&self, observed: Observed) -> Vec<String> {
         let mut notes = Vec::new();
-        if !observed.copies {
-            let why = self.kernel.rows.iter().find(|row| row.row.group == Group::Copy && row.way.is_err());
-            let why = why.and_then(|row| row.way.as_ref().err()).map_or("", |r| &r.why);
-            notes.push(format!("copies are NOT OBSERVED on this kernel ({why}); `tracer doctor` tells more"));
-        }
         if observed.copies && !self.tells_interrupts {
             notes.push(
                 "kernel symbols are hidden (kernel.kptr_restrict), so bounce buffers copied in a hard interrupt \

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -58,11 +57,11 @@ pub fn audit(args: Audit) -> Outcome {
                 Format::Json => format!("{}\n", report.to_json()),
                 Format::Table => report.to_text(),
             };
-            std::io::stdout().write_all(text.as_bytes()).context("cannot write the output")?;
+            super::print(&text)?;
             Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(status::RESIDUAL) })
         }
         Err(error) => {
-            eprintln!("tracer: could not audit: {error:#}");
+            crate::sink::say(&format!("could not audit: {error:#}"));
             Ok(ExitCode::from(status::NO_AUDIT))
         }
     }

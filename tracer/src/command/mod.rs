@@ -5,14 +5,20 @@ pub mod doctor;
 pub mod live;
 pub mod probes;
 pub mod run;
+mod screen;
 pub mod watch;
 
+use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
+
+use anyhow::Context as _;
 
 /// Documented exit statuses.
 pub mod status {
     /// tracer itself could not do what was asked.
     pub const FAILED: u8 = 1;
+    /// Wrong usage; clap ends with the same.
+    pub const USAGE: u8 = 2;
     /// `run`: tracer failed.
     pub const RUN_FAILED: u8 = 125;
     /// `run`: the command cannot be executed.
@@ -27,3 +33,12 @@ pub mod status {
 
 /// What a command comes to.
 pub type Outcome = anyhow::Result<ExitCode>;
+
+/// Prints a command's whole output. A reader that has seen enough (`| head`) is no error.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot write the output"),
+        _ => Ok(()),
+    }
+}

@@ -117,8 +117,15 @@ fn preempts(model: Option<&str>, command_line: &str, version: (u16, u16)) -> boo
     }
 }
 
+/// False if the kernel was built without kprobes, or at least without those that `perf_event_open` makes.
+pub fn has_kprobes() -> bool {
+    let pmu = std::path::Path::new("/sys/bus/event_source/devices");
+    // Without sysfs nobody knows; the attach will tell.
+    !pmu.exists() || pmu.join("kprobe").exists()
+}
+
 /// `(6, 12)` of `6.12.107+deb13-cloud-amd64`.
-fn version(release: &str) -> (u16, u16) {
+pub fn version(release: &str) -> (u16, u16) {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }

@@ -216,12 +216,19 @@ fn coverage(snapshot: &Snapshot, families: &mut Families) {
 }
 
 fn own(families: &mut Families) {
-    families.set("tracer_build_info", labels([("version", env!("CARGO_PKG_VERSION"))]), 1.0);
+    let build = labels([
+        ("version", env!("CARGO_PKG_VERSION")),
+        ("rustversion", env!("TRACER_RUST_VERSION")),
+        ("target", env!("TRACER_TARGET")),
+    ]);
+    families.set("tracer_build_info", build, 1.0);
     let own = self_stat::read();
     let values = [
         ("tracer_process_cpu_seconds_total", own.cpu_seconds),
         ("tracer_process_resident_memory_bytes", own.resident_bytes),
+        ("tracer_process_virtual_memory_bytes", own.virtual_bytes),
         ("tracer_process_open_fds", own.open_fds),
+        ("tracer_process_max_fds", own.max_fds),
         ("tracer_process_start_time_seconds", own.start_time),
     ];
     for (name, value) in values {
@@ -233,7 +240,7 @@ fn own(families: &mut Families) {
 
 /// Every metric there is: name, type, help.
 #[rustfmt::skip]
-pub const METRICS: [(&str, MetricType, &str); 23] = [
+pub const METRICS: [(&str, MetricType, &str); 25] = [
     ("tracer_copied_bytes_total", MetricType::COUNTER, "Bytes that the CPU moved from one place in memory to another."),
     ("tracer_copies_total", MetricType::COUNTER, "Number of such moves."),
     ("tracer_control_bytes_total", MetricType::COUNTER, "Bytes of structures copied: argument blocks, addresses, headers."),
@@ -252,10 +259,12 @@ pub const METRICS: [(&str, MetricType, &str); 23] = [
     ("tracer_coverage_complete", MetricType::GAUGE, "1 if every data-moving call site is covered by an attached probe."),
     ("tracer_bpf_runs_total", MetricType::COUNTER, "Times a BPF program ran."),
     ("tracer_bpf_run_seconds_total", MetricType::COUNTER, "Time that a BPF program took."),
-    ("tracer_build_info", MetricType::GAUGE, "The version of the tracer; always 1."),
+    ("tracer_build_info", MetricType::GAUGE, "The version of the tracer, and what it was built with and for; always 1."),
     ("tracer_process_cpu_seconds_total", MetricType::COUNTER, "User and system time of the tracer itself."),
     ("tracer_process_resident_memory_bytes", MetricType::GAUGE, "Resident memory of the tracer itself."),
+    ("tracer_process_virtual_memory_bytes", MetricType::GAUGE, "Virtual memory of the tracer itself."),
     ("tracer_process_open_fds", MetricType::GAUGE, "Open file descriptors of the tracer itself."),
+    ("tracer_process_max_fds", MetricType::GAUGE, "Limit of open file descriptors of the tracer itself."),
     ("tracer_process_start_time_seconds", MetricType::GAUGE, "When the tracer itself was started, since the epoch."),
 ];
 

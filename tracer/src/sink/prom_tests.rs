@@ -81,6 +81,20 @@ fn losses_are_there_from_the_start() {
 }
 
 #[test]
+fn the_tracer_tells_about_itself() {
+    let text = render(&snapshot(Vec::new()));
+    let build = text.lines().find(|line| line.starts_with("tracer_build_info{")).expect("there");
+    for label in ["version=\"0.", "rustversion=\"1.", "target=\"x86_64-"] {
+        assert!(build.contains(label), "{label} in {build}");
+    }
+    for name in ["cpu_seconds_total", "resident_memory_bytes", "virtual_memory_bytes", "open_fds", "max_fds"]
+    {
+        assert!(value(&text, &format!("tracer_process_{name} ")).is_some(), "{name}");
+    }
+    assert!(value(&text, "tracer_process_start_time_seconds ") > Some(1e9));
+}
+
+#[test]
 fn zero_copied_never_goes_back() {
     let at = |copied| {
         let ledger = LedgerBuilder(testing::sendfile());

@@ -46,8 +46,10 @@ fn how_often(ledger: &Ledger, all_seen: bool) -> String {
     let ratio = ledger.copies_per_byte().unwrap_or(0.0);
     if copied == 0 {
         let plain = if checksummed_in_all(ledger) > 0 { "plain " } else { "" };
+        // What a zero-copy send handed over may be copied later, for a receiver on this machine.
+        let during = if ledger.copied(Path::Softirq).bytes > 0 { " during the calls" } else { "" };
         let hedge = if all_seen { "" } else { " that was seen" };
-        return format!("{moved} without a {plain}CPU copy{hedge}");
+        return format!("{moved} without a {plain}CPU copy{during}{hedge}");
     }
     let at_least = if all_seen { "" } else { "at least " };
     // Here a ratio would say less than the bytes.
@@ -97,7 +99,8 @@ fn apart(ledger: &Ledger, lead: &str, more: &str) -> String {
 fn place(path: Path) -> String {
     match path {
         Path::MmapFault => "by page faults (copy-on-write)".to_owned(),
-        Path::Softirq => "in softirqs".to_owned(),
+        // The only copies there that are known to be a process's.
+        Path::Softirq => "in softirqs (zero-copy sends, copied after all)".to_owned(),
         Path::KernelThread => "by kernel threads".to_owned(),
         Path::Ioctl => "by ioctl".to_owned(),
         Path::OtherSyscall => "by other system calls".to_owned(),

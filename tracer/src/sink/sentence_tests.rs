@@ -145,6 +145,19 @@ fn copies_without_payload_are_named_and_in_no_ratio() {
 }
 
 #[test]
+fn a_zero_copy_send_that_is_copied_later_is_no_zero_copy() {
+    let loopback = LedgerBuilder::new()
+        .moved(Path::Send, 64 * MIB, 1024)
+        .referenced(Path::Send, 64 * MIB)
+        .copied(Path::Softirq, Direction::InKernel, 64 * MIB, 1024);
+    assert_eq!(
+        said(loopback),
+        "64.0 MiB moved by send without a CPU copy during the calls; 64.0 MiB more were copied in softirqs \
+         (zero-copy sends, copied after all)."
+    );
+}
+
+#[test]
 fn a_checksumming_copy_is_not_passed_over() {
     let mut udp = LedgerBuilder::new().moved(Path::Recv, MIB, 1024);
     udp.0.checksum[Path::Recv as usize][Direction::ToUser as usize].bytes = MIB;

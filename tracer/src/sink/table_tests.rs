@@ -106,6 +106,42 @@ fn eighty_columns_are_enough_for_the_widest_numbers() {
     assert!(table.clone().any(|line| line.starts_with("copy_file_range 9,999,999 1023 MiB")), "{text}");
 }
 
+/// The pages of a narrow terminal, with everything on them.
+fn narrow_pages(width: u16) -> Vec<String> {
+    let mut ledger = testing::distinct();
+    // Every path at once is nothing that a process does; four and a long name are the worst that is seen.
+    for path in Path::ALL.into_iter().skip(5) {
+        ledger.copied[path as usize] = [Count::default(); 3];
+        ledger.payload[path as usize] = Count::default();
+    }
+    let options = Options { width: Some(width), ..PLAIN };
+    let mut seen = snapshot(vec![process(4_194_304, "\u{1b}日本語\u{1b}", ledger), process(2, "b", ledger)]);
+    seen.notes.push("a-word-that-is-longer-than-any-terminal-is-wide-".repeat(5));
+    let both = render(&seen, options);
+    seen.processes.truncate(1);
+    let unseen = blind(seen.processes.clone());
+    vec![both, render(&seen, options), render(&unseen, options)]
+}
+
+#[test]
+fn no_line_is_wider_than_the_terminal() {
+    for width in [1, 20, 40, 60, 80, 120] {
+        for page in narrow_pages(width) {
+            for line in page.lines() {
+                assert!(human::columns(line) <= usize::from(width), "{width}: {line}\n{page}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_narrow_terminal_still_shows_what_matters() {
+    let s = snapshot(vec![process(1234, "nginx", testing::read_send())]);
+    let page = render(&s, Options { width: Some(40), ..PLAIN });
+    golden(&s, Options { width: Some(40), ..PLAIN }, include_str!("golden/forty.txt"));
+    assert!(page.contains("/byte"), "{page}");
+}
+
 #[test]
 fn hostile_text_is_escaped_wherever_it_stands() {
     let mut s = snapshot(vec![process(1, HOSTILE, testing::sendfile())]);
