@@ -1,5 +1,6 @@
 //! `tracer` as a library: what the program is made of, for its own tests.
 
+pub mod attachable;
 #[cfg(feature = "log")]
 pub mod bpf_log;
 pub mod check;

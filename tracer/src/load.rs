@@ -15,6 +15,8 @@ use tracer_ebpf::abi::{self, Config, FIRST_PROCESS};
 use tracer_ebpf::table::{Method, Row, Way};
 
 use self::rows::settle_hosted;
+use crate::attachable;
+use crate::facts::Facts;
 use crate::fault::Fault;
 use crate::plan::{Choice, Refusal};
 use crate::sys::{self, Mapped};
@@ -54,7 +56,7 @@ type Link = Box<dyn Any + Send>;
 pub struct Kernel {
     links: Vec<Link>,
     ebpf: Ebpf,
-    btf: Option<Btf>,
+    functions: Btf,
     fault: Fault,
     pub sizes: Sizes,
     pub rows: Vec<Attached>,
@@ -66,7 +68,7 @@ pub struct Kernel {
 
 impl Kernel {
     /// Creates the maps. No program is loaded yet.
-    pub fn create(config: Config, sizes: Sizes, fault: Fault) -> Result<Self> {
+    pub fn create(config: Config, sizes: Sizes, facts: &Facts, fault: Fault) -> Result<Self> {
         if OBJECT.is_empty() {
             bail!(
                 "this tracer was built without its BPF programs\n  \
@@ -74,10 +76,11 @@ impl Kernel {
             );
         }
         sys::lift_memlock();
-        let btf = Btf::from_sys_fs().ok();
+        let functions = attachable::functions(|name| facts.function_id(name));
         let config = PodConfig(Config { shard_mask: sizes.shards - 1, ..config });
         let mut ebpf = EbpfLoader::new()
-            .btf(btf.as_ref())
+            // The programs have nothing to relocate: offsets are in CONFIG.
+            .btf(None)
             .override_global("CONFIG", &config, true)
             .map_max_entries("LEDGERS", sizes.slots() * sizes.shards)
             .map_max_entries("PROCESSES", sizes.slots())
@@ -98,7 +101,7 @@ impl Kernel {
         Ok(Kernel {
             links: Vec::new(),
             ebpf,
-            btf,
+            functions,
             fault,
             sizes,
             rows: Vec::new(),
@@ -192,17 +195,16 @@ impl Kernel {
     }
 
     fn attach_program(&mut self, name: &str, way: &Way) -> Result<Link> {
-        let btf = self.btf.as_ref().ok_or_else(|| anyhow!("the kernel has no BTF"));
         let program =
             self.ebpf.program_mut(name).ok_or_else(|| anyhow!("the BPF object has no program {name}"))?;
         Ok(match (program, way.method) {
             (Program::FEntry(program), Method::Trampoline) => {
-                program.load(way.symbol, btf?)?;
+                program.load(way.symbol, &self.functions)?;
                 let link = program.attach()?;
                 Box::new(program.take_link(link)?)
             }
             (Program::FExit(program), Method::Trampoline) => {
-                program.load(way.symbol, btf?)?;
+                program.load(way.symbol, &self.functions)?;
                 let link = program.attach()?;
                 Box::new(program.take_link(link)?)
             }
@@ -265,12 +267,11 @@ impl Kernel {
 
     /// Runs the iterator: pids of this process's namespace, with their tgids in the initial one.
     pub fn namespace_pids(&mut self) -> Result<BTreeMap<u32, u32>> {
-        let btf = self.btf.as_ref().ok_or_else(|| anyhow!("the kernel has no BTF"))?;
         let Some(Program::Iter(program)) = self.ebpf.program_mut("pids") else {
             bail!("the BPF object has no program pids");
         };
         if program.fd().is_err() {
-            program.load("task", btf)?;
+            program.load("task", &self.functions)?;
         }
         let link = program.attach()?;
         let link = program.take_link(link)?;

@@ -96,6 +96,11 @@ fn last_words(log: &str) -> Option<&str> {
     lines.find(|line| !line.is_empty() && !noise.iter().any(|noise| line.starts_with(noise)))
 }
 
+/// An error in words: of a verifier's log, which has hundreds of lines, only the verdict.
+pub fn in_short(error: &anyhow::Error) -> String {
+    verdict(error).unwrap_or_else(|| format!("{error:#}"))
+}
+
 fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().to_owned()
 }

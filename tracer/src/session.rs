@@ -74,7 +74,7 @@ impl Session {
     pub fn prepare(selection: &Selection, options: &Options) -> Result<Self> {
         let facts = Facts::read()?;
         let (config, sizes, life) = config::configure(selection, &facts, options)?;
-        let mut kernel = Kernel::create(config, sizes, options.fault.clone())?;
+        let mut kernel = Kernel::create(config, sizes, &facts, options.fault.clone())?;
         let names = match facts.layout {
             Ok(_) => Names::learn(&mut kernel)?,
             Err(_) => Names::default(),

@@ -226,7 +226,7 @@ fn caller(session: &Session, testimony: &Testimony) -> (String, Option<&'static 
     // The site whose instruction ends at the return address: `call rel32` has five bytes. A tail call
     // returns to its function's caller, which is no site; its coverage is that of the whole function.
     let site = session.coverage.sites().iter().find(|(site, _)| site.addr + 5 == address);
-    (name, site.map(|(_, coverage)| *coverage))
+    (name, site.map(|(_, coverage)| coverage.name()))
 }
 
 struct Report {

@@ -126,7 +126,7 @@ fn as_text(snapshot: &Snapshot, session: &Session, sites: bool) -> String {
     if sites {
         let _ = writeln!(text, "\nevery call site");
         for (site, coverage) in session.coverage.sites() {
-            let _ = writeln!(text, "  {coverage:<10} {}", coverage::name(site));
+            let _ = writeln!(text, "  {:<10} {}", coverage.name(), coverage::name(site));
         }
     }
     let _ = writeln!(text, "\ncoverage of copies: {}", snapshot.coverage.state.name());
@@ -228,7 +228,7 @@ fn as_json(snapshot: &Snapshot, session: &Session, can_count: bool, sites: bool)
             .coverage
             .sites()
             .iter()
-            .map(|(site, coverage)| json!({"site": coverage::name(site), "coverage": coverage}))
+            .map(|(site, coverage)| json!({"site": coverage::name(site), "coverage": coverage.name()}))
             .collect();
         report["call_sites"] = json!(sites);
     }

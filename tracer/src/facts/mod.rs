@@ -54,6 +54,11 @@ impl Facts {
         self.preempts && self.layout.as_ref().is_ok_and(|layout| layout.task_migration_disabled != 0)
     }
 
+    /// The id in BTF of a function that programs may attach to.
+    pub fn function_id(&self, name: &str) -> Option<u32> {
+        self.btf.as_ref()?.func_id(name)
+    }
+
     /// True if the hardened-usercopy check runs before every copy of variable size.
     pub fn check_is_on(&self) -> Result<(), String> {
         let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();

@@ -10,6 +10,7 @@ use tracer_ebpf::abi::{Count, Direction, Ledger, Path};
 use super::{
     active_paths, checksummed, checksummed_in_all, encrypted_in_all, rfc3339, zero_copied_is_observed,
 };
+use crate::coverage::Covered;
 use crate::snapshot::{Coverage, Derived, Folded, Observed, Probe, Process, Snapshot};
 
 const SCHEMA: &str = "tracer/1";
@@ -148,7 +149,7 @@ impl<'a> CoverageView<'a> {
 }
 
 fn call_sites(coverage: &Coverage, data: bool) -> Option<Named<u64>> {
-    if coverage.sites.is_empty() {
+    if coverage.sites.iter().all(|site| site.coverage == Covered::Unknown.name()) {
         return None;
     }
     let mut sums = ["wrapper", "checked", "call_site", "uncovered"].map(|name| (name, 0)).to_vec();
