@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod cli;
+pub mod cli_check;
 pub mod command;
 pub mod coverage;
 pub mod facts;
@@ -19,4 +20,5 @@ pub mod snapshot;
 pub mod sys;
 pub mod target;
 pub mod text;
+pub mod trial;
 pub mod witness;
