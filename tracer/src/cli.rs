@@ -97,6 +97,30 @@ pub enum Command {
     /// Exit status: 0 no residual, 1 a residual, 2 for wrong usage, 3 could not audit.
     #[command(after_long_help = SEES_AUDIT)]
     Audit(Audit),
+    /// Judge a window against a policy: is it still zero-copy?
+    ///
+    /// Exit status: 0 it holds, 1 it is violated, 2 wrong usage or policy, 3 inconclusive (never a pass),
+    /// 4 the target or its driver failed.
+    Check(crate::cli_check::Check),
+    /// Save a window, to be judged or compared later
+    ///
+    /// Exit status: 0 saved, 2 wrong usage or policy, 3 could not count, 4 the target or its driver failed.
+    Record(crate::cli_check::Record),
+    /// Tell what changed between two saved windows, path by path
+    ///
+    /// Exit status: 0 compared, 2 wrong usage, or a file that is no saved window.
+    Diff(crate::cli_check::Diff),
+    /// Make a policy for `check`
+    Policy(crate::cli_check::Policy),
+    /// tracer's own: keeps a program that tracer started
+    #[command(name = "__keep", hide = true)]
+    Keep {
+        #[arg(last = true)]
+        command: Vec<std::ffi::OsString>,
+    },
+    /// tracer's own: a workload with known copies
+    #[command(name = "__calibrate", hide = true)]
+    Calibrate,
 }
 
 /// Count processes that run already
@@ -219,7 +243,7 @@ pub struct Audit {
 }
 
 /// `10s`, `500ms`, `2m`; more than nothing, at most a year.
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let duration =
         humantime::parse_duration(text).map_err(|error| format!("{error}; write 10s, 500ms or 2m"))?;
     if duration.is_zero() {

@@ -14,6 +14,12 @@ fn main() -> ExitCode {
         Some(Command::Doctor(args)) => command::doctor::doctor(args),
         Some(Command::Probes(args)) => command::probes::probes(args),
         Some(Command::Audit(args)) => command::audit::audit(args),
+        Some(Command::Check(args)) => command::check::check(args),
+        Some(Command::Record(args)) => command::record::record(args),
+        Some(Command::Diff(args)) => command::diff::diff(args),
+        Some(Command::Policy(args)) => command::policy::policy(args),
+        Some(Command::Keep { command }) => tracer::trial::keeper::keep(command).map(|()| ExitCode::SUCCESS),
+        Some(Command::Calibrate) => tracer::trial::calibrate::workload().map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
         tracer::sink::say(&format!("{error:#}"));

@@ -115,13 +115,22 @@ fn of_window(require: &Require, window: &Window) -> Vec<Finding> {
 /// Coverage and missed events: what a baseline must satisfy as well.
 fn of_trust(require: &Require, recording: &Recording) -> Vec<(Reason, String)> {
     let mut found = Vec::new();
-    let because = |text: &str| match recording.coverage.reasons.as_slice() {
-        [] => text.to_owned(),
-        reasons => format!("{text}: {}", human::label(&reasons.join("; "), 1000)),
+    const SHOWN: usize = 3;
+    let because = |text: &str| {
+        let reasons = &recording.coverage.reasons;
+        let shown = reasons.iter().take(SHOWN).map(|reason| human::label(reason, 300)).collect::<Vec<_>>();
+        match reasons.len() {
+            0 => text.to_owned(),
+            1..=SHOWN => format!("{text}: {}", shown.join("; ")),
+            all => format!("{text}: {}; and {} more", shown.join("; "), all - SHOWN),
+        }
     };
     match (recording.coverage.state.as_deref(), require.coverage) {
         (Some("complete"), _) | (Some("unproven"), Coverage::Unproven) => {}
         (Some("unproven"), _) => found.push((Reason::CoverageUnproven, because("coverage is unproven"))),
+        (Some("none"), _) => {
+            found.push((Reason::UnsupportedKernel, because("copies cannot be observed on this kernel")));
+        }
         (Some(state), _) => {
             let state = human::label(state, 40);
             found.push((Reason::CoverageIncomplete, because(&format!("coverage is {state}"))));

@@ -79,7 +79,7 @@ fn what_is_required_and_not_given_is_its_own_reason() {
     let probes = json!([{"probe": "filemap_read", "method": "fexit", "attached": true, "missed": 3}]);
     let cases = [
         ("/coverage/state", json!("incomplete"), Reason::CoverageIncomplete),
-        ("/coverage/state", json!("none"), Reason::CoverageIncomplete),
+        ("/coverage/state", json!("none"), Reason::UnsupportedKernel),
         ("/coverage/state", json!("unproven"), Reason::CoverageUnproven),
         ("/coverage/state", json!(null), Reason::CoverageUnproven),
         ("/coverage/state", json!("splendid"), Reason::CoverageIncomplete),

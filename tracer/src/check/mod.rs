@@ -4,7 +4,9 @@
 //! text. What runs programs and counts is in `command/check.rs` and below `run/`.
 
 mod compare;
+pub mod difference;
 mod doubt;
+pub mod draft;
 mod evidence;
 pub mod judge;
 mod measure;

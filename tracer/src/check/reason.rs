@@ -5,6 +5,8 @@
 pub enum Reason {
     /// Nothing attaches here: no kernel support, no privilege, lockdown.
     UnsupportedKernel,
+    /// tracer itself could not go on.
+    TracerFailed,
     /// The built-in workload was not counted as it is known.
     CalibrationOff,
     /// The recording does not tell that it was calibrated.
@@ -49,8 +51,9 @@ pub enum Doubt {
 }
 
 impl Reason {
-    pub const ALL: [Reason; 17] = [
+    pub const ALL: [Reason; 18] = [
         Reason::UnsupportedKernel,
+        Reason::TracerFailed,
         Reason::CalibrationOff,
         Reason::CalibrationMissing,
         Reason::UnknownSchema,
@@ -73,6 +76,7 @@ impl Reason {
     pub fn name(self) -> &'static str {
         match self {
             Reason::UnsupportedKernel => "unsupported_kernel",
+            Reason::TracerFailed => "tracer_failed",
             Reason::CalibrationOff => "calibration_off",
             Reason::CalibrationMissing => "calibration_missing",
             Reason::UnknownSchema => "unknown_schema",
@@ -95,6 +99,7 @@ impl Reason {
     pub fn doubt(self) -> Doubt {
         match self {
             Reason::UnsupportedKernel
+            | Reason::TracerFailed
             | Reason::CalibrationOff
             | Reason::UnknownSchema
             | Reason::DoesNotAddUp
@@ -118,6 +123,7 @@ impl Reason {
             Reason::UnsupportedKernel => {
                 "run as root on a kernel with BPF; `sudo tracer doctor` tells what is missing"
             }
+            Reason::TracerFailed => "read the error; if it is not of this machine, report it",
             Reason::CalibrationOff => {
                 "the probes miscount on this kernel: `sudo tracer doctor`, then report it with its output"
             }

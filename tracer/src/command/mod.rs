@@ -1,9 +1,14 @@
 //! The commands. Each returns the process's exit status, or an error that `main` prints.
 
 pub mod audit;
+pub mod check;
+pub mod diff;
 pub mod doctor;
 pub mod live;
+mod output;
+pub mod policy;
 pub mod probes;
+pub mod record;
 pub mod run;
 mod screen;
 pub mod watch;
@@ -29,6 +34,12 @@ pub mod status {
     pub const RESIDUAL: u8 = 1;
     /// `audit`: could not audit.
     pub const NO_AUDIT: u8 = 3;
+    /// `check` and its family: wrong usage, a wrong policy or file.
+    pub const USAGE: u8 = 2;
+    /// `check` and its family: nothing can be said.
+    pub const INCONCLUSIVE: u8 = 3;
+    /// `check` and its family: the target or its driver failed.
+    pub const WORKLOAD_FAILED: u8 = 4;
 }
 
 /// What a command comes to.

@@ -8,8 +8,11 @@ pub fn headline(report: &Report) -> String {
     let all = report.assertions.len();
     let count = |status| report.assertions.iter().filter(|j| j.decides() && j.status == status).count();
     match report.verdict {
-        Verdict::Pass => format!("pass: {} hold", human::counted(all as u64, "assertion")),
-        Verdict::Violated => format!("violated: {} of {all} assertions", count(Status::Violated)),
+        Verdict::Pass if all == 1 => "pass: the assertion holds".to_owned(),
+        Verdict::Pass => format!("pass: all {all} assertions hold"),
+        Verdict::Violated => {
+            format!("violated: {} of {}", count(Status::Violated), human::counted(all as u64, "assertion"))
+        }
         Verdict::Inconclusive => {
             let mut reasons: Vec<&str> = report.findings.iter().map(|f| f.reason.name()).collect();
             reasons.dedup();
