@@ -1,6 +1,10 @@
 //! Layout of the maps. Every struct is `repr(C)`, has no implicit padding (asserted below) and holds
 //! only integers, so that any bit pattern the kernel writes is a valid value here.
 
+mod copy_sizes;
+
+pub use copy_sizes::{BUCKETS, CopySizes, bound, bucket};
+
 /// The service during which a copy happened. The numbers index [`Ledger`]'s arrays.
 #[repr(u8)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
@@ -333,8 +337,11 @@ pub struct Config {
     pub process_vm_by_return: u32,
     /// 1 while an audit runs: the programs also count per probe.
     pub audit: u32,
+    /// 1 if copies are also counted by size, and the number of shards per slot for that minus one.
+    pub copy_sizes: u32,
+    pub copy_sizes_shard_mask: u32,
 }
-const _: () = assert!(size_of::<Config>() == 45 * 4);
+const _: () = assert!(size_of::<Config>() == 47 * 4);
 
 /// Where each CPU keeps its `preempt_count`: at `preempt_count + per_cpu_offset[cpu]`. Element 0 of the
 /// array map `PREEMPT`; zeros if it is not known.

@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod command;
+pub mod copy_sizes;
 pub mod coverage;
 pub mod ended;
 pub mod facts;
