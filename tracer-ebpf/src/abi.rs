@@ -1,6 +1,10 @@
 //! Layout of the maps. Every struct is `repr(C)`, has no implicit padding (asserted below) and holds
 //! only integers, so that any bit pattern the kernel writes is a valid value here.
 
+mod copy_sizes;
+
+pub use copy_sizes::{BUCKETS, CopySizes, bound, bucket};
+
 /// The service during which a copy happened. The numbers index [`Ledger`]'s arrays.
 #[repr(u8)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
@@ -336,8 +340,11 @@ pub struct Config {
     /// 1 on kernels that preempt programs: context switches tell whom that concerns.
     pub watch_preemption: u32,
     pub task_migration_disabled: u32,
+    /// 1 if copies are also counted by size, and the number of shards per slot for that minus one.
+    pub copy_sizes: u32,
+    pub copy_sizes_shard_mask: u32,
 }
-const _: () = assert!(size_of::<Config>() == 47 * 4);
+const _: () = assert!(size_of::<Config>() == 49 * 4);
 
 /// One CPU: tasks preempted inside a BPF program, and those whom that concerns.
 #[repr(C)]

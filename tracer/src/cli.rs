@@ -175,6 +175,9 @@ pub struct Output {
     /// How to attach to the kernel; every way but auto has losses, which are said
     #[arg(long, value_enum, default_value_t = Attach::Auto)]
     pub attach: Attach,
+    /// Also count copies by size, in powers of two (shown in JSON and metrics)
+    #[arg(long)]
+    pub sizes: bool,
     /// Serve Prometheus metrics here as well (9435, 127.0.0.1:9435, [::1]:9435)
     #[arg(long, value_name = "ADDR", value_parser = crate::sink::http::parse_listen)]
     pub listen: Option<String>,

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::snapshot::{Folded, Process, plus};
+use crate::snapshot::{Folded, Process};
 
 /// Ended processes that are kept one by one (about 2.6 KB each); older ones are only in the sum.
 pub const KEPT: usize = 16_384;
@@ -27,7 +27,7 @@ impl Ended {
             && let Some(oldest) = self.kept.pop_front()
         {
             self.folded.processes += 1;
-            self.folded.ledger = plus(&self.folded.ledger, &oldest.ledger);
+            self.folded.add(&oldest);
         }
     }
 
@@ -44,6 +44,7 @@ impl Ended {
 mod tests {
     use super::*;
     use crate::sink::testing::{process, sendfile};
+    use crate::snapshot::plus;
 
     #[test]
     fn what_is_too_much_is_in_the_sum() {

@@ -7,6 +7,7 @@ pub mod check;
 pub mod cli;
 pub mod cli_check;
 pub mod command;
+pub mod copy_sizes;
 pub mod coverage;
 pub mod ended;
 pub mod facts;

@@ -41,6 +41,8 @@ pub struct Sizes {
     pub processes: u32,
     /// Shards per slot, a power of two.
     pub shards: u32,
+    /// The same for copies by size; 0: they are not counted.
+    pub copy_sizes_shards: u32,
 }
 
 impl Sizes {
@@ -63,6 +65,8 @@ pub struct Kernel {
     pub ledgers: Mapped<abi::Ledger>,
     pub processes: Mapped<abi::Process>,
     pub losses: Mapped<u64>,
+    /// Only if copies are counted by size.
+    pub copy_sizes: Option<Mapped<abi::CopySizes>>,
     ended: RingBuf<MapData>,
 }
 
@@ -77,12 +81,19 @@ impl Kernel {
         }
         sys::lift_memlock();
         let functions = attachable::functions(|name| facts.function_id(name));
-        let config = PodConfig(Config { shard_mask: sizes.shards - 1, ..config });
+        let config = PodConfig(Config {
+            shard_mask: sizes.shards - 1,
+            copy_sizes: (sizes.copy_sizes_shards > 0).into(),
+            copy_sizes_shard_mask: sizes.copy_sizes_shards.saturating_sub(1),
+            ..config
+        });
+        let copy_sizes = sizes.slots() * sizes.copy_sizes_shards;
         let mut ebpf = EbpfLoader::new()
             // The programs have nothing to relocate: offsets are in CONFIG.
             .btf(None)
             .override_global("CONFIG", &config, true)
             .map_max_entries("LEDGERS", sizes.slots() * sizes.shards)
+            .map_max_entries("COPY_SIZES", copy_sizes.max(1))
             .map_max_entries("PROCESSES", sizes.slots())
             .map_max_entries("SLOTS", (sizes.processes * 4).max(64))
             .map_max_entries("FREE", sizes.processes)
@@ -92,6 +103,10 @@ impl Kernel {
         let ledgers = mapped(&ebpf, "LEDGERS", (sizes.slots() * sizes.shards) as usize)?;
         let processes = mapped(&ebpf, "PROCESSES", sizes.slots() as usize)?;
         let losses = mapped(&ebpf, "LOSSES", abi::LOSSES)?;
+        let copy_sizes = match copy_sizes {
+            0 => None,
+            elements => Some(mapped(&ebpf, "COPY_SIZES", elements as usize)?),
+        };
         let ended = ebpf.take_map("ENDED").ok_or_else(|| anyhow!("the BPF object has no map ENDED"))?;
         let ended = RingBuf::try_from(ended).context("cannot map ENDED into memory")?;
         let mut free = Queue::try_from(map_mut(&mut ebpf, "FREE")?)?;
@@ -108,6 +123,7 @@ impl Kernel {
             ledgers,
             processes,
             losses,
+            copy_sizes,
             ended,
         })
     }

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use tracer_ebpf::abi::{self, FIRST_PROCESS, Ledger, Loss, gate};
 use tracer_ebpf::table::{Group, PRIMITIVES};
 
+use crate::copy_sizes::{CopySizes, UnnamedSizes};
 use crate::coverage::Coverage;
 use crate::ended::{self, Ended};
 use crate::facts::Facts;
@@ -40,6 +41,8 @@ pub struct Options {
     pub attach: Attach,
     /// Count per probe as well.
     pub audit: bool,
+    /// Count copies by size as well.
+    pub copy_sizes: bool,
     /// Keep run times of the programs.
     pub stats: bool,
     pub fault: Fault,
@@ -264,6 +267,11 @@ impl Session {
             ended: self.ended.folded().clone(),
             softirq: self.ledger(abi::SOFTIRQ),
             kernel_threads: self.ledger(abi::KERNEL_THREAD),
+            unnamed_sizes: UnnamedSizes {
+                overflow: self.copy_sizes(abi::OVERFLOW),
+                softirq: self.copy_sizes(abi::SOFTIRQ),
+                kernel_threads: self.copy_sizes(abi::KERNEL_THREAD),
+            },
             notes: self.notes(observed),
             probes,
         }
@@ -274,6 +282,16 @@ impl Session {
         (0..shards)
             .filter_map(|shard| self.kernel.ledgers.get((slot * shards + shard) as usize))
             .fold(Ledger::ZERO, |sum, shard| plus(&sum, &shard))
+    }
+
+    fn copy_sizes(&self, slot: u32) -> CopySizes {
+        let mut sum = CopySizes::default();
+        let Some(sizes) = &self.kernel.copy_sizes else { return sum };
+        let shards = self.kernel.sizes.copy_sizes_shards;
+        for shard in (0..shards).filter_map(|shard| sizes.get((slot * shards + shard) as usize)) {
+            sum.add_shard(&shard);
+        }
+        sum
     }
 
     fn processes(&self) -> Vec<Process> {
@@ -304,6 +322,7 @@ impl Session {
             exe: target.exe,
             cgroup: target.cgroup,
             ledger: self.ledger(slot),
+            copy_sizes: self.copy_sizes(slot),
         }
     }
 

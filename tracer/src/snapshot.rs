@@ -8,6 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use tracer_ebpf::abi::{Count, Direction, Ledger, Path};
 
+use crate::copy_sizes::{CopySizes, UnnamedSizes};
+
 /// One reading of everything. Counters are cumulative since counting began, unless it came from
 /// [`Snapshot::since`].
 #[derive(Clone, Debug)]
@@ -31,6 +33,8 @@ pub struct Snapshot {
     /// Softirq copies whose owner is not known: of the whole machine, not of the selected processes.
     pub softirq: Ledger,
     pub kernel_threads: Ledger,
+    /// Copies by size of the three ledgers above that are no process's.
+    pub unnamed_sizes: UnnamedSizes,
     /// Sentences about what could not be seen, to be shown before the numbers.
     pub notes: Vec<String>,
 }
@@ -137,6 +141,8 @@ pub struct Process {
     pub exe: String,
     pub cgroup: String,
     pub ledger: Ledger,
+    /// Empty unless sizes are counted.
+    pub copy_sizes: CopySizes,
 }
 
 /// Processes of which only the sum is known.
@@ -144,11 +150,20 @@ pub struct Process {
 pub struct Folded {
     pub processes: u64,
     pub ledger: Ledger,
+    pub copy_sizes: CopySizes,
 }
 
 impl Default for Folded {
     fn default() -> Self {
-        Folded { processes: 0, ledger: Ledger::ZERO }
+        Folded { processes: 0, ledger: Ledger::ZERO, copy_sizes: CopySizes::default() }
+    }
+}
+
+impl Folded {
+    /// Adds what was counted for one process.
+    pub fn add(&mut self, process: &Process) {
+        self.ledger = plus(&self.ledger, &process.ledger);
+        self.copy_sizes = std::mem::take(&mut self.copy_sizes).plus(&process.copy_sizes);
     }
 }
 
@@ -174,12 +189,18 @@ impl Snapshot {
         window.processes.retain_mut(|process| {
             let Some(before) = before.remove(&process.identity()) else { return true };
             process.ledger = minus(&process.ledger, &before.ledger);
+            process.copy_sizes = std::mem::take(&mut process.copy_sizes).minus(&before.copy_sizes);
             !before.exited || !process.ledger.is_empty()
         });
         // What is left was folded since; its earlier counts belong to earlier windows.
-        let known = before.values().fold(earlier.ended.ledger, |sum, p| plus(&sum, &p.ledger));
-        window.ended.ledger = minus(&self.ended.ledger, &known);
-        window.ended.processes = self.ended.processes.saturating_sub(earlier.ended.processes);
+        let mut known = earlier.ended.clone();
+        before.values().for_each(|process| known.add(process));
+        window.ended = Folded {
+            processes: self.ended.processes.saturating_sub(earlier.ended.processes),
+            ledger: minus(&self.ended.ledger, &known.ledger),
+            copy_sizes: self.ended.copy_sizes.clone().minus(&known.copy_sizes),
+        };
+        window.unnamed_sizes = window.unnamed_sizes.minus(&earlier.unnamed_sizes);
         for (loss, before) in window.losses.iter_mut().zip(&earlier.losses) {
             loss.count = loss.count.saturating_sub(before.count);
         }
@@ -200,6 +221,12 @@ impl Snapshot {
     pub fn sum(&self) -> Ledger {
         let unnamed = plus(&self.overflow, &self.ended.ledger);
         self.processes.iter().fold(unnamed, |sum, p| plus(&sum, &p.ledger))
+    }
+
+    /// Copies by size of all that [`Snapshot::sum`] sums up.
+    pub fn sum_of_sizes(&self) -> CopySizes {
+        let unnamed = self.unnamed_sizes.overflow.clone().plus(&self.ended.copy_sizes);
+        self.processes.iter().fold(unnamed, |sum, p| sum.plus(&p.copy_sizes))
     }
 
     /// True if the kernel side's own total equals the sum of all parts. While counting goes on the parts
@@ -366,7 +393,7 @@ mod tests {
         let before = snapshot(vec![process(1, "x", one), process(2, "x", one), ended(3, one)]);
         // 1 goes on, 2 is folded after more was counted for it, 3 ended before, 4 is new and has ended.
         let mut now = snapshot(vec![process(1, "x", two), ended(3, one), ended(4, two)]);
-        now.ended = Folded { processes: 1, ledger: two };
+        now.ended = Folded { processes: 1, ledger: two, ..Folded::default() };
         now.total = now.sum();
         let window = now.since(&before);
         let pids: Vec<_> = window.processes.iter().map(|p| (p.pid, p.ledger.payload().bytes)).collect();

@@ -66,6 +66,11 @@ impl<'a> Ledger<'a> {
         number(&self.0["paths"][path]["copied_bytes"][direction])
     }
 
+    /// Copies by size, if they are counted.
+    pub fn copy_sizes(&self, path: &str, direction: &str) -> Option<&'a Map<String, Value>> {
+        self.0["paths"][path]["copy_sizes"][direction].as_object()
+    }
+
     /// One of `calls`, `syscalls`, `payload_bytes`, `zero_copied_bytes`.
     pub fn of_path(&self, path: &str, field: &str) -> u64 {
         number(&self.0["paths"][path][field])

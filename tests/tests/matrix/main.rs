@@ -11,6 +11,7 @@ mod bystander;
 mod children;
 mod context_switches;
 mod copies;
+mod copy_sizes;
 mod doctor;
 mod fallbacks;
 mod faults_forced;
@@ -66,6 +67,7 @@ fn all_checks() -> Vec<Check> {
     checks.extend(faults_forced::checks());
     checks.extend(in_flight::checks());
     checks.extend(prometheus::checks());
+    checks.extend(copy_sizes::checks());
     checks.extend(run_status::checks());
     checks.extend(target_ends::checks());
     checks.extend(bad_input::checks());

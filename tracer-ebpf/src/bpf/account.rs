@@ -2,12 +2,13 @@
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id};
 use tracer_ebpf::abi::{
-    Count, Direction, FIRST_PROCESS, KERNEL_THREAD, Ledger, Path, SOFTIRQ, TOTAL, follow, gate,
+    BUCKETS, Count, Direction, FIRST_PROCESS, KERNEL_THREAD, Ledger, Path, SOFTIRQ, TOTAL, bucket, follow,
+    gate,
 };
 use tracer_ebpf::syscalls;
 
 use super::kernel::{Service, Task};
-use super::maps::{AUDIT, DEPTH, IN_SOFTIRQ, LEDGERS, PROCESSES, SLOTS, add, config};
+use super::maps::{AUDIT, COPY_SIZES, DEPTH, IN_SOFTIRQ, LEDGERS, PROCESSES, SLOTS, add, config};
 
 /// The slot of the current process, if it is counted.
 #[inline(always)]
@@ -117,10 +118,26 @@ pub fn book_copy(slot: u32, probe: u32, kind: Kind, path: Path, direction: Direc
         };
         raise(count, bytes);
     });
+    if config!(copy_sizes) != 0 && kind == Kind::Copy {
+        book_size(slot, path, direction, bytes);
+    }
     if config!(audit) != 0 {
         if let Some(count) = AUDIT.get_ptr_mut(probe * 3 + direction as u32) {
             raise(count, bytes);
         }
+    }
+}
+
+/// Books a copy by its size.
+#[inline(always)]
+fn book_size(slot: u32, path: Path, direction: Direction, bytes: u64) {
+    let shard = config!(copy_sizes_shard_mask);
+    // SAFETY: no arguments, no effects.
+    let cpu = unsafe { bpf_get_smp_processor_id() } & shard;
+    // The mask changes nothing, but the compiler sees by it that no bounds check is needed.
+    let bucket = bucket(bytes) & (BUCKETS - 1);
+    if let Some(sizes) = COPY_SIZES.get_ptr_mut(slot * (shard + 1) + cpu) {
+        add(counter!(sizes, copies[path as usize][direction as usize][bucket]), 1);
     }
 }
 

@@ -5,7 +5,9 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, Queue, RingBuf},
 };
-use tracer_ebpf::abi::{Config, Count, LOSSES as REASONS, Ledger, Loss, Owner, Preempt, Process, WitnessKey};
+use tracer_ebpf::abi::{
+    Config, CopySizes, Count, LOSSES as REASONS, Ledger, Loss, Owner, Preempt, Process, WitnessKey,
+};
 
 /// Constants of this kernel and session: frozen before the first program is loaded.
 #[unsafe(no_mangle)]
@@ -33,6 +35,10 @@ pub fn config_static() -> &'static Config {
 /// See [`Ledger`]. Set at load: slots * shards. Mapped into userspace, so a scrape is no system call.
 #[map]
 pub static LEDGERS: Array<Ledger> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// See [`CopySizes`]. Set at load: slots * shards of its own; one element if sizes are not counted.
+#[map]
+pub static COPY_SIZES: Array<CopySizes> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// Who has a slot. Set at load: slots.
 #[map]

@@ -74,7 +74,13 @@ fn report(args: &Audit) -> Result<Report> {
         bail!("hardware breakpoints on kernel functions are supported on x86_64 only");
     }
     let target = target::resolve(args.pid)?;
-    let options = Options { attach: Attach::Auto, audit: true, stats: false, fault: Fault::from_env()? };
+    let options = Options {
+        attach: Attach::Auto,
+        audit: true,
+        copy_sizes: false,
+        stats: false,
+        fault: Fault::from_env()?,
+    };
     let selection = Selection::Processes { targets: vec![target], children: false };
     let mut session = Session::prepare(&selection, &options)?;
     let rounds = {

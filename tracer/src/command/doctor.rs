@@ -16,7 +16,13 @@ use crate::session::{Options, Selection, Session};
 use crate::snapshot::{CoverageState, Probe, Snapshot};
 
 pub fn doctor(args: Doctor) -> Outcome {
-    let options = Options { attach: Attach::Auto, audit: false, stats: false, fault: Fault::from_env()? };
+    let options = Options {
+        attach: Attach::Auto,
+        audit: false,
+        copy_sizes: false,
+        stats: false,
+        fault: Fault::from_env()?,
+    };
     let session = match Session::prepare(&Selection::Nothing, &options) {
         Ok(session) => session,
         Err(error) => return without_session(&args, &error),

@@ -27,6 +27,7 @@ pub fn live(args: Live) -> Outcome {
     let options = Options {
         attach: args.output.attach,
         audit: false,
+        copy_sizes: args.output.sizes,
         stats: server.is_some(),
         fault: Fault::from_env()?,
     };

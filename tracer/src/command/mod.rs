@@ -22,7 +22,7 @@ use anyhow::Context as _;
 pub mod status {
     /// tracer itself could not do what was asked.
     pub const FAILED: u8 = 1;
-    /// Wrong usage; clap ends with the same.
+    /// Wrong usage (clap ends with the same), a wrong policy or file.
     pub const USAGE: u8 = 2;
     /// `run`: tracer failed.
     pub const RUN_FAILED: u8 = 125;
@@ -34,8 +34,6 @@ pub mod status {
     pub const RESIDUAL: u8 = 1;
     /// `audit`: could not audit.
     pub const NO_AUDIT: u8 = 3;
-    /// `check` and its family: wrong usage, a wrong policy or file.
-    pub const USAGE: u8 = 2;
     /// `check` and its family: nothing can be said.
     pub const INCONCLUSIVE: u8 = 3;
     /// `check` and its family: the target or its driver failed.

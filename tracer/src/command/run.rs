@@ -33,6 +33,7 @@ fn count(args: Run) -> Result<ExitCode> {
     let options = Options {
         attach: args.output.attach,
         audit: false,
+        copy_sizes: args.output.sizes,
         stats: server.is_some(),
         fault: Fault::from_env()?,
     };

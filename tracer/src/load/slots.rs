@@ -28,6 +28,11 @@ impl Kernel {
             for shard in 0..self.sizes.shards {
                 self.ledgers.set((slot * self.sizes.shards + shard) as usize, abi::Ledger::ZERO);
             }
+            for shard in 0..self.sizes.copy_sizes_shards {
+                if let Some(sizes) = &self.copy_sizes {
+                    sizes.set((slot * self.sizes.copy_sizes_shards + shard) as usize, abi::CopySizes::ZERO);
+                }
+            }
             let generation = self.processes.get(slot as usize).map_or(0, |process| process.generation);
             self.processes.set(slot as usize, abi::Process { generation, ..abi::Process::default() });
         }

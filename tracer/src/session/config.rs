@@ -1,7 +1,7 @@
 //! What the kernel side must know of a session, and how large its maps are.
 
 use anyhow::Result;
-use tracer_ebpf::abi::{Config, FIRST_PROCESS, Ledger, follow};
+use tracer_ebpf::abi::{Config, CopySizes, FIRST_PROCESS, Ledger, follow};
 
 use super::{Options, Selection};
 use crate::facts::Facts;
@@ -11,7 +11,7 @@ use crate::plan::Attach;
 
 /// Processes that have a slot of their own at one time when children are followed.
 const FOLLOWED: u32 = 4096;
-/// Upper bound of the ledgers' memory when it has to be traded for shards.
+/// Upper bound of the memory of the ledgers, and of copies by size, when it has to be traded for shards.
 const LEDGER_BYTES: usize = 64 << 20;
 
 /// The kernel side's constants, the sizes of the maps, and whether forks and exits matter.
@@ -42,7 +42,12 @@ pub(super) fn configure(
         ..layout
     };
     let life = only == 0 || options.fault.slots.is_some();
-    Ok((config, Sizes { processes, shards: shards(processes) }, life))
+    let sizes = Sizes {
+        processes,
+        shards: shards(processes, size_of::<Ledger>()),
+        copy_sizes_shards: if options.copy_sizes { shards(processes, size_of::<CopySizes>()) } else { 0 },
+    };
+    Ok((config, sizes, life))
 }
 
 /// Its copies come from the return value, unless its call sites are probed.
@@ -51,8 +56,8 @@ fn process_vm_by_return(options: &Options) -> bool {
 }
 
 /// One shard per CPU, as far as memory allows: sharing one is exact, only slower.
-fn shards(processes: u32) -> u32 {
-    let per_shard = (processes + FIRST_PROCESS) as usize * size_of::<Ledger>();
+fn shards(processes: u32, bytes: usize) -> u32 {
+    let per_shard = (processes + FIRST_PROCESS) as usize * bytes;
     let affordable = (LEDGER_BYTES / per_shard).clamp(1, 64);
     let wanted = crate::sys::possible_cpus().next_power_of_two();
     let floor = if affordable.is_power_of_two() { affordable } else { affordable.next_power_of_two() / 2 };

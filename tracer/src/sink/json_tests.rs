@@ -79,12 +79,26 @@ fn every_number_is_the_ledgers_and_nothing_is_missing() {
     }
     assert_eq!(value["overflow"]["paths"]["read"]["payload_bytes"], 64 << 20);
     assert_eq!(value.get("ended"), None, "while there is nothing in it");
-    s.ended = Folded { processes: 3, ledger: testing::read_send() };
+    s.ended = Folded { processes: 3, ledger: testing::read_send(), ..Folded::default() };
     let ended = &to_json(&s)["ended"];
     assert_eq!(ended["processes"], 3);
     assert_eq!(ended["paths"]["read"]["payload_bytes"], 64 << 20);
     // The overflow is in no total of these hand-made parts.
     assert_eq!(value["adds_up"], false);
+}
+
+#[test]
+fn sizes_are_named_by_their_largest() {
+    let mut p = process(7, "x", testing::read_send());
+    assert_eq!(to_json(&snapshot(vec![p.clone()]))["totals"]["paths"]["read"].get("copy_sizes"), None);
+    p.copy_sizes.add(Path::Read, Direction::ToUser, 16, 1023);
+    p.copy_sizes.add(Path::Read, Direction::ToUser, 31, 1);
+    p.copy_sizes.add(Path::Send, Direction::FromUser, 0, 2);
+    let value = to_json(&snapshot(vec![p.clone(), p]));
+    let paths = &value["processes"][1]["paths"];
+    assert_eq!(paths["read"]["copy_sizes"], json!({"to_user": {"65536": 1023, "+Inf": 1}}));
+    assert_eq!(paths["send"]["copy_sizes"], json!({"from_user": {"1": 2}}));
+    assert_eq!(value["totals"]["paths"]["read"]["copy_sizes"]["to_user"]["65536"], 2046);
 }
 
 #[test]

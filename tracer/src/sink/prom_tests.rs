@@ -51,6 +51,28 @@ fn every_number_is_the_ledgers() {
 }
 
 #[test]
+fn sizes_are_a_histogram() {
+    let mut p = process(7, "x", testing::read_send());
+    p.copy_sizes.add(Path::Read, Direction::ToUser, 16, 1023);
+    p.copy_sizes.add(Path::Read, Direction::ToUser, BUCKETS - 1, 1);
+    // The same pid and name twice: one series, as everywhere.
+    let text = render(&snapshot(vec![p.clone(), p]));
+    let series = |suffix: &str, le: &str| {
+        let name = format!(
+            "tracer_copy_size_bytes{suffix}{{pid=\"7\",comm=\"x\",path=\"read\",direction=\"to_user\""
+        );
+        value(&text, &format!("{name}{le}}} "))
+    };
+    let upto = |le: &str| series("_bucket", &format!(",le=\"{le}\""));
+    assert_eq!([upto("32768"), upto("65536"), upto("1073741824")], [Some(0.0), Some(2046.0), Some(2046.0)]);
+    assert_eq!([upto("+Inf"), series("_count", "")], [Some(2048.0); 2]);
+    assert_eq!(series("_sum", ""), Some((128 << 20) as f64));
+    assert!(
+        !render(&snapshot(vec![process(7, "x", testing::read_send())])).contains("tracer_copy_size_bytes")
+    );
+}
+
+#[test]
 fn what_is_not_observed_has_no_series() {
     let mut s = blind(vec![process(7, "x", testing::read_send())]);
     let text = render(&s);
@@ -127,7 +149,7 @@ fn a_reused_pid_is_one_series() {
 fn unattributed_and_overflow_have_names_of_their_own() {
     let mut s = snapshot(Vec::new());
     s.overflow = testing::sendfile();
-    s.ended = Folded { processes: 9, ledger: testing::sendfile() };
+    s.ended = Folded { processes: 9, ledger: testing::sendfile(), ..Folded::default() };
     s.softirq = LedgerBuilder::new().copied(Path::Softirq, Direction::InKernel, 10, 1).0;
     let text = render(&s);
     assert!(
@@ -155,6 +177,7 @@ fn hostile_names_stay_in_their_label() {
 #[test]
 fn prom_sample() {
     let mut s = snapshot(vec![process(7, HOSTILE, distinct()), process(8, "nginx", testing::sendfile())]);
+    s.processes[0].copy_sizes.add(Path::Read, Direction::ToUser, 16, 3);
     s.overflow = distinct();
     s.softirq = distinct();
     let text = render(&s);

@@ -75,7 +75,7 @@ fn only_the_top_processes_are_listed() {
 #[test]
 fn the_sum_of_ended_processes_is_a_row() {
     let mut s = snapshot(vec![process(7, "x", testing::sendfile())]);
-    s.ended = Folded { processes: 1234, ledger: testing::sendfile() };
+    s.ended = Folded { processes: 1234, ledger: testing::sendfile(), ..Folded::default() };
     let text = render(&s, PLAIN);
     assert!(text.starts_with("1,235 processes "), "{text}");
     assert!(text.contains("\n(1,234 ended) "), "{text}");

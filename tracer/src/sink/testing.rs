@@ -4,6 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use tracer_ebpf::abi::{Count, Direction, Ledger, Path};
 
+use crate::copy_sizes::{CopySizes, UnnamedSizes};
 use crate::snapshot::{
     Coverage, CoverageState, Folded, LossCount, Observed, Probe, Process, SiteCount, Snapshot, plus,
     words_mut,
@@ -103,6 +104,7 @@ pub fn process(pid: u32, comm: &str, ledger: Ledger) -> Process {
         exe: "/usr/sbin/nginx".to_owned(),
         cgroup: String::new(),
         ledger,
+        copy_sizes: CopySizes::default(),
     }
 }
 
@@ -134,6 +136,7 @@ pub fn snapshot(processes: Vec<Process>) -> Snapshot {
         ended: Folded::default(),
         softirq: Ledger::ZERO,
         kernel_threads: Ledger::ZERO,
+        unnamed_sizes: UnnamedSizes::default(),
         notes: Vec::new(),
     }
 }
