@@ -108,12 +108,6 @@ pub struct Source {
     pub copied_bytes: BTreeMap<String, u64>,
 }
 
-impl Source {
-    pub fn bytes(&self) -> u64 {
-        self.copied_bytes.values().fold(0, |sum, bytes| sum.saturating_add(*bytes))
-    }
-}
-
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub struct Calibration {
     pub exact: bool,

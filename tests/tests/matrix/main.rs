@@ -8,6 +8,14 @@
 
 mod bad_input;
 mod bystander;
+mod check_ends;
+mod check_failed;
+mod check_inconclusive;
+mod check_pass;
+mod check_pid;
+mod check_record;
+mod check_usage;
+mod check_violated;
 mod children;
 mod context_switches;
 mod copies;
@@ -72,6 +80,14 @@ fn all_checks() -> Vec<Check> {
     checks.extend(target_ends::checks());
     checks.extend(bad_input::checks());
     checks.extend(doctor::checks());
+    checks.extend(check_usage::checks());
+    checks.extend(check_pass::checks());
+    checks.extend(check_violated::checks());
+    checks.extend(check_inconclusive::checks());
+    checks.extend(check_failed::checks());
+    checks.extend(check_ends::checks());
+    checks.extend(check_pid::checks());
+    checks.extend(check_record::checks());
     checks
 }
 

@@ -28,22 +28,27 @@ pub fn of(assertion: &Assertion, recording: &Recording) -> Evidence {
 
 fn copies(assertion: &Assertion, recording: &Recording, part: &Part) -> Evidence {
     let observed = &recording.observed;
+    // Of the direction that the assertion is about; of all paths, as bytes may have moved to another.
+    let direction = assertion.select.get(Selector::Direction);
     let paths = top(part.path_names().map(|path| {
-        let moved = part.payload(Some(path)).map_or_else(String::new, |payload| {
+        let moved = part.payload(Some(path)).filter(|payload| *payload > 0);
+        let moved = moved.map_or_else(String::new, |payload| {
             let calls = part.calls(Some(path)).unwrap_or(0);
             format!("{} moved in {}", human::bytes(payload), human::counted(calls, "call"))
         });
-        (path.to_owned(), part.copied(observed, Some(path), None).unwrap_or(0), moved)
+        (path.to_owned(), part.copied(observed, Some(path), direction).unwrap_or(0), moved)
     }));
     let processes = top(recording.processes.iter().map(|process| {
         let name = format!("{} {}", process.pid, human::label(&process.comm, 20));
-        (name, process.part.copied(observed, None, None).unwrap_or(0), String::new())
+        (name, process.part.copied(observed, None, direction).unwrap_or(0), String::new())
     }));
     let sites = top(recording.sources.iter().map(|source| {
-        let directions = source.copied_bytes.iter().filter(|(_, bytes)| **bytes > 0);
-        let directions: Vec<&str> = directions.map(|(name, _)| name.as_str()).collect();
+        let of_interest = |name: &str| direction.is_none_or(|direction| direction == name);
+        let counted = source.copied_bytes.iter().filter(|(name, bytes)| **bytes > 0 && of_interest(name));
+        let sum = counted.clone().fold(0, |sum: u64, (_, bytes)| sum.saturating_add(*bytes));
+        let directions: Vec<&str> = counted.map(|(name, _)| name.as_str()).collect();
         let symbol = human::label(&source.symbol, 60);
-        (symbol, source.bytes(), format!("{} ({})", directions.join(", "), human::label(&source.probe, 40)))
+        (symbol, sum, format!("{} ({})", directions.join(", "), human::label(&source.probe, 40)))
     }));
     let advice = advice(assertion, recording, part);
     Evidence { of: "copied", paths, processes, sites, advice }
@@ -119,8 +124,10 @@ const ADVICE: [(&str, &str, &str); 13] = [
 ];
 
 fn advice(assertion: &Assertion, recording: &Recording, part: &Part) -> Vec<String> {
+    let wanted = assertion.select.get(Selector::Direction);
     let mut cells: Vec<(u64, &str)> = ADVICE
         .iter()
+        .filter(|(_, direction, _)| wanted.is_none_or(|wanted| wanted == *direction))
         .filter_map(|(path, direction, text)| {
             Some((part.copied(&recording.observed, Some(path), Some(direction))?, *text))
         })

@@ -21,3 +21,6 @@ pub mod report;
 pub mod units;
 pub mod verdict;
 mod yaml;
+
+#[cfg(test)]
+mod schema_tests;

@@ -24,6 +24,7 @@ use crate::command::watch;
 use crate::fault::Fault;
 use crate::input::Recording;
 use crate::session::{Options, Selection, Session};
+use crate::sink::human;
 use crate::target;
 use kept::Kept;
 use meter::Meter;
@@ -335,10 +336,7 @@ impl Trial {
     fn record(&mut self, role: &'static str, command: &[OsString], kept: &Kept) {
         let (mut end, failed) = kept.end_in_words();
         if kept.killed > 0 {
-            end += &format!(
-                "; {} left behind were killed",
-                crate::sink::human::counted(kept.killed as u64, "process")
-            );
+            end += &format!("; {} had to be killed", human::counted(kept.killed as u64, "process"));
         }
         let window = self.window.max(1);
         self.seen.programs.push(Program { role, command: plan::shown(command), window, end, failed });

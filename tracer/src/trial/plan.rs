@@ -8,7 +8,6 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::check::policy::{Policy, What, Window};
 use crate::plan::Attach;
-use crate::sink::human;
 use crate::target::{self, Target};
 
 pub struct Plan {
@@ -120,8 +119,7 @@ fn has_ended(pidfd: &OwnedFd) -> bool {
 
 /// A command line as a shell takes it.
 pub fn shown(command: &[OsString]) -> String {
-    let words = command.iter().map(|word| quoted(&word.to_string_lossy()));
-    human::escape(&words.collect::<Vec<_>>().join(" ")).into_owned()
+    command.iter().map(|word| quoted(&word.to_string_lossy())).collect::<Vec<_>>().join(" ")
 }
 
 /// In single quotes, if it needs them.

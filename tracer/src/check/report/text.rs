@@ -32,7 +32,7 @@ pub fn render(report: &Report, context: &Context) -> String {
             out.line(2, &words::program(program));
         }
     }
-    out.line(0, &format!("\nto reproduce: {}", human::escape(&context.reproduce)));
+    out.line(0, &format!("\nto reproduce: {}", words::shell(&context.reproduce)));
     out.text
 }
 

@@ -100,6 +100,11 @@ pub fn finding(finding: &Finding) -> String {
 
 /// `driver `./load.sh` (window 1): exit status 0`.
 pub fn program(program: &Program) -> String {
-    let command = human::label(&program.command, 200);
+    let command = shell(&program.command);
     format!("{} `{command}` (window {}): {}", program.role, program.window, program.end)
+}
+
+/// A command line, safe to print and still one that a shell takes: backslashes stay.
+pub fn shell(line: &str) -> String {
+    line.split('\\').map(human::escape).collect::<Vec<_>>().join("\\")
 }
