@@ -11,6 +11,7 @@ const TARGET: &str = "bpfel-unknown-none";
 
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    about_this_build();
     println!("cargo::rerun-if-env-changed=PATH");
     println!("cargo::rerun-if-env-changed=TRACER_REQUIRE_BPF");
     match missing() {
@@ -25,6 +26,15 @@ fn main() {
             fs::write(out.join("tracer-bpf"), []).expect("OUT_DIR is writable");
         }
     }
+}
+
+/// For `tracer --version` and `tracer_build_info`: the target, and the compiler's version (`1.95.0`).
+fn about_this_build() {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let said = Command::new(rustc).arg("--version").output().map(|out| out.stdout).unwrap_or_default();
+    let version = String::from_utf8_lossy(&said).split_whitespace().nth(1).unwrap_or("unknown").to_owned();
+    println!("cargo::rustc-env=TRACER_RUST_VERSION={version}");
+    println!("cargo::rustc-env=TRACER_TARGET={}", env::var("TARGET").expect("cargo sets TARGET"));
 }
 
 /// The name of the first missing tool.

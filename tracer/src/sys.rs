@@ -177,6 +177,14 @@ pub fn lift_memlock() {
     unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) };
 }
 
+/// Bytes of memory that this process may lock; `None` if there is no limit.
+pub fn locked_memory() -> Option<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel writes one `rlimit`.
+    let ret = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) };
+    (ret == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
+}
+
 /// A descriptor that becomes readable when the process ends (5.3).
 pub fn pidfd(pid: u32) -> io::Result<OwnedFd> {
     // SAFETY: no memory is involved.
@@ -194,16 +202,27 @@ pub fn wait_readable(fd: &OwnedFd) {
     {}
 }
 
+/// Waits until every BPF program that runs now has ended.
+///
+/// Programs run inside RCU read sections, and membarrier's global command waits for an RCU grace period
+/// (kernel/sched/membarrier.c); but not with one CPU, where a program may be preempted too, and not with
+/// CPUs in nohz_full mode. There, a tenth of a second has to do: programs take microseconds.
+pub fn wait_for_programs() {
+    const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+    // SAFETY: no memory is involved.
+    let (cpus, done) = unsafe {
+        let done = libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) == 0;
+        (libc::sysconf(libc::_SC_NPROCESSORS_ONLN), done)
+    };
+    if !done || cpus < 2 {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+}
+
 /// A system call with a mark in its first argument and no effect: `prctl` refuses the unknown option.
 pub fn marked_call(mark: u64) {
     // SAFETY: an unknown option; the kernel answers EINVAL.
     unsafe { libc::syscall(libc::SYS_prctl, mark, mark, mark, mark, mark) };
-}
-
-/// True if the caller's effective user is root.
-pub fn is_root() -> bool {
-    // SAFETY: no memory is involved.
-    unsafe { libc::geteuid() == 0 }
 }
 
 /// Asks a process to end.
@@ -212,10 +231,11 @@ pub fn terminate(pid: u32) {
     unsafe { libc::kill(pid as i32, libc::SIGTERM) };
 }
 
-/// Columns of the terminal on stdout.
-pub fn terminal_width() -> Option<u16> {
+/// Columns and rows of a terminal.
+pub fn terminal_size(terminal: impl AsFd) -> Option<(u16, u16)> {
     let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    let fd = terminal.as_fd().as_raw_fd();
     // SAFETY: the kernel writes one `winsize`.
-    let ret = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) };
-    (ret == 0 && size.ws_col > 0).then_some(size.ws_col)
+    let ret = unsafe { libc::ioctl(fd, libc::TIOCGWINSZ, &raw mut size) };
+    (ret == 0 && size.ws_col > 0).then_some((size.ws_col, size.ws_row))
 }

@@ -7,6 +7,7 @@ mod ci;
 mod demo;
 mod kernels;
 mod paths;
+mod programs;
 mod setup;
 mod sh;
 mod test;

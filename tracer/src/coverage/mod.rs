@@ -165,11 +165,7 @@ impl Coverage {
 
     /// The verdict on this window.
     pub fn judge(&self, probes: &[Probe], copies: bool) -> snapshot::Coverage {
-        let mut reasons: Vec<String> = probes
-            .iter()
-            .filter(|p| p.required && !p.attached)
-            .map(|p| format!("probe {} is not attached: {}", p.name, p.cause))
-            .collect();
+        let mut reasons = crate::refusal::gaps(probes);
         reasons
             .extend(self.failed.iter().map(|(site, r)| format!("call site {site} has no probe: {}", r.why)));
         reasons.extend(self.check_off.clone());
@@ -179,15 +175,21 @@ impl Coverage {
         let failed = |site: &Site| self.failed.iter().any(|(failed, _)| *failed == name(site));
         let uncovered = self.data_sites(Covered::Uncovered).filter(|site| !failed(site));
         reasons.extend(uncovered.map(|site| format!("call site {} is not covered", name(site))));
-        let unproven = self.unproven();
+        // Where nothing is counted, there is nothing to be proven complete.
+        let unproven = if copies { self.unproven() } else { Vec::new() };
         let state = match (copies, reasons.is_empty(), unproven.is_empty()) {
             (false, ..) => CoverageState::None,
             (_, false, _) => CoverageState::Incomplete,
             (_, true, false) => CoverageState::Unproven,
             (_, true, true) => CoverageState::Complete,
         };
-        reasons.extend(unproven.iter().map(|cause| format!("completeness is unproven: {cause}")));
+        reasons.extend(unproven.iter().map(|cause| format!("the kernel's text cannot be checked: {cause}")));
         snapshot::Coverage { state, reasons, sites: self.counts() }
+    }
+
+    /// Why the kernel's text could not be read, or not all of it.
+    pub fn unreadable(&self) -> Option<String> {
+        self.unproven().into_iter().next()
     }
 
     /// Sites of primitives that move data, with this coverage.
@@ -312,6 +314,7 @@ impl Coverage {
             attached: probed > 0,
             required: false,
             missed: stats.missed.saturating_sub(self.missed_before),
+            skipped: stats.missed.saturating_sub(self.missed_before),
             runs: stats.runs,
             run_time_ns: stats.run_time_ns,
             cause: self.failed.first().map_or_else(String::new, |(site, r)| format!("{site}: {}", r.why)),

@@ -9,17 +9,10 @@ use tracer_ebpf::table::{Method, Row, Way};
 
 use super::Kernel;
 use super::links::Link;
+use super::rows::{Attached, settle_hosted};
 use crate::plan::{Choice, Refusal};
 use crate::sys;
 use crate::text::scan::Site;
-
-/// How one row ended up.
-#[derive(Clone, Debug)]
-pub struct Attached {
-    pub row: &'static Row,
-    /// The way that works, or why none does.
-    pub way: Result<&'static Way, Refusal>,
-}
 
 impl Kernel {
     /// Attaches every row of the plan, by the first way that works.
@@ -33,9 +26,12 @@ impl Kernel {
                         way = Some(candidate);
                         break;
                     }
-                    // The first way is the preferred one: its cause is the one to tell.
                     Err(error) => {
-                        refusal.get_or_insert_with(|| crate::refusal::explain(candidate, &error));
+                        let this = crate::refusal::explain(candidate, &error);
+                        refusal = Some(match refusal {
+                            Some(before) => before.and(this),
+                            None => this,
+                        });
                     }
                 }
             }
@@ -44,6 +40,7 @@ impl Kernel {
             });
             self.rows.push(Attached { row: choice.row, way });
         }
+        settle_hosted(&mut self.rows);
     }
 
     /// Tries again what a module may have brought since: optional rows without a way.
@@ -107,6 +104,13 @@ impl Kernel {
                 let link = program.attach(way.symbol)?;
                 Link::tracepoint(program.take_link(link)?)
             }
+            (Program::TracePoint(program), Method::Tracepoint) => {
+                let (category, event) =
+                    way.symbol.split_once('/').ok_or_else(|| anyhow!("no category in {}", way.symbol))?;
+                program.load()?;
+                let link = program.attach(category, event)?;
+                Link::tracepoint(program.take_link(link)?)
+            }
             _ => bail!("program {name} is not of the kind that its row says"),
         })
     }
@@ -118,6 +122,7 @@ impl Kernel {
             Some(Program::FExit(program)) => program.unload(),
             Some(Program::KProbe(program)) => program.unload(),
             Some(Program::RawTracePoint(program)) => program.unload(),
+            Some(Program::TracePoint(program)) => program.unload(),
             _ => Ok(()),
         };
     }
@@ -172,6 +177,7 @@ impl Kernel {
                 Program::FEntry(_) => (1, "fentry"),
                 Program::KProbe(p) if matches!(p.kind(), ProbeKind::Return) => (2, "kretprobe"),
                 Program::KProbe(_) => (3, "kprobe"),
+                Program::TracePoint(_) => (5, "tracepoint"),
                 _ => (4, "raw_tracepoint"),
             })
             .collect();

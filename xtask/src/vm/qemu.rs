@@ -62,6 +62,9 @@ pub fn command(run: &Path, kernel: &Cached, spec: &VmSpec, accel: Accel) -> Resu
     }
     share(&mut command, "root", Path::new("/"), false)?;
     share(&mut command, "modules", &kernel.modules(), false)?;
+    if let Some(programs) = &spec.programs {
+        share(&mut command, "programs", programs, false)?;
+    }
     for (number, mount) in spec.mounts.iter().enumerate() {
         share(&mut command, &initramfs::tag(number), &mount.host, mount.writable)?;
     }

@@ -8,7 +8,6 @@ mod compare;
 mod groups;
 mod report;
 
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -35,11 +34,11 @@ pub fn audit(args: Audit) -> Outcome {
                 Format::Json => format!("{}\n", report.to_json()),
                 Format::Table => report.to_text(),
             };
-            std::io::stdout().write_all(text.as_bytes()).context("cannot write the output")?;
+            super::print(&text)?;
             Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(status::RESIDUAL) })
         }
         Err(error) => {
-            eprintln!("tracer: could not audit: {}", crate::refusal::in_short(&error));
+            crate::sink::say(&format!("could not audit: {error:#}"));
             Ok(ExitCode::from(status::NO_AUDIT))
         }
     }
@@ -52,7 +51,13 @@ fn report(args: &Audit) -> Result<Report> {
         bail!("hardware breakpoints on kernel functions are supported on x86_64 only");
     }
     let target = target::resolve(args.pid)?;
-    let options = Options { attach: Attach::Auto, audit: true, stats: false, fault: Fault::from_env()? };
+    let options = Options {
+        attach: Attach::Auto,
+        audit: true,
+        copy_sizes: false,
+        stats: false,
+        fault: Fault::from_env()?,
+    };
     let selection = Selection::Processes { targets: vec![target], children: false };
     let mut session = Session::prepare(&selection, &options)?;
     let (groups, rounds) = {

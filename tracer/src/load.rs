@@ -2,24 +2,26 @@
 
 mod attach;
 mod links;
+mod rows;
+mod slots;
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd as _;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use aya::maps::{HashMap, Map, MapData, Queue};
+use aya::maps::{HashMap, Map, MapData, Queue, RingBuf};
 use aya::programs::Program;
 use aya::{Btf, Ebpf, EbpfLoader};
 use tracer_ebpf::abi::{self, Config, FIRST_PROCESS};
 
+use self::links::Links;
 use crate::attachable;
 use crate::facts::Facts;
 use crate::fault::Fault;
 use crate::plan::Offers as _;
 use crate::sys::{self, Mapped};
 
-pub use self::attach::Attached;
-use self::links::Links;
+pub use self::rows::Attached;
 
 /// The BPF object, embedded by build.rs; empty if it was built without the BPF tools.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer-bpf"));
@@ -38,6 +40,8 @@ pub struct Sizes {
     pub processes: u32,
     /// Shards per slot, a power of two.
     pub shards: u32,
+    /// The same for copies by size; 0: they are not counted.
+    pub copy_sizes_shards: u32,
 }
 
 impl Sizes {
@@ -57,6 +61,9 @@ pub struct Kernel {
     pub ledgers: Mapped<abi::Ledger>,
     pub processes: Mapped<abi::Process>,
     pub losses: Mapped<u64>,
+    /// Only if copies are counted by size.
+    pub copy_sizes: Option<Mapped<abi::CopySizes>>,
+    ended: RingBuf<MapData>,
 }
 
 impl Kernel {
@@ -70,20 +77,34 @@ impl Kernel {
         }
         sys::lift_memlock();
         let functions = attachable::functions(|name| facts.function_id(name));
-        let config = PodConfig(Config { shard_mask: sizes.shards - 1, ..config });
+        let config = PodConfig(Config {
+            shard_mask: sizes.shards - 1,
+            copy_sizes: (sizes.copy_sizes_shards > 0).into(),
+            copy_sizes_shard_mask: sizes.copy_sizes_shards.saturating_sub(1),
+            ..config
+        });
+        let copy_sizes = sizes.slots() * sizes.copy_sizes_shards;
         let mut ebpf = EbpfLoader::new()
             // The programs have nothing to relocate: offsets are in CONFIG.
             .btf(None)
             .override_global("CONFIG", &config, true)
             .map_max_entries("LEDGERS", sizes.slots() * sizes.shards)
+            .map_max_entries("COPY_SIZES", copy_sizes.max(1))
             .map_max_entries("PROCESSES", sizes.slots())
             .map_max_entries("SLOTS", (sizes.processes * 4).max(64))
             .map_max_entries("FREE", sizes.processes)
+            .map_max_entries("ENDED", slots::ring_bytes(sizes.processes))
             .load(OBJECT)
             .map_err(|error| explain_load(error.into()))?;
         let ledgers = mapped(&ebpf, "LEDGERS", (sizes.slots() * sizes.shards) as usize)?;
         let processes = mapped(&ebpf, "PROCESSES", sizes.slots() as usize)?;
         let losses = mapped(&ebpf, "LOSSES", abi::LOSSES)?;
+        let copy_sizes = match copy_sizes {
+            0 => None,
+            elements => Some(mapped(&ebpf, "COPY_SIZES", elements as usize)?),
+        };
+        let ended = ebpf.take_map("ENDED").ok_or_else(|| anyhow!("the BPF object has no map ENDED"))?;
+        let ended = RingBuf::try_from(ended).context("cannot map ENDED into memory")?;
         let mut free = Queue::try_from(map_mut(&mut ebpf, "FREE")?)?;
         for slot in FIRST_PROCESS..sizes.slots() {
             free.push(slot, 0).context("cannot fill the queue of free slots")?;
@@ -98,6 +119,8 @@ impl Kernel {
             ledgers,
             processes,
             losses,
+            copy_sizes,
+            ended,
         })
     }
 
@@ -156,6 +179,17 @@ impl Kernel {
         gate.set(0, gate_state, 0).context("cannot open the gate of the BPF programs")
     }
 
+    /// A map of the object.
+    pub fn map_mut(&mut self, name: &str) -> Result<&mut Map> {
+        map_mut(&mut self.ebpf, name)
+    }
+
+    /// Says where CPUs keep their `preempt_count`.
+    pub fn set_preempt(&self, preempt: abi::Preempt) -> Result<()> {
+        mapped(&self.ebpf, "PREEMPT", 1)?.set(0, preempt);
+        Ok(())
+    }
+
     /// A map of processes: `SLOTS`, `AT_EXEC`.
     pub fn process_map(&mut self, name: &str) -> Result<HashMap<&mut MapData, u32, u32>> {
         Ok(HashMap::try_from(map_mut(&mut self.ebpf, name)?)?)
@@ -174,17 +208,8 @@ impl Kernel {
 
 /// Why the kernel refuses BPF altogether, in words.
 fn explain_load(error: anyhow::Error) -> anyhow::Error {
-    let text = crate::refusal::in_short(&error);
-    let denied = error.chain().any(|cause| {
-        cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error) == Some(libc::EPERM)
-    });
-    if denied && !sys::is_root() {
-        return anyhow!(
-            "the kernel refuses BPF to this user ({text})\n  \
-             run it as root (sudo tracer ...), or grant CAP_BPF, CAP_PERFMON and CAP_SYS_RESOURCE"
-        );
-    }
-    anyhow!("the kernel refuses the BPF object: {text}\n  `tracer doctor` tells what this kernel offers")
+    let refusal = crate::refusal::explain_object(&error);
+    anyhow!("the kernel refuses tracer's BPF object: {}\n  {}", refusal.why, refusal.hint)
 }
 
 fn map_mut<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Map> {
