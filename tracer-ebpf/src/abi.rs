@@ -100,6 +100,35 @@ impl Direction {
     }
 }
 
+/// What a device did.
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DeviceOp {
+    BlockRead,
+    BlockWrite,
+    NetReceive,
+    NetTransmit,
+}
+
+/// Number of [`DeviceOp`]s.
+pub const DEVICE_OPS: usize = 4;
+
+impl DeviceOp {
+    /// In the order of the discriminants.
+    pub const ALL: [DeviceOp; DEVICE_OPS] =
+        [DeviceOp::BlockRead, DeviceOp::BlockWrite, DeviceOp::NetReceive, DeviceOp::NetTransmit];
+
+    /// The words used in metrics and JSON: kind of device, operation.
+    pub const fn name(self) -> (&'static str, &'static str) {
+        match self {
+            DeviceOp::BlockRead => ("block", "read"),
+            DeviceOp::BlockWrite => ("block", "write"),
+            DeviceOp::NetReceive => ("net", "rx"),
+            DeviceOp::NetTransmit => ("net", "tx"),
+        }
+    }
+}
+
 /// A sum of bytes and the number of events that made it.
 #[repr(C)]
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -134,7 +163,9 @@ pub struct Ledger {
     pub interrupts: u64,
     pub voluntary: u64,
     pub involuntary: u64,
-    pub reserved: [u64; 6],
+    /// Bytes that devices moved by DMA, by [`DeviceOp`].
+    pub device: [u64; DEVICE_OPS],
+    pub reserved: [u64; 2],
 }
 
 impl Ledger {
@@ -150,7 +181,8 @@ impl Ledger {
         interrupts: 0,
         voluntary: 0,
         involuntary: 0,
-        reserved: [0; 6],
+        device: [0; DEVICE_OPS],
+        reserved: [0; 2],
     };
     /// A ledger as the flat counters it is made of.
     pub const WORDS: usize = size_of::<Ledger>() / size_of::<u64>();
@@ -189,13 +221,34 @@ pub struct Process {
 }
 const _: () = assert!(size_of::<Process>() == 48);
 
-/// Whose the data of a zero-copy send is. Value of the map `OWNERS`.
+/// Whose something is that may outlive its process. Value of the maps `OWNERS` and `SOCKETS`.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Owner {
     pub slot: u32,
     /// [`Process::generation`] of the slot when it was noted.
     pub generation: u32,
+}
+
+/// A block transfer that its device has not completed yet. Value of the map `BIOS`.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bio {
+    pub owner: Owner,
+    pub bytes: u32,
+    /// A [`DeviceOp`].
+    pub op: u32,
+}
+
+/// A packet that is being given to a device's driver. Element 0 of the per-CPU map `XMIT`.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Xmit {
+    /// Address of the `sk_buff`, 0 if there is none.
+    pub skb: u64,
+    pub bytes: u64,
+    pub slot: u32,
+    pub reserved: u32,
 }
 
 /// Why something was not counted. Index of the array map `LOSSES`.
@@ -214,10 +267,12 @@ pub enum Loss {
     UnreadableStructure,
     /// No room for a call site in the witness's map.
     WitnessMapFull,
+    /// No room for a block transfer until it completes: its device bytes are not counted.
+    DeviceMapFull,
 }
 
 /// Number of [`Loss`] reasons.
-pub const LOSSES: usize = 6;
+pub const LOSSES: usize = 7;
 
 impl Loss {
     pub const ALL: [Loss; LOSSES] = [
@@ -227,6 +282,7 @@ impl Loss {
         Loss::ReturnMissed,
         Loss::UnreadableStructure,
         Loss::WitnessMapFull,
+        Loss::DeviceMapFull,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -237,6 +293,7 @@ impl Loss {
             Loss::ReturnMissed => "return_missed",
             Loss::UnreadableStructure => "unreadable_structure",
             Loss::WitnessMapFull => "witness_map_full",
+            Loss::DeviceMapFull => "device_map_full",
         }
     }
 
@@ -343,8 +400,28 @@ pub struct Config {
     /// 1 if copies are also counted by size, and the number of shards per slot for that minus one.
     pub copy_sizes: u32,
     pub copy_sizes_shard_mask: u32,
+
+    pub bio_size: u32,
+    pub bio_op: u32,
+    pub bio_status: u32,
+    pub bio_private: u32,
+    /// `bio.bi_bdev`, or `bio.bi_disk` where `bdev_disk` is [`ABSENT`].
+    pub bio_device: u32,
+    pub bdev_disk: u32,
+    pub disk_part0: u32,
+    /// `part0`'s `device.parent`, from `*part0`, or from the disk if `disk_part0` is [`ABSENT`].
+    pub part0_parent: u32,
+    pub net_device_parent: u32,
+    pub skb_sk: u32,
+    pub skb_dev: u32,
+    pub skb_data: u32,
+    pub skb_mac_header: u32,
+    pub socket_sk: u32,
 }
-const _: () = assert!(size_of::<Config>() == 49 * 4);
+const _: () = assert!(size_of::<Config>() == 63 * 4);
+
+/// In place of an offset: there is no such member.
+pub const ABSENT: u32 = u32::MAX;
 
 /// One CPU: tasks preempted inside a BPF program, and those whom that concerns.
 #[repr(C)]

@@ -16,6 +16,7 @@ pub mod inflight;
 pub mod input;
 pub mod load;
 pub mod names;
+pub mod netdev;
 pub mod part;
 pub mod plan;
 pub mod preemption;

@@ -64,6 +64,8 @@ pub struct Wanted {
     pub attach: Attach,
     /// Forks, execs and exits matter (not for a single process without its children).
     pub life: bool,
+    /// There is a network device that does DMA.
+    pub net: bool,
 }
 
 /// The plan: one entry per row that is meant for this kernel.
@@ -78,6 +80,7 @@ pub fn choose(offers: &impl Offers, wanted: Wanted) -> Vec<Choice> {
 fn is_wanted(row: &Row, wanted: Wanted) -> bool {
     match row.group {
         Group::Life => wanted.life,
+        Group::Net => wanted.net,
         // Call sites stand in for everything that copies between an iterator and the kernel.
         Group::Copy if wanted.attach == Attach::Callsite => !replaced_by_sites(row),
         _ => true,
@@ -213,7 +216,7 @@ mod tests {
     };
 
     fn wanted(attach: Attach) -> Wanted {
-        Wanted { attach, life: true }
+        Wanted { attach, life: true, net: true }
     }
 
     fn first<'a>(plan: &'a [Choice], row: &str) -> &'a Way {

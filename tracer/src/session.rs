@@ -19,6 +19,7 @@ use crate::fault::Fault;
 use crate::inflight::{self, Waiting};
 use crate::load::Kernel;
 use crate::names::Names;
+use crate::netdev;
 use crate::plan::{self, Attach, Wanted};
 use crate::preemption::Preemption;
 use crate::target::{self, Target};
@@ -95,7 +96,10 @@ impl Session {
             _ => Vec::new(),
         };
         let tells_interrupts = tell_interrupts(&facts, &coverage, &kernel)?;
-        kernel.attach(plan::choose(&facts, Wanted { attach: options.attach, life }));
+        kernel.attach(plan::choose(
+            &facts,
+            Wanted { attach: options.attach, life, net: netdev::any_physical() },
+        ));
         coverage.cover(&mut kernel, options.attach, facts.check_is_on().err());
         let stats = options.stats.then(crate::sys::enable_stats).and_then(Result::ok);
         let mut session = Session {

@@ -50,6 +50,9 @@ pub struct Observed {
     pub faults: bool,
     pub interrupts: bool,
     pub context_switches: bool,
+    /// Bytes that block devices moved, and network devices.
+    pub block: bool,
+    pub net: bool,
 }
 
 /// How sure it is that every copy was seen.

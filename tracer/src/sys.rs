@@ -239,3 +239,33 @@ pub fn terminal_size(terminal: impl AsFd) -> Option<(u16, u16)> {
     let ret = unsafe { libc::ioctl(fd, libc::TIOCGWINSZ, &raw mut size) };
     (ret == 0 && size.ws_col > 0).then_some((size.ws_col, size.ws_row))
 }
+
+/// What a network device's driver may take off the kernel's hands: commands of include/uapi/linux/ethtool.h.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug)]
+pub enum Offload {
+    TransmitChecksum = 0x16,
+    ScatterGather = 0x18,
+    TcpSegmentation = 0x1e,
+}
+
+const SIOCETHTOOL: u64 = 0x8946;
+
+/// Asks a network device whether an offload is on (`ETHTOOL_GTXCSUM`, `ETHTOOL_GSG`, `ETHTOOL_GTSO`).
+pub fn offload(device: &str, what: Offload) -> io::Result<bool> {
+    if device.len() >= libc::IFNAMSIZ {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
+    // `struct ethtool_value`: command, answer.
+    let mut value = [what as u32, 0];
+    // SAFETY: all zeros are a valid `ifreq`.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(device.bytes()) {
+        *to = from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_data = value.as_mut_ptr().cast();
+    // SAFETY: `request` and the two words that it points to outlive the call.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL as _, &raw mut request) }.into())?;
+    Ok(value[1] != 0)
+}

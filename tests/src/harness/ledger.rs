@@ -38,6 +38,11 @@ pub fn ended(total: &Value) -> Ledger<'_> {
     Ledger(&total["ended"])
 }
 
+/// What belongs to no process: softirqs, kernel threads.
+pub fn unattributed(total: &Value) -> [Ledger<'_>; 2] {
+    ["softirq", "kernel_thread"].map(|part| Ledger(&total["unattributed"][part]))
+}
+
 fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or(0)
 }
@@ -85,6 +90,11 @@ impl<'a> Ledger<'a> {
         DIRECTIONS.iter().map(|direction| self.copied_in_all(direction)).sum()
     }
 
+    /// Payload copied, of a ledger that has no paths ([`unattributed`]).
+    pub fn copied_without_path(&self) -> u64 {
+        DIRECTIONS.iter().map(|direction| number(&self.0["copied_bytes"][*direction])).sum()
+    }
+
     pub fn control(&self, direction: &str) -> u64 {
         number(&self.0["control_bytes"][direction])
     }
@@ -95,6 +105,12 @@ impl<'a> Ledger<'a> {
 
     pub fn mode_switches(&self, reason: &str) -> u64 {
         number(&self.0["mode_switches"][reason])
+    }
+
+    /// `device_bytes`; absent is an error, for it means "not observed".
+    pub fn device(&self, kind: &str, op: &str) -> Result<u64> {
+        let bytes = self.0["device_bytes"][kind][op].as_u64();
+        bytes.with_context(|| format!("no device_bytes.{kind}.{op} in {}", self.0))
     }
 
     pub fn context_switches(&self, kind: &str) -> u64 {

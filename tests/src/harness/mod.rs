@@ -9,6 +9,7 @@ pub mod compare;
 pub mod invariant;
 pub mod ledger;
 pub mod metrics;
+pub mod nic;
 pub mod process;
 pub mod session;
 pub mod tracer;

@@ -34,7 +34,7 @@ pub struct Job {
 }
 
 pub enum Sink {
-    /// /dev/null, for methods whose bytes cannot be looked at afterwards.
+    /// /dev/null or a far host, for methods whose bytes cannot be looked at afterwards.
     Nothing(File),
     File {
         file: File,
@@ -89,6 +89,11 @@ impl Job {
     pub fn to_nothing(options: &Options) -> Result<Self> {
         let null = File::options().write(true).open("/dev/null")?;
         Self::new(options, Sink::Nothing(null))
+    }
+
+    /// To something that is open already, and swallows what it gets.
+    pub fn to_descriptor(options: &Options, file: File) -> Result<Self> {
+        Self::new(options, Sink::Nothing(file))
     }
 
     /// To a file that is mapped already, all pages present and dirty.

@@ -7,6 +7,7 @@
 //! the second window on also what rewinds the files, booked like the rest.
 
 pub mod children;
+pub mod cold;
 pub mod control;
 pub mod counts;
 pub mod faults;
@@ -20,6 +21,7 @@ pub mod process_vm;
 pub mod protocol;
 pub mod receive;
 pub mod registry;
+pub mod remote;
 pub mod scratch;
 pub mod selftest;
 pub mod signals;
@@ -29,6 +31,7 @@ pub mod threads;
 pub mod transport;
 pub mod uring;
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -50,6 +53,8 @@ pub struct Options {
     /// A receiving peer waits within its receiving call, so that the call is
     /// in flight when a tracer comes.
     pub in_flight: bool,
+    /// A host behind a network device, for what is sent there.
+    pub host: Option<Ipv4Addr>,
 }
 
 /// One mechanism, set up and ready.

@@ -8,7 +8,7 @@ use super::receive::Receiver;
 use super::transport::Transport;
 use super::uring::{Uring, Way};
 use super::{Mechanism, Options, methods, threads};
-use super::{children, control, faults, pingpong, process_vm, special};
+use super::{children, cold, control, faults, pingpong, process_vm, remote, special};
 
 pub struct Entry {
     pub name: &'static str,
@@ -32,6 +32,10 @@ enum Kind {
         write: bool,
     },
     Direct,
+    Cold(cold::Kind),
+    /// File to a host behind a network device; with MSG_ZEROCOPY or not.
+    Remote(bool, Method),
+    Echo,
     ZeroToNull,
     Random,
     Generated,
@@ -113,6 +117,13 @@ pub const ALL: &[Entry] = &[
     Entry { name: "threads", kind: Threads },
     Entry { name: "children", kind: Children(children::SINGLE) },
     Entry { name: "children_waves", kind: Children(children::WAVES) },
+    Entry { name: "cold_read", kind: Cold(cold::Kind::Read) },
+    Entry { name: "write_sync", kind: Cold(cold::Kind::Sync) },
+    Entry { name: "rw_nic", kind: Remote(false, methods::read_write) },
+    Entry { name: "sendfile_nic", kind: Remote(false, methods::sendfile) },
+    Entry { name: "splice_nic", kind: Remote(false, methods::splice) },
+    Entry { name: "zerocopy_nic", kind: Remote(true, methods::zerocopy) },
+    Entry { name: "echo_nic", kind: Echo },
     Entry { name: "idle", kind: Idle },
 ];
 
@@ -146,6 +157,9 @@ impl Entry {
             Faults(kind) => Box::new(faults::Faults::new(options, kind)?),
             ProcessVm { write } => Box::new(process_vm::ProcessVm::new(options, write)?),
             Direct => Box::new(special::Direct::new(options)?),
+            Cold(kind) => Box::new(cold::Cold::new(options, kind)?),
+            Remote(zero_copy, method) => Box::new(remote::Remote::new(options, zero_copy, method)?),
+            Echo => Box::new(remote::Echo::new(options)?),
             ZeroToNull => Box::new(special::Devices::zero_to_null(options)?),
             Random => Box::new(special::Devices::random(options)?),
             Generated => Box::new(special::Generated::new(options)?),

@@ -20,6 +20,7 @@ mod children;
 mod context_switches;
 mod copies;
 mod copy_sizes;
+mod devices;
 mod doctor;
 mod fallbacks;
 mod faults_forced;
@@ -76,6 +77,7 @@ fn all_checks() -> Vec<Check> {
     checks.extend(in_flight::checks());
     checks.extend(prometheus::checks());
     checks.extend(copy_sizes::checks());
+    checks.extend(devices::checks());
     checks.extend(run_status::checks());
     checks.extend(target_ends::checks());
     checks.extend(bad_input::checks());

@@ -6,7 +6,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, Queue, RingBuf},
 };
 use tracer_ebpf::abi::{
-    Config, CopySizes, Count, LOSSES as REASONS, Ledger, Loss, Owner, Preempt, Process, WitnessKey,
+    Bio, Config, CopySizes, Count, LOSSES as REASONS, Ledger, Loss, Owner, Preempt, Process, WitnessKey, Xmit,
 };
 
 /// Constants of this kernel and session: frozen before the first program is loaded.
@@ -80,6 +80,18 @@ pub static IN_FLIGHT: HashMap<u64, u32> = HashMap::with_max_entries(16384, 0);
 /// `ubuf_info` of a zero-copy send -> the sender.
 #[map]
 pub static OWNERS: LruHashMap<u64, Owner> = LruHashMap::with_max_entries(65536, 0);
+
+/// `sock` -> the process that used it last.
+#[map]
+pub static SOCKETS: LruHashMap<u64, Owner> = LruHashMap::with_max_entries(65536, 0);
+
+/// `bio` -> a transfer that its device has not completed.
+#[map]
+pub static BIOS: HashMap<u64, Bio> = HashMap::with_max_entries(16384, 0);
+
+/// See [`Xmit`].
+#[map]
+pub static XMIT: PerCpuArray<Xmit> = PerCpuArray::with_max_entries(1, 0);
 
 /// 1 while this CPU serves softirqs.
 #[map]

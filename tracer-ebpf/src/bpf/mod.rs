@@ -2,6 +2,7 @@
 
 mod account;
 mod check;
+mod device;
 mod iter;
 mod kernel;
 mod life;

@@ -8,6 +8,7 @@ use tracer_ebpf::abi::{Direction, Path, SOFTIRQ};
 use tracer_ebpf::table::row;
 
 use super::account::{Kind, book_copy, current_slot, generation, in_softirq, is_open, place};
+use super::device::packet_slot;
 use super::kernel::{in_hard_interrupt, read};
 use super::maps::{OWNERS, config};
 use super::wrapper::{Call, Exit, enter, leave, wrapper};
@@ -106,6 +107,15 @@ fn zerocopy_owner(skb: u64) -> Option<u32> {
     (owner.generation == generation(owner.slot)).then_some(owner.slot)
 }
 
+/// Whose a packet is: a zero-copy send's, else its socket's.
+#[inline(always)]
+fn owner(skb: u64) -> Option<u32> {
+    match zerocopy_owner(skb) {
+        Some(slot) => Some(slot),
+        None => packet_slot(skb),
+    }
+}
+
 /// Entry points of a function that is counted on entry: `row: body; fentry NAME, kprobe NAME`.
 macro_rules! on_entry {
     ($row:literal: $body:expr; $fentry:ident, $kprobe:ident) => {
@@ -127,7 +137,7 @@ macro_rules! on_entry {
 fn copy_bits(probe: u32, arg: impl Fn(usize) -> u64) {
     let Some(worker) = worker() else { return };
     if let Some(bytes) = own_part(arg(0), arg(1) as u32 as u64, arg(3) as u32 as u64) {
-        worker.book(probe, Kind::Copy, bytes, || zerocopy_owner(arg(0)));
+        worker.book(probe, Kind::Copy, bytes, || owner(arg(0)));
     }
 }
 on_entry! { "skb_copy_bits": copy_bits; skb_copy_bits_fentry, skb_copy_bits_kprobe }
@@ -138,7 +148,7 @@ on_entry! { "skb_store_bits": copy_bits; skb_store_bits_fentry, skb_store_bits_k
 fn checksum_bits(probe: u32, arg: impl Fn(usize) -> u64) {
     let Some(worker) = worker() else { return };
     if let Some(bytes) = own_part(arg(0), arg(1) as u32 as u64, arg(3) as u32 as u64) {
-        worker.book(probe, Kind::Checksum, bytes, || zerocopy_owner(arg(0)));
+        worker.book(probe, Kind::Checksum, bytes, || owner(arg(0)));
     }
 }
 on_entry! { "skb_copy_and_csum_bits": checksum_bits; skb_copy_and_csum_bits_fentry, skb_copy_and_csum_bits_kprobe }
@@ -148,7 +158,7 @@ on_entry! { "skb_copy_and_csum_bits": checksum_bits; skb_copy_and_csum_bits_fent
 fn copy_headers(probe: u32, arg: impl Fn(usize) -> u64) {
     let Some(worker) = worker() else { return };
     if let Some(bytes) = linear(arg(0)) {
-        worker.book(probe, Kind::Control, bytes, || zerocopy_owner(arg(0)));
+        worker.book(probe, Kind::Control, bytes, || owner(arg(0)));
     }
 }
 on_entry! { "skb_copy_headers": copy_headers; skb_copy_headers_fentry, skb_copy_headers_kprobe }
@@ -198,7 +208,7 @@ fn copy_ubufs(probe: u32, call: &impl Call) {
     }
     let Some(worker) = worker() else { return };
     if let Some(bytes) = in_frags(call.arg(0)) {
-        worker.book(probe, Kind::Copy, bytes, || zerocopy_owner(call.arg(0)));
+        worker.book(probe, Kind::Copy, bytes, || owner(call.arg(0)));
     }
 }
 wrapper! { "skb_copy_ubufs": copy_ubufs; skb_copy_ubufs_fexit(2); skb_copy_ubufs_entry, skb_copy_ubufs_return }
@@ -213,7 +223,7 @@ fn expand_head(probe: u32, call: &impl Call) {
     let Some(worker) = worker() else { return };
     if let Some(tail) = read::<u32>(call.arg(0), config!(skb_tail)) {
         let bytes = (tail as i64 - call.arg(1) as i32 as i64) as u64;
-        worker.book(probe, Kind::Control, bytes, || zerocopy_owner(call.arg(0)));
+        worker.book(probe, Kind::Control, bytes, || owner(call.arg(0)));
     }
 }
 wrapper! { "skb_expand_head": expand_head; skb_expand_head_fexit(4); skb_expand_head_entry, skb_expand_head_return }

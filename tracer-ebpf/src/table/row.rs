@@ -11,6 +11,10 @@ pub enum Group {
     Mark,
     /// Mode switches, context switches, payload.
     Switch,
+    /// Bytes that block devices move.
+    Block,
+    /// Bytes that network devices move.
+    Net,
     /// Processes that come and go.
     Life,
 }
@@ -105,7 +109,9 @@ impl Row {
 
     /// True if its programs also run while a softirq or an interrupt is served.
     pub fn runs_in_softirqs(&self) -> bool {
-        self.name.starts_with("skb_") || self.name == "swiotlb_bounce"
+        self.name.starts_with("skb_")
+            || self.name == "swiotlb_bounce"
+            || matches!(self.group, Group::Block | Group::Net)
     }
 }
 

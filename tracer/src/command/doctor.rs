@@ -10,6 +10,7 @@ use crate::cli::{Doctor, Format};
 use crate::coverage;
 use crate::facts::{self, Facts};
 use crate::fault::Fault;
+use crate::netdev::{self, NetDevice};
 use crate::plan::Attach;
 use crate::privilege::Privilege;
 use crate::session::{Options, Selection, Session};
@@ -127,6 +128,7 @@ fn as_text(snapshot: &Snapshot, session: &Session, sites: bool) -> String {
     quantities(&mut text, snapshot);
     text.push('\n');
     environment_as_text(&mut text);
+    network_devices(&mut text, &netdev::physical());
     probes(&mut text, snapshot);
     call_sites(&mut text, snapshot, session.coverage.unreadable());
     if sites {
@@ -166,6 +168,37 @@ fn quantities(text: &mut String, snapshot: &Snapshot) {
     };
     line(text, "mode switches", &switches);
     line(text, "context switches", yes_or_no(observed.context_switches));
+    line(text, "bytes of block devices", yes_or_no(observed.block));
+    line(text, "bytes of network devices", yes_or_no(observed.net));
+}
+
+/// Whether what sendfile hands over can leave as it is.
+fn network_devices(text: &mut String, devices: &[NetDevice]) {
+    text.push_str("\nnetwork devices that do DMA (of this network namespace)\n");
+    if devices.is_empty() {
+        text.push_str("  none\n");
+    }
+    let word = |offload: Option<bool>| match offload {
+        Some(true) => "on",
+        Some(false) => "off",
+        None => "unknown",
+    };
+    for device in devices {
+        let _ = writeln!(
+            text,
+            "  {:<12} scatter-gather {}, transmit checksum {}, TCP segmentation {}: {}",
+            crate::sink::human::escape(&device.name),
+            word(device.scatter_gather),
+            word(device.transmit_checksum),
+            word(device.segmentation),
+            match device.sends_without_copy() {
+                Some(true) => "sends pages as they are",
+                Some(false) =>
+                    "the kernel copies each packet before it is sent (`ethtool -K DEVICE sg on tx on`)",
+                None => "its driver does not say",
+            },
+        );
+    }
 }
 
 /// One line per probe, then each cause once.

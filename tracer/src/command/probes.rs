@@ -59,6 +59,8 @@ fn group(group: Group) -> &'static str {
         Group::Reference => "references",
         Group::Mark => "marks",
         Group::Switch => "switches",
+        Group::Block => "block devices",
+        Group::Net => "network devices",
         Group::Life => "processes",
     }
 }

@@ -8,6 +8,7 @@ use tracer_ebpf::table::Group;
 use super::Session;
 use crate::copy_sizes::{CopySizes, UnnamedSizes};
 use crate::load::Attached;
+use crate::netdev;
 use crate::preemption::Preemption;
 use crate::snapshot::{LossCount, Observed, Probe, Process, Snapshot, plus};
 use crate::target::{self, Target};
@@ -165,6 +166,17 @@ impl Session {
             faults: self.is_attached("page_fault"),
             interrupts: self.is_attached("irq_timer"),
             context_switches: self.is_attached("sched_switch"),
+            block: ["block_queue", "block_split", "block_complete"].iter().all(|name| self.is_attached(name)),
+            net: self.observes_net(),
+        }
+    }
+
+    /// Without a network device that does DMA there is nothing to see, and 0 is true.
+    fn observes_net(&self) -> bool {
+        let mut rows = self.kernel.rows.iter().filter(|row| row.row.group == Group::Net).peekable();
+        match rows.peek() {
+            Some(_) => rows.all(|row| row.row.optional || row.way.is_ok()),
+            None => !netdev::any_physical(),
         }
     }
 

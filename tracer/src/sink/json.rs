@@ -3,6 +3,7 @@
 //! The structs below are the schema. An `Option` that is `None` was not observed and is absent.
 
 mod buckets;
+mod unattributed;
 
 use std::io::{self, Write};
 
@@ -10,6 +11,8 @@ use serde::{Serialize, Serializer};
 use tracer_ebpf::abi::{Count, Direction, Ledger, Path};
 
 use self::buckets::{Buckets, copy_sizes};
+use self::unattributed::{Unattributed, UnattributedView};
+use super::devices::device_bytes;
 use super::{
     active_paths, checksummed, checksummed_in_all, encrypted_in_all, rfc3339, zero_copied_is_observed,
 };
@@ -124,7 +127,7 @@ impl ObservedView {
             copies: observed.copies,
             mode_switches: observed.syscalls,
             context_switches: observed.context_switches,
-            device_bytes: false,
+            device_bytes: observed.block || observed.net,
             payload: observed.payload,
             references: observed.references,
             faults: observed.faults,
@@ -265,6 +268,8 @@ struct LedgerView {
     mode_switches: ModeSwitches,
     #[serde(skip_serializing_if = "Option::is_none")]
     context_switches: Option<ContextSwitches>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_bytes: Option<Named<Named<u64>>>,
 }
 
 #[derive(Serialize)]
@@ -312,6 +317,7 @@ impl LedgerView {
             context_switches: observed
                 .context_switches
                 .then_some(ContextSwitches { voluntary: ledger.voluntary, involuntary: ledger.involuntary }),
+            device_bytes: devices(ledger, observed),
         }
     }
 }
@@ -363,37 +369,16 @@ impl PathView {
     }
 }
 
-#[derive(Serialize)]
-struct Unattributed {
-    softirq: UnattributedView,
-    kernel_thread: UnattributedView,
-}
-
-/// Empty if nothing was copied.
-#[derive(Serialize)]
-struct UnattributedView {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    copied_bytes: Option<Named<u64>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    copies: Option<Named<u64>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    copy_sizes: Option<Named<Buckets>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    other_kinds: Option<OtherKinds>,
-}
-
-impl UnattributedView {
-    fn of(ledger: &Ledger, sizes: &CopySizes, observed: &Observed) -> Self {
-        let copied = Direction::ALL.map(|direction| ledger.copied_in(direction));
-        let any_copy = observed.copies && copied.iter().any(|count| count.bytes > 0);
-        let any_other = observed.copies && checksummed_in_all(ledger) + encrypted_in_all(ledger) > 0;
-        UnattributedView {
-            copied_bytes: any_copy.then(|| by_direction(&copied, |c| c.bytes)),
-            copies: any_copy.then(|| by_direction(&copied, |c| c.calls)),
-            copy_sizes: Path::ALL.iter().find_map(|&path| copy_sizes(sizes, path)),
-            other_kinds: any_other.then(|| OtherKinds::of(ledger)),
+/// By kind of device, then by operation.
+fn devices(ledger: &Ledger, observed: &Observed) -> Option<Named<Named<u64>>> {
+    let mut kinds: Vec<(&'static str, Named<u64>)> = Vec::new();
+    for (kind, op, bytes) in device_bytes(ledger, observed) {
+        match kinds.last_mut() {
+            Some((last, ops)) if *last == kind => ops.0.push((op, bytes)),
+            _ => kinds.push((kind, Named(vec![(op, bytes)]))),
         }
     }
+    (!kinds.is_empty()).then_some(Named(kinds))
 }
 
 fn by_direction(counts: &[Count; 3], value: impl Fn(&Count) -> u64) -> Named<u64> {

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use tracer_ebpf::abi::DeviceOp;
 
 use super::*;
 use crate::sink::testing::{self, HOSTILE, LedgerBuilder, blind, distinct, process, snapshot};
@@ -61,6 +62,10 @@ fn expected(ledger: &Ledger) -> BTreeMap<String, u64> {
     put("mode_switches.interrupt".into(), 2 * ledger.interrupts);
     put("context_switches.voluntary".into(), ledger.voluntary);
     put("context_switches.involuntary".into(), ledger.involuntary);
+    for op in DeviceOp::ALL {
+        let (kind, name) = op.name();
+        put(format!("device_bytes.{kind}.{name}"), ledger.device[op as usize]);
+    }
     all
 }
 
@@ -117,12 +122,13 @@ fn golden() {
         r#""other_kinds":{"checksum":0,"crypto":0},"#,
         r#""control_bytes":{"to_user":0,"from_user":0,"in_kernel":0},"#,
         r#""mode_switches":{"syscall":134,"fault":8,"interrupt":24},"#,
-        r#""context_switches":{"voluntary":60,"involuntary":2}}"#,
+        r#""context_switches":{"voluntary":60,"involuntary":2},"#,
+        r#""device_bytes":{"block":{"read":0,"write":0},"net":{"rx":0,"tx":0}}}"#,
     );
     let head = concat!(
         r#"{"schema":"tracer/1","kernel":"6.1.0-56-amd64","started":"2026-11-22T22:32:25Z","#,
         r#""window_seconds":10.0,"observed":{"copies":true,"mode_switches":true,"#,
-        r#""context_switches":true,"device_bytes":false,"payload":true,"references":true,"#,
+        r#""context_switches":true,"device_bytes":true,"payload":true,"references":true,"#,
         r#""faults":true,"interrupts":true},"coverage":{"state":"complete","reasons":[],"#,
         r#""call_sites":{"wrapper":40,"checked":30,"call_site":0,"uncovered":0},"#,
         r#""metadata_call_sites":{"wrapper":0,"checked":0,"call_site":0,"uncovered":50}},"#,
@@ -153,7 +159,7 @@ fn what_is_not_observed_is_absent() {
     let mut found = BTreeMap::new();
     numbers(process, "", &mut found);
     assert_eq!(process.get("copied_without_payload_bytes"), None);
-    for absent in ["copied", "copies", "control", "other_kinds", "checksum", "interrupt"] {
+    for absent in ["copied", "copies", "control", "other_kinds", "checksum", "interrupt", "device"] {
         assert!(!found.keys().any(|key| key.contains(absent)), "{absent} in {process}");
     }
     assert_eq!(process["paths"]["read"], json!({"calls": 1024, "payload_bytes": 64 << 20, "syscalls": 1025}));

@@ -3,6 +3,7 @@
 //! A sink turns one snapshot into text and decides nothing: what was not observed is absent from
 //! every one of them, by the rules below.
 
+pub mod devices;
 pub mod http;
 pub mod human;
 pub mod json;

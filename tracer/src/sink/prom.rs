@@ -8,6 +8,7 @@ use prometheus::TextEncoder;
 use prometheus::proto::{self, MetricType};
 use tracer_ebpf::abi::{BUCKETS, Direction, Ledger, Path, bound};
 
+use super::devices::device_bytes;
 use super::{active_paths, human, rfc3339, self_stat, zero_copied_is_observed};
 use crate::copy_sizes::CopySizes;
 use crate::snapshot::{CoverageState, Derived, Process, Snapshot};
@@ -38,6 +39,7 @@ impl Exporter {
             subject.copy_sizes(&mut families);
             subject.payload(snapshot, &mut families);
             subject.switches(snapshot, &mut families);
+            subject.devices(snapshot, &mut families);
             for (key, bytes) in subject.zero_copied(snapshot) {
                 // While a call runs its copies are counted and its payload not yet, so the difference
                 // can dip, and a counter that dips is taken for a restart.
@@ -182,6 +184,16 @@ impl Subject<'_> {
             }
         }
     }
+
+    fn devices(&self, snapshot: &Snapshot, families: &mut Families) {
+        for (kind, op, bytes) in device_bytes(self.ledger, &snapshot.observed) {
+            families.add(
+                "tracer_device_bytes_total",
+                self.labels([("device_kind", kind), ("op", op)]),
+                bytes,
+            );
+        }
+    }
 }
 
 fn processes(snapshot: &Snapshot, families: &mut Families) {
@@ -261,7 +273,7 @@ const COPY_SIZE: &str = "tracer_copy_size_bytes";
 
 /// Every metric there is: name, type, help.
 #[rustfmt::skip]
-pub const METRICS: [(&str, MetricType, &str); 26] = [
+pub const METRICS: [(&str, MetricType, &str); 27] = [
     ("tracer_copied_bytes_total", MetricType::COUNTER, "Bytes that the CPU moved from one place in memory to another."),
     ("tracer_copies_total", MetricType::COUNTER, "Number of such moves."),
     (COPY_SIZE, MetricType::HISTOGRAM, "Sizes of such moves (kind copy), one per call of a wrapper; with --sizes."),
@@ -272,6 +284,7 @@ pub const METRICS: [(&str, MetricType, &str); 26] = [
     ("tracer_mode_switches_total", MetricType::COUNTER, "Crossings of the user/kernel boundary, in either direction."),
     ("tracer_syscalls_total", MetricType::COUNTER, "System calls entered."),
     ("tracer_context_switches_total", MetricType::COUNTER, "Times the scheduler put another task on the CPU."),
+    ("tracer_device_bytes_total", MetricType::COUNTER, "Bytes that block and network devices moved by DMA."),
     ("tracer_process_info", MetricType::GAUGE, "A process that is counted; always 1."),
     ("tracer_probe_info", MetricType::GAUGE, "A row of the probe table as it ended up on this kernel; always 1."),
     ("tracer_probe_missed_total", MetricType::COUNTER, "Events that an attached probe is known to have missed."),

@@ -1,3 +1,5 @@
+use tracer_ebpf::abi::DeviceOp;
+
 use super::*;
 use crate::sink::testing::{self, HOSTILE, LedgerBuilder, blind, distinct, process, snapshot};
 use crate::snapshot::Folded;
@@ -48,6 +50,11 @@ fn every_number_is_the_ledgers() {
     expect("tracer_mode_switches_total", "reason=\"interrupt\"", 2 * ledger.interrupts);
     expect("tracer_context_switches_total", "kind=\"voluntary\"", ledger.voluntary);
     expect("tracer_context_switches_total", "kind=\"involuntary\"", ledger.involuntary);
+    for op in DeviceOp::ALL {
+        let (kind, name) = op.name();
+        let labels = format!("device_kind=\"{kind}\",op=\"{name}\"");
+        expect("tracer_device_bytes_total", &labels, ledger.device[op as usize]);
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use tracer_ebpf::abi::{Direction, Ledger};
 
+use super::devices::device_bytes;
 use super::sentence::{Grounds, sentence};
 use super::table_grid::{self, Figures};
 use super::{active_paths, checksummed_in_all, encrypted_in_all, human};
@@ -263,6 +264,9 @@ impl Page<'_> {
             let values = [format!("voluntary {voluntary}"), format!("involuntary {involuntary}")];
             self.fact("context switches", &values);
         }
+        let moved = device_bytes(ledger, &observed).filter(|(.., bytes)| *bytes > 0);
+        let moved = moved.map(|(kind, op, bytes)| format!("{kind} {op} {}", human::bytes(bytes)));
+        self.fact("moved by devices", &moved.collect::<Vec<_>>());
         if observed.copies && observed.payload {
             self.fact("without payload", &without_payload(ledger));
         }

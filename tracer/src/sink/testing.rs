@@ -60,6 +60,8 @@ pub const fn everything() -> Observed {
         faults: true,
         interrupts: true,
         context_switches: true,
+        block: true,
+        net: true,
     }
 }
 
@@ -91,7 +93,7 @@ pub fn distinct() -> Ledger {
     for (i, word) in words_mut(&mut ledger).iter_mut().enumerate() {
         *word = 1_000_003 + 7919 * i as u64;
     }
-    ledger.reserved = [0; 6];
+    ledger.reserved = [0; 2];
     ledger
 }
 
@@ -146,6 +148,7 @@ pub fn blind(processes: Vec<Process>) -> Snapshot {
     let mut snapshot = snapshot(processes);
     snapshot.observed.copies = false;
     snapshot.observed.references = false;
+    (snapshot.observed.block, snapshot.observed.net) = (false, false);
     snapshot.coverage = Coverage {
         state: CoverageState::None,
         reasons: vec![
