@@ -7,7 +7,7 @@ use super::ktls::Version;
 use super::receive::Receiver;
 use super::transport::Transport;
 use super::uring::{Uring, Way};
-use super::{Mechanism, Options, methods, threads};
+use super::{Mechanism, Options, memory, methods, misaligned, threads};
 use super::{children, control, faults, pingpong, process_vm, special};
 
 pub struct Entry {
@@ -28,10 +28,13 @@ enum Kind {
     RingStream(Way, Receiver),
     Control(control::Kind),
     Faults(faults::Kind),
+    /// As a stream over TCP, by a method that maps the source in the window.
+    Mapping(Method),
     ProcessVm {
         write: bool,
     },
     Direct,
+    Misaligned,
     ZeroToNull,
     Random,
     Generated,
@@ -56,8 +59,10 @@ pub const ALL: &[Entry] = &[
     Entry { name: "sendfile_file", kind: File(methods::sendfile) },
     Entry { name: "splice_file", kind: File(methods::splice) },
     Entry { name: "vmsplice_file", kind: File(methods::vmsplice_splice) },
+    Entry { name: "vmsplice_gift_file", kind: File(methods::vmsplice_gift_splice) },
     Entry { name: "copy_file_range", kind: File(methods::copy_file_range) },
     Entry { name: "odirect_rw", kind: Direct },
+    Entry { name: "odirect_misaligned", kind: Misaligned },
     Entry { name: "uring_rw_file", kind: RingFile(Way::ReadWrite) },
     Entry { name: "uring_fixed_file", kind: RingFile(Way::Fixed) },
     Entry { name: "uring_sqpoll_file", kind: RingFile(Way::Polled) },
@@ -65,9 +70,12 @@ pub const ALL: &[Entry] = &[
     Entry { name: "rw_tcp", kind: Stream(Tcp, R::Read, methods::read_write) },
     Entry { name: "readv_writev_tcp", kind: Stream(Tcp, R::Readv, methods::readv_writev) },
     Entry { name: "mmap_write_tcp", kind: Stream(Tcp, R::Read, methods::mmap_write) },
+    Entry { name: "map_write_tcp", kind: Mapping(methods::map_write) },
+    Entry { name: "map_look_write_tcp", kind: Mapping(methods::map_look_write) },
     Entry { name: "sendfile_tcp", kind: Stream(Tcp, R::Read, methods::sendfile) },
     Entry { name: "splice_tcp", kind: Stream(Tcp, R::Read, methods::splice) },
     Entry { name: "vmsplice_tcp", kind: Stream(Tcp, R::Read, methods::vmsplice_splice) },
+    Entry { name: "vmsplice_gift_tcp", kind: Stream(Tcp, R::Read, methods::vmsplice_gift_splice) },
     Entry { name: "zerocopy_tcp", kind: Stream(TcpZeroCopy, R::Read, methods::zerocopy) },
     Entry { name: "send_recv_tcp", kind: Stream(Tcp, R::Recv, methods::read_send) },
     Entry { name: "sendmsg_recvmsg_tcp", kind: Stream(Tcp, R::Recvmsg, methods::read_sendmsg) },
@@ -75,6 +83,7 @@ pub const ALL: &[Entry] = &[
     Entry { name: "recv_splice_tcp", kind: Stream(Tcp, R::Splice, methods::mmap_write) },
     Entry { name: "uring_send_recv_tcp", kind: RingStream(Way::Send, R::Uring) },
     Entry { name: "uring_sendzc_tcp", kind: RingStream(Way::SendZeroCopy, R::Read) },
+    Entry { name: "uring_sendzc_usage_tcp", kind: RingStream(Way::SendZeroCopyUsage, R::Read) },
     Entry { name: "ktls12_write", kind: Stream(Tls(Version::Tls12), R::Read, methods::read_write) },
     Entry { name: "ktls13_write", kind: Stream(Tls(Version::Tls13), R::Read, methods::read_write) },
     Entry { name: "ktls13_sendfile", kind: Stream(Tls(Version::Tls13), R::Read, methods::sendfile) },
@@ -142,10 +151,16 @@ impl Entry {
             }
             RingFile(way) => Box::new(Uring::new(Job::to_file(options)?, way)?),
             RingStream(way, receiver) => Box::new(Uring::new(Job::to_peer(options, Tcp, receiver)?, way)?),
+            Mapping(method) => {
+                let job = Job::to_peer(options, Tcp, R::Read)?;
+                memory::lock_present();
+                moving(job, method)
+            }
             Control(kind) => Box::new(control::Control::new(options, kind)?),
             Faults(kind) => Box::new(faults::Faults::new(options, kind)?),
             ProcessVm { write } => Box::new(process_vm::ProcessVm::new(options, write)?),
             Direct => Box::new(special::Direct::new(options)?),
+            Misaligned => Box::new(misaligned::Misaligned::new(options)?),
             ZeroToNull => Box::new(special::Devices::zero_to_null(options)?),
             Random => Box::new(special::Devices::random(options)?),
             Generated => Box::new(special::Generated::new(options)?),

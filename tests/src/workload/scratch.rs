@@ -3,13 +3,14 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, ensure};
 
+use super::Skip;
 use super::memory::{Mapping, fill};
 
 /// A nameless file in `dir`; `flags` as for open(2).
@@ -36,6 +37,23 @@ pub fn source(dir: &Path, bytes: usize) -> Result<File> {
     file.write_all(pattern.bytes())?;
     io::Seek::rewind(&mut file)?;
     Ok(file)
+}
+
+/// Takes a file out of the page cache, and proves that it is out.
+pub fn evict(file: &File) -> Result<()> {
+    // Only clean pages can be dropped.
+    file.sync_all()?;
+    super::sys::forget_pages(file.as_fd())?;
+    let mut byte = [0u8];
+    let vector = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: 1 };
+    // SAFETY: room for one byte; RWF_NOWAIT reads what is cached, or nothing.
+    let ret = unsafe { libc::preadv2(file.as_raw_fd(), &vector, 1, 0, libc::RWF_NOWAIT) };
+    let error = io::Error::last_os_error();
+    if ret < 0 && error.kind() == io::ErrorKind::WouldBlock {
+        return Ok(());
+    }
+    let found = if ret < 0 { error.to_string() } else { "it is still cached".into() };
+    Err(Skip(format!("this filesystem's pages cannot be dropped from the cache: {found}")).into())
 }
 
 /// Fails unless `file` holds `copies` times `expected`, and nothing else.
