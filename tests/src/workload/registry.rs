@@ -7,7 +7,7 @@ use super::ktls::Version;
 use super::receive::Receiver;
 use super::transport::Transport;
 use super::uring::{Uring, Way};
-use super::{Mechanism, Options, memory, methods, misaligned, threads};
+use super::{Mechanism, Options, lacking, memory, methods, misaligned, threads};
 use super::{children, control, faults, pingpong, process_vm, special};
 
 pub struct Entry {
@@ -18,6 +18,8 @@ pub struct Entry {
 enum Kind {
     /// File to file.
     File(Method),
+    /// File to file, perhaps on another filesystem.
+    FileRange,
     /// File to /dev/null.
     Discard(Method),
     /// File to a mapped file.
@@ -60,7 +62,7 @@ pub const ALL: &[Entry] = &[
     Entry { name: "splice_file", kind: File(methods::splice) },
     Entry { name: "vmsplice_file", kind: File(methods::vmsplice_splice) },
     Entry { name: "vmsplice_gift_file", kind: File(methods::vmsplice_gift_splice) },
-    Entry { name: "copy_file_range", kind: File(methods::copy_file_range) },
+    Entry { name: "copy_file_range", kind: FileRange },
     Entry { name: "odirect_rw", kind: Direct },
     Entry { name: "odirect_misaligned", kind: Misaligned },
     Entry { name: "uring_rw_file", kind: RingFile(Way::ReadWrite) },
@@ -144,6 +146,13 @@ impl Entry {
         let moving = |job, method| -> Box<dyn Mechanism> { Box::new(Moving { job, method }) };
         Ok(match self.kind {
             File(method) => moving(Job::to_file(options)?, method),
+            FileRange => {
+                if options.to.is_some() {
+                    let trial = methods::copy_one_byte(&Job::to_file(options)?);
+                    lacking("copy_file_range to another filesystem", trial)?;
+                }
+                moving(Job::to_file(options)?, methods::copy_file_range)
+            }
             Discard(method) => moving(Job::to_nothing(options)?, method),
             MappedFile(method) => moving(Job::to_mapped_file(options)?, method),
             Stream(transport, receiver, method) => {

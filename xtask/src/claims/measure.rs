@@ -1,0 +1,64 @@
+//! The VMs: `claims` of the tests crate, once per kernel.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::kernels::{self, Kernel};
+use crate::vm::{self, Stream, VmSpec};
+use crate::{build, paths, setup, sh};
+
+/// A few minutes under TCG; the limit is for what hangs.
+const LIMIT: Duration = Duration::from_secs(20 * 60);
+
+struct Programs {
+    tracer: PathBuf,
+    workload: PathBuf,
+    claims: PathBuf,
+}
+
+/// The JSON lines of all kernels.
+pub fn run(kernels: &[Kernel], rows: &[String]) -> Result<String> {
+    setup::ensure_build()?;
+    setup::ensure_vm()?;
+    for kernel in kernels {
+        vm::prepare(&kernels::ensure(kernel)?)?;
+    }
+    let tracer = build::tracer(false)?;
+    let (claims, workload) = build::claims()?;
+    let programs = Programs { tracer, workload, claims };
+    let mut text = String::new();
+    for kernel in kernels {
+        sh::progress(&format!("{}: measuring {} rows", kernel.name, rows.len()));
+        text += &boot(&kernel.name, &programs, rows)?;
+    }
+    Ok(text)
+}
+
+fn boot(kernel: &str, programs: &Programs, rows: &[String]) -> Result<String> {
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let mut spec = VmSpec { timeout: LIMIT, ..VmSpec::new(kernel) };
+    spec.command = vec![text(&programs.claims)];
+    spec.command.extend(rows.iter().cloned());
+    for program in [&programs.tracer, &programs.workload, &programs.claims] {
+        vm::cli::reach(&mut spec, program.parent().unwrap_or(program));
+    }
+    spec.env = vm::cli::environment(&[paths::tools_bin()?])?;
+    let mut set = |key: &str, value: String| spec.env.push((key.to_string(), value));
+    set("TRACER", text(&programs.tracer));
+    set("WORKLOAD", text(&programs.workload));
+    set("KERNEL", kernel.to_string());
+    let (out, err) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+    let outcome = vm::run(&spec, &|stream, bytes| {
+        let into = if stream == Stream::Out { &out } else { &err };
+        into.lock().unwrap_or_else(|e| e.into_inner()).extend_from_slice(bytes);
+    })?;
+    let said = |bytes: Mutex<Vec<u8>>| {
+        String::from_utf8_lossy(&bytes.into_inner().unwrap_or_else(|e| e.into_inner())).into_owned()
+    };
+    let (out, err) = (said(out), said(err));
+    ensure!(outcome.status == 0, "{kernel}: not every row was measured:\n{}", sh::tail(&err, 40));
+    Ok(out)
+}
