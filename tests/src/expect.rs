@@ -253,9 +253,9 @@ pub const ROWS: &[Row] = &[
         .only(FROM_6_12, "IORING_SEND_ZC_REPORT_USAGE came with 6.2"),
     peer("uring_sendzc_usage_tcp", READER).only(FROM_6_12, "IORING_SEND_ZC_REPORT_USAGE came with 6.2"),
     // The cipher reads the user's pages: sending copies nothing.
-    row("ktls12_write", &[to_user("read"), cell("write").and_moved(Amount::Any)]).encrypted(),
-    row("ktls13_write", &[to_user("read"), cell("write").and_moved(Amount::Any)]).encrypted(),
-    row("ktls13_sendfile", &[cell("sendfile").and_moved(Amount::Any)]).encrypted(),
+    row("ktls12_write", &[to_user("read"), moved("write", 1)]).encrypted(),
+    row("ktls13_write", &[to_user("read"), moved("write", 1)]).encrypted(),
+    row("ktls13_sendfile", SENDFILE_MOVES).encrypted(),
     // Records that cross skbs are put together first.
     // No row for the reader of ktls12_write: a TLS 1.2 record that is there when it asks is decrypted right
     // into its buffer (tls_sw_recvmsg, zc), one that is not is decrypted first and copied then.
@@ -274,8 +274,8 @@ pub const ROWS: &[Row] = &[
     peer("splice_pipe", READER),
     row("vmsplice_pipe", &[moved("vmsplice", 1)]),
     peer("vmsplice_pipe", READER),
-    // What a pipe loses to /dev/null is neither copied nor moved anywhere.
-    row("tee_null", &[cell("splice").and_moved(Amount::Any), moved("tee", 1)]),
+    // Into the pipe; what a pipe loses to /dev/null is neither copied nor moved anywhere.
+    row("tee_null", &[moved("splice", 1), moved("tee", 1)]),
     row("vmsplice_to_user", &[moved("splice", 1), to_user("vmsplice")]),
     // File to AF_UNIX.
     row("rw_unix", READ_WRITE),
@@ -328,6 +328,8 @@ pub fn rows(kernel: &str) -> impl Iterator<Item = &'static Row> {
 
 /// The row of one process of one run.
 pub fn find(kernel: &str, workload: &str, place: Place, role: Role) -> Option<&'static Row> {
+    // Who receives does not see where the bytes come from.
+    let place = if role == Role::Peer { Place::Tmpfs } else { place };
     rows(kernel).find(|row| row.workload == workload && row.place == place && row.role == role)
 }
 

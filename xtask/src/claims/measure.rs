@@ -19,8 +19,17 @@ struct Programs {
     claims: PathBuf,
 }
 
-/// The JSON lines of all kernels.
-pub fn run(kernels: &[Kernel], rows: &[String]) -> Result<String> {
+/// What came out of the VMs.
+#[derive(Default)]
+pub struct Run {
+    /// JSON lines.
+    pub text: String,
+    /// Kernels on which not every row was measured, and why.
+    pub failed: Vec<String>,
+}
+
+/// One kernel after the other; what fails on one is no reason to lose what the others measured.
+pub fn run(kernels: &[Kernel], rows: &[String]) -> Result<Run> {
     setup::ensure_build()?;
     setup::ensure_vm()?;
     for kernel in kernels {
@@ -29,15 +38,18 @@ pub fn run(kernels: &[Kernel], rows: &[String]) -> Result<String> {
     let tracer = build::tracer(false)?;
     let (claims, workload) = build::claims()?;
     let programs = Programs { tracer, workload, claims };
-    let mut text = String::new();
+    let mut run = Run::default();
     for kernel in kernels {
         sh::progress(&format!("{}: measuring {} rows", kernel.name, rows.len()));
-        text += &boot(&kernel.name, &programs, rows)?;
+        if let Err(error) = boot(&kernel.name, &programs, rows, &mut run.text) {
+            sh::progress(&format!("{error:#}"));
+            run.failed.push(format!("{error:#}"));
+        }
     }
-    Ok(text)
+    Ok(run)
 }
 
-fn boot(kernel: &str, programs: &Programs, rows: &[String]) -> Result<String> {
+fn boot(kernel: &str, programs: &Programs, rows: &[String], lines: &mut String) -> Result<()> {
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let mut spec = VmSpec { timeout: LIMIT, ..VmSpec::new(kernel) };
     spec.command = vec![text(&programs.claims)];
@@ -58,7 +70,8 @@ fn boot(kernel: &str, programs: &Programs, rows: &[String]) -> Result<String> {
     let said = |bytes: Mutex<Vec<u8>>| {
         String::from_utf8_lossy(&bytes.into_inner().unwrap_or_else(|e| e.into_inner())).into_owned()
     };
-    let (out, err) = (said(out), said(err));
+    let err = said(err);
+    *lines += &said(out);
     ensure!(outcome.status == 0, "{kernel}: not every row was measured:\n{}", sh::tail(&err, 40));
-    Ok(out)
+    Ok(())
 }

@@ -50,9 +50,10 @@ pub fn main(args: &Args) -> Result<u8> {
         lines.extend(measured::parse(&text).with_context(|| format!("in {}", path.display()))?);
     }
     if !args.no_vm {
-        let text = measure::run(&kernels, &table.runs())?;
-        keep(&text)?;
-        lines.extend(measured::parse(&text)?);
+        let run = measure::run(&kernels, &table.runs())?;
+        keep(&run.text)?;
+        ensure!(run.failed.is_empty(), "nothing is written:\n{}", run.failed.join("\n"));
+        lines.extend(measured::parse(&run.text)?);
     }
     let names = kernels.iter().map(|kernel| kernel.name.clone()).collect();
     let measured = Measured::new(lines, names);
@@ -91,7 +92,10 @@ fn render(table: &Table, measured: &Measured, date: &str) -> Vec<(PathBuf, Strin
 /// 1 if a file has other figures. The date is on one line by itself.
 fn compare(files: &[(PathBuf, String)]) -> Result<u8> {
     let plain = |text: &str| -> Vec<String> {
-        text.lines().filter(|line| !line.contains("`cargo xtask claims` on ")).map(String::from).collect()
+        text.lines()
+            .filter(|line| !line.contains("Written by `cargo xtask claims` on "))
+            .map(String::from)
+            .collect()
     };
     let mut differing = 0;
     for (path, text) in files {

@@ -3,82 +3,101 @@
 use super::measured::{Field, Figure, Line, by_kernel};
 use super::rows::{Hop, Row};
 
-#[derive(Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Nothing is said, so nothing is judged.
-    NoClaim,
-    /// None of the kernels has it.
-    NotMeasured,
-    Agrees,
-    /// One sentence per number that is wrong.
-    Corrected(Vec<String>),
+/// What each number that is said comes to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    agrees: Vec<String>,
+    corrected: Vec<String>,
+    /// Of which nothing was measured, and why.
+    open: Vec<String>,
 }
 
 impl Verdict {
     /// For the summary.
     pub fn word(&self) -> &'static str {
-        match self {
-            Verdict::NoClaim => "",
-            Verdict::NotMeasured => "not measured",
-            Verdict::Agrees => "agrees",
-            Verdict::Corrected(_) => "**corrected**",
+        match (self.corrected.is_empty(), self.agrees.is_empty(), self.open.is_empty()) {
+            (false, ..) => "**corrected**",
+            (true, false, _) => "agrees",
+            (true, true, false) => "not measured",
+            (true, true, true) => "",
         }
     }
 
-    pub fn sentence(&self) -> String {
-        match self {
-            Verdict::NoClaim => "The textbook has no line for it.".into(),
-            Verdict::NotMeasured => "Not measured.".into(),
-            Verdict::Agrees => "Agrees with what was measured.".into(),
-            Verdict::Corrected(differences) => format!("Corrected: {}.", differences.join("; ")),
-        }
+    /// None if nothing is said.
+    pub fn sentence(&self) -> Option<String> {
+        let parts = [
+            ("Corrected", &self.corrected),
+            (if self.corrected.is_empty() { "Agrees" } else { "Agreed" }, &self.agrees),
+            ("Not judged", &self.open),
+        ];
+        let said = parts.iter().filter(|(_, numbers)| !numbers.is_empty());
+        let said: Vec<String> =
+            said.map(|(word, numbers)| format!("{word}: {}.", numbers.join("; "))).collect();
+        (!said.is_empty()).then(|| said.join(" "))
     }
 }
 
 pub fn judge(row: &Row, lines: &[&Line]) -> Verdict {
-    let claims = claims(row);
-    if claims.is_empty() {
-        return Verdict::NoClaim;
-    }
-    let mut differences = Vec::new();
-    let mut judged = false;
-    for (what, claimed, field) in claims {
+    let mut verdict = Verdict::default();
+    for claim in claims(row) {
         let figures: Vec<(&str, Figure)> =
-            lines.iter().map(|line| (line.kernel.as_str(), line.figure(field))).collect();
-        let verdicts: Vec<Option<bool>> =
-            figures.iter().map(|(_, figure)| figure.agrees_with(claimed)).collect();
-        judged |= verdicts.iter().any(Option::is_some);
-        if verdicts.contains(&Some(false)) {
-            differences.push(difference(what, claimed, &figures));
+            lines.iter().map(|line| (line.kernel.as_str(), line.figure(claim.field))).collect();
+        let judged: Vec<bool> =
+            figures.iter().filter_map(|(_, figure)| figure.agrees_with(claim.number)).collect();
+        let found = found(&figures);
+        match (claim.lacks, judged.is_empty(), judged.contains(&false)) {
+            (Some(why), ..) => verdict.open.push(format!("{} ({why})", claim.what)),
+            (None, true, _) => verdict.open.push(format!("{} (not measured)", claim.what)),
+            (None, false, false) => verdict.agrees.push(format!("{}, {found}", claim.what)),
+            (None, false, true) => {
+                verdict.corrected.push(format!("{}, {found} instead of {}", claim.what, claim.number));
+            }
         }
     }
-    match (judged, differences.is_empty()) {
-        (false, _) => Verdict::NotMeasured,
-        (true, true) => Verdict::Agrees,
-        (true, false) => Verdict::Corrected(differences),
-    }
+    verdict
 }
 
-/// What is said, of what this run can tell: a run without a NIC says nothing about one.
-fn claims(row: &Row) -> Vec<(&'static str, u64, Field)> {
-    let claim = &row.claim;
+struct Claimed {
+    what: &'static str,
+    number: u64,
+    field: Field,
+    /// Why this run cannot tell.
+    lacks: Option<&'static str>,
+}
+
+/// The numbers that are said.
+fn claims(row: &Row) -> Vec<Claimed> {
+    let without = |hop: Hop, why: &'static str| (!row.has(hop)).then_some(why);
     let all = [
-        ("copies per byte by the CPU", claim.cpu, Field::Cpu),
-        ("mode switches per chunk", claim.switches, Field::SwitchesPerChunk),
-        ("bytes per byte from and to the disk", claim.disk.filter(|_| row.has(Hop::Disk)), Field::Disk),
-        ("bytes per byte to the network device", claim.nic.filter(|_| row.has(Hop::Nic)), Field::Sent),
+        ("copies per byte by the CPU", row.claim.cpu, Field::Cpu, None),
+        ("mode switches per chunk", row.claim.switches, Field::SwitchesPerChunk, None),
+        (
+            "bytes per byte from and to the disk",
+            row.claim.disk,
+            Field::Disk,
+            without(Hop::Disk, "the file is in memory"),
+        ),
+        (
+            "bytes per byte to the network device",
+            row.claim.nic,
+            Field::Sent,
+            without(Hop::Nic, "loopback has none"),
+        ),
     ];
-    all.into_iter().filter_map(|(what, claimed, field)| Some((what, claimed?, field))).collect()
+    let said = all.into_iter();
+    said.filter_map(|(what, number, field, lacks)| Some(Claimed { what, number: number?, field, lacks }))
+        .collect()
 }
 
-fn difference(what: &str, claimed: u64, figures: &[(&str, Figure)]) -> String {
+/// `1 on 5.10 and 0 on 6.1, 7.2`, or what all have.
+fn found(figures: &[(&str, Figure)]) -> String {
     let known = figures.iter().filter(|(_, figure)| *figure != Figure::NotMeasured);
     let texts: Vec<(&str, String)> = known.map(|(kernel, figure)| (*kernel, figure.to_string())).collect();
     let groups = by_kernel(&texts).into_iter().map(|(kernels, text)| match kernels.as_str() {
         "" => text,
         kernels => format!("{text} on {kernels}"),
     });
-    format!("{} {what}, not {claimed}", groups.collect::<Vec<_>>().join(" and "))
+    groups.collect::<Vec<_>>().join(" and ")
 }
 
 #[cfg(test)]
@@ -109,17 +128,26 @@ mod tests {
 
     #[test]
     fn numbers_decide() {
-        assert_eq!(verdict("cpu=1", [100, 100]), Verdict::Agrees);
-        let corrected = verdict("cpu=1", [0, 0]).sentence();
-        assert_eq!(corrected, "Corrected: 0 copies per byte by the CPU, not 1.");
-        let some = verdict("cpu=0", [100, 0]).sentence();
-        assert_eq!(some, "Corrected: 1 on 5.10 and 0 on 6.1 copies per byte by the CPU, not 0.");
+        let agreed = verdict("cpu=1", [100, 100]);
+        assert_eq!(agreed.word(), "agrees");
+        assert_eq!(agreed.sentence().unwrap(), "Agrees: copies per byte by the CPU, 1.");
+        let corrected = verdict("cpu=1", [0, 0]);
+        assert_eq!(corrected.word(), "**corrected**");
+        assert_eq!(corrected.sentence().unwrap(), "Corrected: copies per byte by the CPU, 0 instead of 1.");
+        let some = verdict("cpu=0", [100, 0]).sentence().unwrap();
+        assert_eq!(some, "Corrected: copies per byte by the CPU, 1 on 5.10 and 0 on 6.1 instead of 0.");
     }
 
     #[test]
     fn what_was_not_measured_is_not_judged() {
-        assert_eq!(verdict("disk=1", [0, 0]), Verdict::NotMeasured);
-        assert_eq!(verdict("nic=1", [0, 0]), Verdict::NoClaim);
-        assert_eq!(verdict("cpu=0\ndisk=1", [0, 0]), Verdict::Agrees);
+        assert_eq!(verdict("disk=1", [0, 0]).word(), "not measured");
+        let both = verdict("cpu=0\nnic=1", [0, 0]).sentence().unwrap();
+        assert_eq!(
+            both,
+            "Agrees: copies per byte by the CPU, 0. \
+             Not judged: bytes per byte to the network device (loopback has none)."
+        );
+        assert_eq!(verdict("", [0, 0]), Verdict::default());
+        assert_eq!(verdict("", [0, 0]).sentence(), None);
     }
 }
