@@ -126,18 +126,37 @@ fn details(row: &Row, lines: &[&Line]) -> String {
         let _ = writeln!(text, "![{}](pictures/{}.svg)\n", row.title, row.id);
     }
     if !row.said.is_empty() {
-        let _ = writeln!(text, "**Said:** {}\n", row.said);
+        text += &paragraph(&format!("**Said:** {}", row.said));
     }
     let verdict = verdict::judge(row, lines);
     let sentence = verdict.sentence().unwrap_or("The textbook has no number for it.".into());
-    let _ = writeln!(text, "**Verdict:** {sentence}\n");
+    text += &paragraph(&format!("**Verdict:** {sentence}"));
     if !present.is_empty() {
         text += &figures(row, &present);
     }
     text += &witnesses(&present);
     text += &lacking(row, lines);
-    let _ = writeln!(text, "**Why:** {} Source: {}.", row.why, row.source.join(", "));
-    text
+    text += &paragraph(&format!("**Why:** {} Source: {}.", row.why, row.source.join(", ")));
+    text.truncate(text.trim_end().len());
+    text + "\n"
+}
+
+/// In lines of at most 110 columns, and an empty one.
+fn paragraph(text: &str) -> String {
+    const COLUMNS: usize = 110;
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last_mut().expect("never empty");
+        if line.is_empty() {
+            line.push_str(word);
+        } else if line.chars().count() + 1 + word.chars().count() <= COLUMNS {
+            *line += " ";
+            *line += word;
+        } else {
+            lines.push(word.into());
+        }
+    }
+    lines.join("\n") + "\n\n"
 }
 
 fn figures(row: &Row, lines: &[&Line]) -> String {
@@ -187,7 +206,7 @@ fn witnesses(lines: &[&Line]) -> String {
         if kernels.is_empty() { text } else { format!("{text} ({kernels})") }
     };
     let groups: Vec<String> = by_kernel(&said).into_iter().map(group).collect();
-    format!("**The kernel's own notifications:** {}.\n\n", groups.join("; "))
+    paragraph(&format!("**The kernel's own notifications:** {}.", groups.join("; ")))
 }
 
 fn lacking(row: &Row, lines: &[&Line]) -> String {
@@ -202,7 +221,7 @@ fn lacking(row: &Row, lines: &[&Line]) -> String {
             without.iter().filter_map(|line| line.lacking.as_deref()).next().unwrap_or("").to_string() + "."
         }
     };
-    format!("**Not on {}:** {cause}\n\n", kernels.join(", "))
+    paragraph(&format!("**Not on {}:** {cause}", kernels.join(", ")))
 }
 
 #[cfg(test)]
@@ -231,6 +250,12 @@ mod tests {
          "worker":{"to_user":65536,"mode_switches":{"syscall":4}}}
         {"row":"w","kernel":"5.10","release":"5.10.0","lacking":"no such thing"}
     "#;
+
+    #[test]
+    fn paragraphs_are_no_wider_than_the_page() {
+        let text = paragraph(&"word ".repeat(60));
+        assert!(text.lines().all(|line| line.len() <= 110) && text.ends_with("word\n\n"), "{text}");
+    }
 
     #[test]
     fn says_what_differs_and_what_is_lacking() {
