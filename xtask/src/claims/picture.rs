@@ -9,7 +9,7 @@ use super::rows::{Hop, Row};
 use super::shape::{By, Edge, Node, Note, Shape};
 
 const WIDTH: i32 = 940;
-const HEIGHT: i32 = 330;
+const HEIGHT: i32 = 320;
 /// Height of the two rows of boxes.
 const USER: i32 = 88;
 const KERNEL: i32 = 206;
@@ -82,17 +82,18 @@ pub fn draw(row: &Row, shape: &Shape, lines: &[&Line]) -> Option<String> {
         return None;
     }
     let kernels: Vec<&str> = lines.iter().map(|line| line.kernel.as_str()).collect();
-    let title = format!("{}: copies per byte, measured on Linux {}", row.title, kernels.join(", "));
+    let below = format!("copies per byte, measured on Linux {}", kernels.join(", "));
     let mut document = Document::new()
         .set("viewBox", (0, 0, WIDTH, HEIGHT))
         .set("width", WIDTH)
         .set("height", HEIGHT)
         .set("role", "img")
-        .add(Title::new(title.clone()))
+        .add(Title::new(format!("{}: {below}", row.title)))
         .add(Style::new(STYLE))
         .add(tips())
         .add(Rectangle::new().set("class", "ground").set("width", WIDTH).set("height", HEIGHT).set("rx", 8))
-        .add(text(20, 30, "title", "start", &title));
+        .add(text(20, 28, "title", "start", &row.title))
+        .add(text(20, 47, "faint", "start", &below));
     document = document
         .add(
             Stroke::new()
@@ -113,7 +114,7 @@ pub fn draw(row: &Row, shape: &Shape, lines: &[&Line]) -> Option<String> {
     let (kind, notes) = note(shape.note, &lines);
     let (x, y) = place(row, shape, Node::Third);
     for (index, line) in (0..).zip(notes) {
-        document = document.add(text(x, y + HALF.1 + 20 + LEADING * index, kind.fill(), "middle", &line));
+        document = document.add(text(x, y + HALF.1 + 30 + LEADING * index, kind.fill(), "middle", &line));
     }
     Some(format!("{}\n", legend(document)))
 }
@@ -199,7 +200,7 @@ fn arrow(document: Document, row: &Row, shape: &Shape, edge: &Edge, lines: &[&Li
         (true, _) => (middle_x, middle_y + 18, "middle"),
         (false, true) => (middle_x - 12, middle_y - height, "end"),
         // Below one that rises.
-        (false, false) if to.1 < from.1 => (middle_x + 12, middle_y + 14, "start"),
+        (false, false) if (to.1 < from.1) == (from.0 < to.0) => (middle_x + 12, middle_y + 14, "start"),
         (false, false) => (middle_x + 12, middle_y - height, "start"),
     };
     let stroke = Stroke::new()
