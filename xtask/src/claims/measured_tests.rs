@@ -40,3 +40,12 @@ fn kernels_that_agree_are_one() {
     assert_eq!(by_kernel(&texts), [("5.10".into(), "1".to_string()), ("6.1, 7.2".into(), "0".into())]);
     assert_eq!(by_kernel(&texts[1..]), [(String::new(), "0".to_string())]);
 }
+
+#[test]
+fn a_real_program_may_say_less() {
+    let text = r#"{"row":"nginx-sendfile","kernel":"6.1","release":"6.1.0","bytes":100,"worker":{"referenced":100}}"#;
+    let line = parse(text).unwrap().remove(0);
+    assert_eq!(line.figure(Field::Cpu).to_string(), "0");
+    assert_eq!(line.figure(Field::SwitchesPerChunk), Figure::NotMeasured);
+    assert_eq!(line.figure(Field::Receiver), Figure::NotMeasured);
+}
