@@ -131,6 +131,21 @@ pub fn lock_present() {
     unsafe { libc::mlockall(libc::MCL_CURRENT) };
 }
 
+/// Pages of a file that are in the page cache. Asks without reading: a read that may not wait (RWF_NOWAIT)
+/// begins to read ahead.
+pub fn cached_pages(file: BorrowedFd, len: usize) -> io::Result<usize> {
+    let mut pages = vec![0u8; len.div_ceil(PAGE)];
+    // Locked memory would be read in at once.
+    lock_present();
+    let mapping = Mapping::map(len, libc::MAP_SHARED, Some(file))?;
+    // SAFETY: one byte for each page of the mapping.
+    let ret = unsafe { libc::mincore(mapping.start.cast(), len, pages.as_mut_ptr()) };
+    let error = io::Error::last_os_error();
+    drop(mapping);
+    lock_all();
+    if ret < 0 { Err(error) } else { Ok(pages.iter().filter(|page| **page & 1 != 0).count()) }
+}
+
 /// Locks all memory, present and future: no fault in the window. Without the
 /// privilege a fault may be counted, which only the matrix would mind.
 pub fn lock_all() {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::memory::{Mapping, PAGE, fill};
+use super::memory::{self, Mapping, fill};
 
 /// A nameless file in `dir`; `flags` as for open(2).
 pub fn nameless(dir: &Path, flags: i32) -> Result<File> {
@@ -45,28 +45,12 @@ pub fn evict(file: &File) -> Result<()> {
     for _ in 0..ATTEMPTS {
         file.sync_all()?;
         super::sys::forget_pages(file.as_fd())?;
-        if !any_page_is_cached(file)? {
+        if memory::cached_pages(file.as_fd(), file.metadata()?.len() as usize)? == 0 {
             return Ok(());
         }
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
     bail!("the source stays in the page cache")
-}
-
-fn any_page_is_cached(file: &File) -> Result<bool> {
-    let mut byte = [0u8];
-    let vector = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: 1 };
-    for page in (0..file.metadata()?.len() as i64).step_by(PAGE) {
-        // SAFETY: room for one byte; RWF_NOWAIT reads what is cached, or nothing, and reads nothing ahead.
-        let ret = unsafe { libc::preadv2(file.as_raw_fd(), &vector, 1, page, libc::RWF_NOWAIT) };
-        let error = io::Error::last_os_error();
-        match ret {
-            0.. => return Ok(true),
-            _ if error.kind() == io::ErrorKind::WouldBlock => {}
-            _ => return Err(error).context("RWF_NOWAIT"),
-        }
-    }
-    Ok(false)
 }
 
 /// Fails unless `file` holds `copies` times `expected`, and nothing else.
