@@ -17,7 +17,8 @@ use tracer_tests::workload::{
 };
 
 const USAGE: &str = "\
-usage: workload NAME [--bytes N] [--chunk C] [--dir D] [--notify PID] [--in-flight] [--host IP] [--once]
+usage: workload NAME [--bytes N] [--chunk C] [--dir D] [--to D] [--cold] [--host IP]
+                     [--notify PID] [--in-flight] [--once]
        workload --list
        workload selftest [FILTER] [--dir D]
        workload demo --tracer PATH [--mib 64] [--dir D]";
@@ -102,6 +103,8 @@ impl Line {
             bytes: 1 << 20,
             chunk: 64 << 10,
             dir: "".into(),
+            to: None,
+            cold: false,
             notify: None,
             in_flight: false,
             host: None,
@@ -114,6 +117,8 @@ impl Line {
                 "--bytes" => line.options.bytes = value()?.parse()?,
                 "--chunk" => line.options.chunk = value()?.parse()?,
                 "--dir" => line.options.dir = value()?.into(),
+                "--to" => line.options.to = Some(value()?.into()),
+                "--cold" => line.options.cold = true,
                 "--notify" => line.options.notify = Some(value()?.parse()?),
                 // SAFETY: handed down by the parent for this role alone.
                 "--fd" => line.fds.push(unsafe { OwnedFd::from_raw_fd(value()?.parse()?) }),

@@ -62,7 +62,9 @@ impl Bench {
     pub fn dir(&self, place: Place) -> Result<&Path, String> {
         match place {
             Place::Tmpfs => Ok(&self.tmpfs),
-            Place::Ext4 => self.ext4.as_deref().map_err(|cause| format!("no ext4: {cause}")),
+            Place::Ext4 | Place::Ext4Cold | Place::Across => {
+                self.ext4.as_deref().map_err(|cause| format!("no ext4: {cause}"))
+            }
         }
     }
 
@@ -72,7 +74,12 @@ impl Bench {
             Ok(dir) => dir,
             Err(cause) => return Ok(Started::Skipped(cause)),
         };
-        let arguments = ["--bytes".to_string(), bytes.to_string(), "--dir".into(), dir.display().to_string()];
+        let mut arguments = sized(bytes, dir);
+        match place {
+            Place::Tmpfs | Place::Ext4 => {}
+            Place::Ext4Cold => arguments.push("--cold".into()),
+            Place::Across => arguments.extend(["--to".into(), self.tmpfs.display().to_string()]),
+        }
         Session::start(&self.workload, name, &arguments)
     }
 

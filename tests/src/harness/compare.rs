@@ -144,7 +144,8 @@ fn compared(path: &str, field: &str, facts: &Facts) -> bool {
 fn modes(row: &Row, ledger: Ledger, facts: &Facts, differences: &mut Differences) {
     let calls = facts.books["calls"].as_u64().unwrap_or(0);
     differences.equal("mode_switches.syscall", ledger.mode_switches("syscall"), 2 * calls);
-    let faults = row.faults * facts.bytes / PAGE as u64;
+    // None where there is none to a page.
+    let faults = (facts.bytes / PAGE as u64).checked_div(row.pages_per_fault).unwrap_or(0);
     differences.equal("mode_switches.fault", ledger.mode_switches("fault"), 2 * faults);
 }
 

@@ -103,6 +103,11 @@ impl<'a> Ledger<'a> {
         number(&self.0["other_kinds"][kind])
     }
 
+    /// Bytes that devices moved, if they were observed.
+    pub fn device_bytes(&self) -> Option<&'a Value> {
+        Some(&self.0["device_bytes"]).filter(|value| value.is_object())
+    }
+
     pub fn mode_switches(&self, reason: &str) -> u64 {
         number(&self.0["mode_switches"][reason])
     }

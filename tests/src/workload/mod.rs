@@ -15,6 +15,7 @@ pub mod job;
 pub mod ktls;
 pub mod memory;
 pub mod methods;
+pub mod misaligned;
 pub mod peer;
 pub mod pingpong;
 pub mod process_vm;
@@ -32,7 +33,7 @@ pub mod transport;
 pub mod uring;
 
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
@@ -48,6 +49,10 @@ pub struct Options {
     pub chunk: usize,
     /// Where files are made: the filesystem under test.
     pub dir: PathBuf,
+    /// Where the destination is made, if on another filesystem.
+    pub to: Option<PathBuf>,
+    /// The source is not in the page cache when a window begins.
+    pub cold: bool,
     /// Whom a peer tells that the window's bytes have arrived.
     pub notify: Option<i32>,
     /// A receiving peer waits within its receiving call, so that the call is
@@ -55,6 +60,13 @@ pub struct Options {
     pub in_flight: bool,
     /// A host behind a network device, for what is sent there.
     pub host: Option<Ipv4Addr>,
+}
+
+impl Options {
+    /// Where destinations are made.
+    pub fn destination(&self) -> &Path {
+        self.to.as_deref().unwrap_or(&self.dir)
+    }
 }
 
 /// One mechanism, set up and ready.

@@ -25,6 +25,7 @@ mod doctor;
 mod fallbacks;
 mod faults_forced;
 mod in_flight;
+mod mechanisms;
 mod prometheus;
 mod run_status;
 mod target_ends;
@@ -66,6 +67,7 @@ pub fn checked(name: &str, run: impl Fn(&Bench) -> Result<Verdict> + Send + 'sta
 
 fn all_checks() -> Vec<Check> {
     let mut checks = copies::checks();
+    checks.extend(mechanisms::checks());
     checks.extend(witness::checks());
     checks.extend(fallbacks::checks());
     checks.extend(bystander::checks());
