@@ -183,7 +183,7 @@ fn mount_tmpfs(dir: &Path) -> Result<()> {
 fn mount_ext4(tmpfs: &Path, dir: &Path) -> Result<PathBuf> {
     fs::create_dir_all(dir)?;
     let image = tmpfs.join("ext4.img");
-    fs::File::create(&image)?.set_len(64 << 20)?;
+    fs::File::create(&image)?.set_len(256 << 20)?;
     let (image, target) = (image.display().to_string(), dir.display().to_string());
     for module in ["loop", "ext4"] {
         // Built in on some kernels: the mount below says what is missing.

@@ -9,6 +9,7 @@ pub mod invariant;
 pub mod ledger;
 pub mod metrics;
 pub mod process;
+pub mod programs;
 pub mod session;
 pub mod tracer;
 

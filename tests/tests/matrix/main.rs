@@ -2,7 +2,7 @@
 //! in a VM of each kernel. One behaviour per file.
 //!
 //! Environment: TRACER and WORKLOAD (paths of the programs), KERNEL (one of
-//! the matrix), PROMTOOL (optional). Without TRACER everything is ignored,
+//! the matrix), PROMTOOL (optional), PROGRAMS (set if Debian's programs are there). Without TRACER everything is ignored,
 //! and says so. Tests run one at a time: they share the machine's signals,
 //! BPF objects and CPUs.
 
@@ -15,6 +15,12 @@ mod doctor;
 mod fallbacks;
 mod faults_forced;
 mod in_flight;
+mod programs_haproxy;
+mod programs_jvm;
+mod programs_mariadb;
+mod programs_nginx;
+mod programs_openssl;
+mod programs_tools;
 mod prometheus;
 mod run_status;
 mod target_ends;
@@ -27,8 +33,10 @@ use std::sync::Arc;
 use anyhow::Result;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use tracer_tests::harness::bench::{Bench, cause_not_to_run};
-use tracer_tests::harness::invariant;
+use tracer_tests::harness::programs::batch::{Batch, Start};
+use tracer_tests::harness::programs::record::judge;
 use tracer_tests::harness::session::block_signals;
+use tracer_tests::harness::{invariant, programs};
 
 /// How a check ends if it does not fail.
 pub enum Verdict {
@@ -54,6 +62,45 @@ pub fn checked(name: &str, run: impl Fn(&Bench) -> Result<Verdict> + Send + 'sta
     Check { name: name.into(), run: Box::new(run) }
 }
 
+/// A test of programs from Debian packages.
+pub fn program(name: &str, run: impl Fn(&Bench) -> Result<()> + Send + 'static) -> Check {
+    checked(&format!("programs::{name}"), move |bench| match programs::missing() {
+        Some(cause) => Ok(Verdict::Skipped(cause)),
+        None => run(bench).map(|()| Verdict::Passed),
+    })
+}
+
+/// Tests of programs that `start` starts, all in one window. None of a test's are started where the
+/// kernel lacks what they are about, which `lacking` tells.
+pub fn program_batch(
+    names: &[&'static str],
+    start: Start,
+    lacking: fn(&str) -> Option<String>,
+) -> Vec<Check> {
+    let batch = Arc::new(Batch::new(start));
+    let of = |name: &&'static str| {
+        let (name, batch) = (*name, Arc::clone(&batch));
+        checked(&format!("programs::{name}"), move |bench| {
+            if let Some(cause) = programs::missing().or_else(|| lacking(name)) {
+                return Ok(Verdict::Skipped(cause));
+            }
+            let measured = batch.measured(bench)?;
+            both(judge(&bench.kernel, &measured.cases(name)?), sound(&measured.total))?;
+            Ok(Verdict::Passed)
+        })
+    };
+    names.iter().map(of).collect()
+}
+
+/// The two verdicts on a window of programs. That events were lost explains a difference, so it comes
+/// first; the difference is still told.
+pub fn both(differences: Result<()>, sound: Result<()>) -> Result<()> {
+    match (differences, sound) {
+        (Err(differences), Err(lost)) => Err(lost.context(format!("{differences:#}"))),
+        (differences, sound) => sound.and(differences),
+    }
+}
+
 fn all_checks() -> Vec<Check> {
     let mut checks = copies::checks();
     checks.extend(witness::checks());
@@ -66,6 +113,12 @@ fn all_checks() -> Vec<Check> {
     checks.extend(faults_forced::checks());
     checks.extend(in_flight::checks());
     checks.extend(prometheus::checks());
+    checks.extend(programs_nginx::checks());
+    checks.extend(programs_tools::checks());
+    checks.extend(programs_haproxy::checks());
+    checks.extend(programs_openssl::checks());
+    checks.extend(programs_jvm::checks());
+    checks.extend(programs_mariadb::checks());
     checks.extend(run_status::checks());
     checks.extend(target_ends::checks());
     checks.extend(bad_input::checks());
