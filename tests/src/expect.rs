@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     fn every_workload_has_a_row_or_a_test_of_its_own() {
-        const OWN: [&str; 3] = ["pingpong", "threads", "children"];
+        const OWN: [&str; 4] = ["pingpong", "threads", "children", "children_waves"];
         for entry in registry::ALL {
             let has_row = ROWS.iter().any(|row| row.workload == entry.name);
             assert!(has_row || OWN.contains(&entry.name), "{} is tested nowhere", entry.name);

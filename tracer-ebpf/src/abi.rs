@@ -1,6 +1,10 @@
 //! Layout of the maps. Every struct is `repr(C)`, has no implicit padding (asserted below) and holds
 //! only integers, so that any bit pattern the kernel writes is a valid value here.
 
+mod copy_sizes;
+
+pub use copy_sizes::{BUCKETS, CopySizes, bound, bucket};
+
 /// The service during which a copy happened. The numbers index [`Ledger`]'s arrays.
 #[repr(u8)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
@@ -179,8 +183,20 @@ pub struct Process {
     /// `bpf_ktime_get_ns()` when its last thread ended, 0 while it lives.
     pub exited: u64,
     pub comm: [u8; 16],
+    /// How often the slot was given back: what still refers to a former owner tells by it.
+    pub generation: u32,
+    pub reserved: u32,
 }
-const _: () = assert!(size_of::<Process>() == 40);
+const _: () = assert!(size_of::<Process>() == 48);
+
+/// Whose the data of a zero-copy send is. Value of the map `OWNERS`.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Owner {
+    pub slot: u32,
+    /// [`Process::generation`] of the slot when it was noted.
+    pub generation: u32,
+}
 
 /// Why something was not counted. Index of the array map `LOSSES`.
 #[repr(u32)]
@@ -321,8 +337,38 @@ pub struct Config {
     pub process_vm_by_return: u32,
     /// 1 while an audit runs: the programs also count per probe.
     pub audit: u32,
+    /// 1 on kernels that preempt programs: context switches tell whom that concerns.
+    pub watch_preemption: u32,
+    pub task_migration_disabled: u32,
+    /// 1 if copies are also counted by size, and the number of shards per slot for that minus one.
+    pub copy_sizes: u32,
+    pub copy_sizes_shard_mask: u32,
 }
-const _: () = assert!(size_of::<Config>() == 45 * 4);
+const _: () = assert!(size_of::<Config>() == 49 * 4);
+
+/// One CPU: tasks preempted inside a BPF program, and those whom that concerns.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Preempted {
+    /// Tasks that were switched away from with migration disabled.
+    pub tasks: u32,
+    /// 1 if the task that runs now is counted, and there are such tasks.
+    pub concerned: u32,
+}
+
+/// Where each CPU keeps its `preempt_count`: at `preempt_count + per_cpu_offset[cpu]`. Element 0 of the
+/// array map `PREEMPT`; zeros if it is not known.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct Preempt {
+    /// Address of the kernel's array `__per_cpu_offset`.
+    pub per_cpu_offset: u64,
+    pub preempt_count: u64,
+}
+
+/// In place of a primitive in a [`WitnessKey`]: no breakpoint speaks but a call site's own probe, of what
+/// it counted; the address is that of the call instruction.
+pub const SITE: u32 = u32::MAX;
 
 /// Key of the witness's map: who called the primitive under a hardware breakpoint.
 #[repr(C)]

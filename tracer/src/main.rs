@@ -14,10 +14,15 @@ fn main() -> ExitCode {
         Some(Command::Doctor(args)) => command::doctor::doctor(args),
         Some(Command::Probes(args)) => command::probes::probes(args),
         Some(Command::Audit(args)) => command::audit::audit(args),
+        Some(Command::Check(args)) => command::check::check(args),
+        Some(Command::Record(args)) => command::record::record(args),
+        Some(Command::Diff(args)) => command::diff::diff(args),
+        Some(Command::Policy(args)) => command::policy::policy(args),
+        Some(Command::Keep { command }) => tracer::trial::keeper::keep(command).map(|()| ExitCode::SUCCESS),
+        Some(Command::Calibrate) => tracer::trial::calibrate::workload().map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
-        // stderr may be gone as well; there is nobody left to tell then.
-        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("tracer: {error:#}\n"));
+        tracer::sink::say(&format!("{error:#}"));
         ExitCode::from(status::FAILED)
     })
 }

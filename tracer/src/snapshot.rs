@@ -3,9 +3,12 @@
 //! Everything derived (copies per byte, zero-copied bytes, switches per MiB) is computed here and
 //! nowhere else, so that every sink shows the same number.
 
+use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use tracer_ebpf::abi::{Count, Direction, Ledger, Path};
+
+use crate::copy_sizes::{CopySizes, UnnamedSizes};
 
 /// One reading of everything. Counters are cumulative since counting began, unless it came from
 /// [`Snapshot::since`].
@@ -25,9 +28,13 @@ pub struct Snapshot {
     pub total: Ledger,
     /// Processes for which no slot was left, together.
     pub overflow: Ledger,
+    /// Processes that ended long ago, when there were too many to keep them one by one.
+    pub ended: Folded,
     /// Softirq copies whose owner is not known: of the whole machine, not of the selected processes.
     pub softirq: Ledger,
     pub kernel_threads: Ledger,
+    /// Copies by size of the three ledgers above that are no process's.
+    pub unnamed_sizes: UnnamedSizes,
     /// Sentences about what could not be seen, to be shown before the numbers.
     pub notes: Vec<String>,
 }
@@ -101,8 +108,11 @@ pub struct Probe {
     pub attached: bool,
     /// True if its absence makes the ledger incomplete.
     pub required: bool,
-    /// Events that this probe is known to have missed.
+    /// Events of counted processes that this probe may have missed: an upper bound.
     pub missed: u64,
+    /// Runs that the kernel skipped, whomever they were for; 0 of them are `missed` if no counted process
+    /// ran where that happened.
+    pub skipped: u64,
     /// Times it ran and nanoseconds it took; only where the kernel keeps these statistics.
     pub runs: u64,
     pub run_time_ns: u64,
@@ -131,11 +141,42 @@ pub struct Process {
     pub exe: String,
     pub cgroup: String,
     pub ledger: Ledger,
+    /// Empty unless sizes are counted.
+    pub copy_sizes: CopySizes,
+}
+
+/// Processes of which only the sum is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folded {
+    pub processes: u64,
+    pub ledger: Ledger,
+    pub copy_sizes: CopySizes,
+}
+
+impl Default for Folded {
+    fn default() -> Self {
+        Folded { processes: 0, ledger: Ledger::ZERO, copy_sizes: CopySizes::default() }
+    }
+}
+
+impl Folded {
+    /// Adds what was counted for one process.
+    pub fn add(&mut self, process: &Process) {
+        self.ledger = plus(&self.ledger, &process.ledger);
+        self.copy_sizes = std::mem::take(&mut self.copy_sizes).plus(&process.copy_sizes);
+    }
+}
+
+impl Process {
+    /// What tells it from another one: pids are used again.
+    fn identity(&self) -> (u32, Option<SystemTime>) {
+        (self.pid, self.start_time)
+    }
 }
 
 impl Snapshot {
     /// The window between an earlier snapshot and this one. A process that is new since then is taken
-    /// whole; counters never go below 0.
+    /// whole; one that had ended before is left out if nothing was counted late. Counters never go below 0.
     pub fn since(&self, earlier: &Snapshot) -> Snapshot {
         let mut window = self.clone();
         window.started = earlier.started + earlier.window;
@@ -144,18 +185,28 @@ impl Snapshot {
         window.overflow = minus(&self.overflow, &earlier.overflow);
         window.softirq = minus(&self.softirq, &earlier.softirq);
         window.kernel_threads = minus(&self.kernel_threads, &earlier.kernel_threads);
-        for process in &mut window.processes {
-            let before =
-                earlier.processes.iter().find(|p| p.pid == process.pid && p.start_time == process.start_time);
-            if let Some(before) = before {
-                process.ledger = minus(&process.ledger, &before.ledger);
-            }
-        }
+        let mut before: HashMap<_, &Process> = earlier.processes.iter().map(|p| (p.identity(), p)).collect();
+        window.processes.retain_mut(|process| {
+            let Some(before) = before.remove(&process.identity()) else { return true };
+            process.ledger = minus(&process.ledger, &before.ledger);
+            process.copy_sizes = std::mem::take(&mut process.copy_sizes).minus(&before.copy_sizes);
+            !before.exited || !process.ledger.is_empty()
+        });
+        // What is left was folded since; its earlier counts belong to earlier windows.
+        let mut known = earlier.ended.clone();
+        before.values().for_each(|process| known.add(process));
+        window.ended = Folded {
+            processes: self.ended.processes.saturating_sub(earlier.ended.processes),
+            ledger: minus(&self.ended.ledger, &known.ledger),
+            copy_sizes: self.ended.copy_sizes.clone().minus(&known.copy_sizes),
+        };
+        window.unnamed_sizes = window.unnamed_sizes.minus(&earlier.unnamed_sizes);
         for (loss, before) in window.losses.iter_mut().zip(&earlier.losses) {
             loss.count = loss.count.saturating_sub(before.count);
         }
         for (probe, before) in window.probes.iter_mut().zip(&earlier.probes) {
             probe.missed = probe.missed.saturating_sub(before.missed);
+            probe.skipped = probe.skipped.saturating_sub(before.skipped);
         }
         window
     }
@@ -168,7 +219,14 @@ impl Snapshot {
 
     /// Sum of the selected processes' ledgers, with those that share the overflow slot.
     pub fn sum(&self) -> Ledger {
-        self.processes.iter().fold(self.overflow, |sum, p| plus(&sum, &p.ledger))
+        let unnamed = plus(&self.overflow, &self.ended.ledger);
+        self.processes.iter().fold(unnamed, |sum, p| plus(&sum, &p.ledger))
+    }
+
+    /// Copies by size of all that [`Snapshot::sum`] sums up.
+    pub fn sum_of_sizes(&self) -> CopySizes {
+        let unnamed = self.unnamed_sizes.overflow.clone().plus(&self.ended.copy_sizes);
+        self.processes.iter().fold(unnamed, |sum, p| sum.plus(&p.copy_sizes))
     }
 
     /// True if the kernel side's own total equals the sum of all parts. While counting goes on the parts
@@ -188,7 +246,11 @@ pub trait Derived {
     fn zero_copied(&self, path: Path) -> u64;
     /// Sum of payload over all paths.
     fn payload(&self) -> Count;
-    /// Copied bytes of all paths per byte of payload; `None` without payload.
+    /// Bytes copied on the paths that have payload.
+    fn copied_with_payload(&self) -> u64;
+    /// Bytes copied on the other paths, by path: copy-on-write and the like, which moved no payload.
+    fn copied_without_payload(&self) -> Vec<(Path, u64)>;
+    /// Copied bytes per byte of payload, over the paths that have payload; `None` if none has.
     fn copies_per_byte(&self) -> Option<f64>;
     /// The same for one path.
     fn path_copies_per_byte(&self, path: Path) -> Option<f64>;
@@ -221,9 +283,18 @@ impl Derived for Ledger {
         sum(self.payload.iter())
     }
 
+    fn copied_with_payload(&self) -> u64 {
+        let paths = Path::ALL.iter().filter(|&&path| self.payload[path as usize].bytes > 0);
+        paths.map(|&path| self.copied(path).bytes).sum()
+    }
+
+    fn copied_without_payload(&self) -> Vec<(Path, u64)> {
+        let paths = Path::ALL.iter().filter(|&&path| self.payload[path as usize].bytes == 0);
+        paths.map(|&path| (path, self.copied(path).bytes)).filter(|(_, bytes)| *bytes > 0).collect()
+    }
+
     fn copies_per_byte(&self) -> Option<f64> {
-        let copied: u64 = Path::ALL.iter().map(|&path| self.copied(path).bytes).sum();
-        ratio(copied, self.payload().bytes)
+        ratio(self.copied_with_payload(), self.payload().bytes)
     }
 
     fn path_copies_per_byte(&self, path: Path) -> Option<f64> {
@@ -315,8 +386,44 @@ mod tests {
     }
 
     #[test]
+    fn a_window_is_what_came_since() {
+        use crate::sink::testing::{process, snapshot};
+        let ended = |pid, ledger| Process { exited: true, ..process(pid, "x", ledger) };
+        let (one, two) = (ledger(1, 10, 0), ledger(2, 20, 0));
+        let before = snapshot(vec![process(1, "x", one), process(2, "x", one), ended(3, one)]);
+        // 1 goes on, 2 is folded after more was counted for it, 3 ended before, 4 is new and has ended.
+        let mut now = snapshot(vec![process(1, "x", two), ended(3, one), ended(4, two)]);
+        now.ended = Folded { processes: 1, ledger: two, ..Folded::default() };
+        now.total = now.sum();
+        let window = now.since(&before);
+        let pids: Vec<_> = window.processes.iter().map(|p| (p.pid, p.ledger.payload().bytes)).collect();
+        assert_eq!(pids, [(1, 1), (4, 2)]);
+        assert_eq!((window.ended.processes, window.ended.ledger.payload().bytes), (1, 1));
+        assert_eq!(window.sum().payload().bytes, window.total.payload().bytes);
+    }
+
+    #[test]
     fn ratios_need_payload() {
         assert_eq!(ledger(0, 5, 0).copies_per_byte(), None);
         assert_eq!(ledger(10, 5, 0).copies_per_byte(), Some(0.5));
+    }
+
+    #[test]
+    fn copies_without_payload_are_in_no_ratio() {
+        // 921 bytes read, and 19 pages copied on write after a fork.
+        let mut l = Ledger::ZERO;
+        l.payload[Path::Read as usize] = Count { bytes: 921, calls: 2 };
+        l.copied[Path::Read as usize][Direction::ToUser as usize] = Count { bytes: 921, calls: 2 };
+        l.copied[Path::MmapFault as usize][Direction::InKernel as usize] =
+            Count { bytes: 19 * 4096, calls: 19 };
+        assert_eq!(l.copies_per_byte(), Some(1.0));
+        assert_eq!(l.path_copies_per_byte(Path::MmapFault), None);
+        assert_eq!(l.copied_with_payload(), 921);
+        assert_eq!(l.copied_without_payload(), [(Path::MmapFault, 77_824)]);
+        let all: u64 = l.copied_without_payload().iter().map(|(_, bytes)| bytes).sum();
+        assert_eq!(l.copied_with_payload() + all, l.copied_in(Direction::ToUser).bytes + 77_824);
+        // Nothing is counted on either side twice, or on none.
+        assert_eq!(ledger(0, 5, 0).copied_without_payload(), [(Path::Sendfile, 5)]);
+        assert_eq!(ledger(10, 5, 0).copied_without_payload(), []);
     }
 }

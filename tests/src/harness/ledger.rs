@@ -33,6 +33,11 @@ pub fn overflow(total: &Value) -> Ledger<'_> {
     Ledger(&total["overflow"])
 }
 
+/// Ended processes that are too many to be listed.
+pub fn ended(total: &Value) -> Ledger<'_> {
+    Ledger(&total["ended"])
+}
+
 fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or(0)
 }
@@ -40,6 +45,15 @@ fn number(value: &Value) -> u64 {
 impl<'a> Ledger<'a> {
     pub fn exists(&self) -> bool {
         self.0.is_object()
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.0["exited"] == true
+    }
+
+    /// A number that is said beside the ledger itself.
+    pub fn number(&self, field: &str) -> u64 {
+        number(&self.0[field])
     }
 
     pub fn path_names(&self) -> Vec<&'a str> {
@@ -50,6 +64,11 @@ impl<'a> Ledger<'a> {
     /// Payload bytes copied.
     pub fn copied(&self, path: &str, direction: &str) -> u64 {
         number(&self.0["paths"][path]["copied_bytes"][direction])
+    }
+
+    /// Copies by size, if they are counted.
+    pub fn copy_sizes(&self, path: &str, direction: &str) -> Option<&'a Map<String, Value>> {
+        self.0["paths"][path]["copy_sizes"][direction].as_object()
     }
 
     /// One of `calls`, `syscalls`, `payload_bytes`, `zero_copied_bytes`, `crypto_bytes`.

@@ -4,6 +4,7 @@
 pub mod batch;
 pub mod bench;
 pub mod bpf;
+pub mod check;
 pub mod compare;
 pub mod invariant;
 pub mod ledger;

@@ -37,7 +37,7 @@ enum Kind {
     Generated,
     PingPong,
     Threads,
-    Children,
+    Children(children::Flow),
     Idle,
 }
 
@@ -111,7 +111,8 @@ pub const ALL: &[Entry] = &[
     Entry { name: "setsockopt_loop", kind: Control(control::Kind::Setsockopt) },
     Entry { name: "pingpong", kind: PingPong },
     Entry { name: "threads", kind: Threads },
-    Entry { name: "children", kind: Children },
+    Entry { name: "children", kind: Children(children::SINGLE) },
+    Entry { name: "children_waves", kind: Children(children::WAVES) },
     Entry { name: "idle", kind: Idle },
 ];
 
@@ -150,7 +151,7 @@ impl Entry {
             Generated => Box::new(special::Generated::new(options)?),
             PingPong => Box::new(pingpong::PingPong::new()?),
             Threads => Box::new(threads::Threads::new(options)?),
-            Children => Box::new(children::Children::new(options)?),
+            Children(flow) => Box::new(children::Children::new(options, flow)?),
             Idle => Box::new(special::Idle),
         })
     }

@@ -7,6 +7,7 @@ mod kernel;
 mod life;
 mod maps;
 mod namespace;
+mod preempt;
 mod site;
 mod skb;
 mod splice;

@@ -87,6 +87,14 @@ mod tests {
     }
 
     #[test]
+    fn hosts_exist_and_have_programs() {
+        for host in ROWS.iter().flat_map(|row| row.ways).filter_map(Way::host) {
+            let host = &ROWS[row(host) as usize];
+            assert!(host.ways.iter().all(|way| way.host().is_none()), "{}", host.name);
+        }
+    }
+
+    #[test]
     fn releases() {
         assert!(before(5, 14).contains((5, 10)) && !before(5, 14).contains((5, 14)));
         assert!(since(5, 19).contains((6, 1)) && !since(5, 19).contains((5, 10)));

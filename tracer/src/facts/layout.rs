@@ -41,6 +41,8 @@ pub fn config(btf: &Btf) -> Result<Config> {
         filename_iname: at("filename", "iname")?,
         vm_fault_page: at("vm_fault", "page")?,
         iter_count: at("iov_iter", "count")?,
+        // Since 5.11 (af449901b84c), on SMP kernels.
+        task_migration_disabled: at("task_struct", "migration_disabled").unwrap_or(0),
         ..Config::default()
     };
     fragments(btf, &mut config)?;

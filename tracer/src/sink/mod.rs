@@ -15,11 +15,17 @@ mod table_grid;
 pub(crate) mod testing;
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tracer_ebpf::abi::{Count, Ledger, Path};
 
 use crate::snapshot::{Derived, Observed};
+
+/// One message on standard error. (`eprintln!` panics if its reader is gone; then nobody is left to tell.)
+pub fn say(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "tracer: {text}");
+}
 
 /// Paths on which anything was counted, in the table's order.
 fn active_paths(ledger: &Ledger) -> impl Iterator<Item = Path> + '_ {

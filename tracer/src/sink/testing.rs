@@ -4,8 +4,10 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use tracer_ebpf::abi::{Count, Direction, Ledger, Path};
 
+use crate::copy_sizes::{CopySizes, UnnamedSizes};
 use crate::snapshot::{
-    Coverage, CoverageState, LossCount, Observed, Probe, Process, SiteCount, Snapshot, plus, words_mut,
+    Coverage, CoverageState, Folded, LossCount, Observed, Probe, Process, SiteCount, Snapshot, plus,
+    words_mut,
 };
 
 pub const MIB: u64 = 1 << 20;
@@ -49,7 +51,7 @@ impl LedgerBuilder {
     }
 }
 
-pub fn everything() -> Observed {
+pub const fn everything() -> Observed {
     Observed {
         copies: true,
         references: true,
@@ -102,6 +104,7 @@ pub fn process(pid: u32, comm: &str, ledger: Ledger) -> Process {
         exe: "/usr/sbin/nginx".to_owned(),
         cgroup: String::new(),
         ledger,
+        copy_sizes: CopySizes::default(),
     }
 }
 
@@ -130,8 +133,10 @@ pub fn snapshot(processes: Vec<Process>) -> Snapshot {
         total: processes.iter().fold(Ledger::ZERO, |sum, p| plus(&sum, &p.ledger)),
         processes,
         overflow: Ledger::ZERO,
+        ended: Folded::default(),
         softirq: Ledger::ZERO,
         kernel_threads: Ledger::ZERO,
+        unnamed_sizes: UnnamedSizes::default(),
         notes: Vec::new(),
     }
 }
@@ -143,7 +148,10 @@ pub fn blind(processes: Vec<Process>) -> Snapshot {
     snapshot.observed.references = false;
     snapshot.coverage = Coverage {
         state: CoverageState::None,
-        reasons: vec!["this kernel is built without kprobes; see `tracer doctor`".to_owned()],
+        reasons: vec![
+            "12 probes are not attached (check, file_read and 10 more): kprobe: this kernel has no kprobes"
+                .to_owned(),
+        ],
         sites: Vec::new(),
     };
     snapshot
@@ -157,6 +165,7 @@ fn probe(name: &'static str, attached: bool) -> Probe {
         attached,
         required: attached,
         missed: 0,
+        skipped: 0,
         runs: u64::from(attached) * 1025,
         run_time_ns: u64::from(attached) * 51_250,
         cause: if attached { String::new() } else { "not in this kernel".to_owned() },

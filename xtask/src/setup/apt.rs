@@ -56,7 +56,8 @@ impl Apt {
         for folder in ["lists/partial", "cache/archives/partial"] {
             paths::create(&dir.join(folder))?;
         }
-        let mirrors = sources::mirrors(&debian::source_files(), &debian::codename());
+        let named = std::env::var(sources::MIRROR_VARIABLE).ok();
+        let mirrors = sources::mirrors(&debian::source_files(), &debian::codename(), named.as_deref())?;
         let write = |file: &str, text: &str| {
             let path = dir.join(file);
             fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))

@@ -1,0 +1,90 @@
+//! `tracer check`: however it ends, its programs are ended and reaped, and nothing is left in the kernel.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+use tracer_tests::harness::bench::Bench;
+use tracer_tests::harness::bpf::Objects;
+use tracer_tests::harness::check::{Check, Checked, uncalibrated};
+use tracer_tests::harness::tracer::Tracer;
+use tracer_tests::harness::{LIMIT, until};
+
+use crate::{Check as Trial, check};
+
+/// Seconds that nobody else sleeps.
+const MARK: &str = "4242.4242";
+
+pub fn checks() -> Vec<Trial> {
+    vec![
+        check("check_ends::ctrl_c", |bench| {
+            let before = Objects::now()?;
+            let (tracer, dir) = running(bench, &[])?;
+            let checked = Checked::of(tracer.stop()?, &dir)?;
+            checked.expect_reason("interrupted")?;
+            nobody_is_left()?;
+            before.wait_until_as_before()
+        }),
+        check("check_ends::timeout", |bench| {
+            let (tracer, dir) = running(bench, &["--timeout", "8s"])?;
+            let checked = Checked::of(tracer.wait(LIMIT)?, &dir)?;
+            checked.expect_reason("timed_out")?;
+            nobody_is_left()
+        }),
+        check("check_ends::tracer_is_killed", |bench| {
+            let before = Objects::now()?;
+            let (tracer, _) = running(bench, &[])?;
+            // SAFETY: our own child, not yet waited for.
+            unsafe { libc::kill(tracer.pid() as i32, libc::SIGKILL) };
+            let outcome = tracer.wait(LIMIT)?;
+            ensure!(outcome.status.code().is_none(), "{}", outcome.status);
+            nobody_is_left()?;
+            before.wait_until_as_before()
+        }),
+    ]
+}
+
+/// A check whose target ignores SIGTERM, and leaves a daemon behind, which has a session of its own; and
+/// whose driver goes on for ever.
+fn running(bench: &Bench, arguments: &[&str]) -> Result<(Tracer, std::path::PathBuf)> {
+    let target = format!("trap '' TERM; (setsid sh -c 'trap \"\" TERM; sleep {MARK}' &) ; sleep {MARK}");
+    let policy = json!({
+        "version": 1,
+        "target": {"command": ["sh", "-c", target]},
+        "driver": {"command": ["sh", "-c", format!("sleep {MARK}; true")]},
+        "require": uncalibrated(),
+        "assertions": [{"path": "vmsplice", "metric": "copied_bytes", "max": 0}],
+    });
+    let check = Check::new(bench, &policy)?.args(arguments);
+    let dir = check.dir().to_owned();
+    let tracer = check.start()?;
+    until("three sleep", LIMIT, || Ok((sleepers()?.len() >= 3).then_some(())))?;
+    Ok((tracer, dir))
+}
+
+/// Command lines with the mark in them, of shells too.
+fn sleepers() -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let path = entry?.path();
+        let Ok(words) = fs::read(path.join("cmdline")) else { continue };
+        let words = String::from_utf8_lossy(&words).replace('\0', " ");
+        let is_ours =
+            words.starts_with("sleep ") || words.starts_with("sh -c") || words.starts_with("tracer __keep");
+        if is_ours && words.contains(MARK) {
+            found.push(format!("{} {words}", path.display()));
+        }
+    }
+    Ok(found)
+}
+
+fn nobody_is_left() -> Result<()> {
+    let mut left = Vec::new();
+    let waited = until("all are ended", Duration::from_secs(20), || {
+        left = sleepers()?;
+        Ok(left.is_empty().then_some(Value::Null))
+    });
+    ensure!(waited.is_ok(), "left behind: {left:?}");
+    Ok(())
+}

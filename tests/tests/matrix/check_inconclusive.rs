@@ -1,0 +1,94 @@
+//! `tracer check`: whatever cannot be said for certain is inconclusive, with its reason, and never a pass.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use tracer_tests::harness::bench::Bench;
+use tracer_tests::harness::check::{Check, once, serving, uncalibrated};
+
+use crate::{Check as Trial, check};
+
+pub fn checks() -> Vec<Trial> {
+    vec![
+        check("check_inconclusive::a_probe_is_refused", |bench| {
+            faulty(bench, "refuse:file_read", "coverage_incomplete")
+        }),
+        check("check_inconclusive::the_text_cannot_be_read", |bench| {
+            faulty(bench, "no-text", "coverage_unproven")
+        }),
+        check("check_inconclusive::slots_run_out", |bench| {
+            let policy = policy(json!({"command": once(bench, "rw_pipe")}), json!({}), uncalibrated());
+            Check::new(bench, &policy)?.fault("slots:1").run()?.expect_reason("map_full")
+        }),
+        check("check_inconclusive::the_calibration_is_off", calibration_off),
+        check("check_inconclusive::the_target_is_idle", |bench| {
+            let window = json!({"warmup": "200ms", "duration": "500ms"});
+            let policy = policy(json!({"command": serving(bench, "idle")}), window, uncalibrated());
+            Check::new(bench, &policy)?.run()?.expect_reason("too_little_payload")
+        }),
+        check("check_inconclusive::too_little_is_moved", |bench| {
+            let require = json!({"calibrate": false, "min_payload": "1GiB"});
+            let policy = policy(json!({"command": once(bench, "sendfile_file")}), json!({}), require);
+            Check::new(bench, &policy)?.run()?.expect_reason("too_little_payload")
+        }),
+        check("check_inconclusive::the_target_ends_before_its_driver", early_target),
+        check("check_inconclusive::the_driver_ends_before_the_duration", |bench| {
+            let mut policy = policy(
+                json!({"command": serving(bench, "idle")}),
+                json!({"duration": "20s"}),
+                uncalibrated(),
+            );
+            policy["driver"] = json!({"command": ["true"]});
+            Check::new(bench, &policy)?.run()?.expect_reason("driver_ended_early")
+        }),
+        check("check_inconclusive::events_are_missed", missed),
+    ]
+}
+
+/// Holds for every workload that is used here, as long as it is seen.
+fn policy(target: Value, window: Value, require: Value) -> Value {
+    json!({
+        "version": 1,
+        "target": target,
+        "window": window,
+        "require": require,
+        "assertions": [{"path": "vmsplice", "metric": "copied_bytes", "max": 0}],
+    })
+}
+
+fn faulty(bench: &Bench, fault: &str, reason: &str) -> Result<()> {
+    let policy = policy(json!({"command": once(bench, "sendfile_file")}), json!({}), uncalibrated());
+    Check::new(bench, &policy)?.fault(fault).run()?.expect_reason(reason)
+}
+
+/// Neither the function nor its call sites are probed: the built-in workload's reads are not counted.
+fn calibration_off(bench: &Bench) -> Result<()> {
+    let require = json!({"calibrate": true, "coverage": "complete"});
+    let policy = policy(json!({"command": once(bench, "sendfile_file")}), json!({}), require);
+    let check = Check::new(bench, &policy)?.fault("refuse:shmem_read,refuse:call_site");
+    let dir = check.dir().display().to_string();
+    check.env("TMPDIR", &dir).run()?.expect_reason("calibration_off")
+}
+
+fn early_target(bench: &Bench) -> Result<()> {
+    let mut policy = policy(json!({"command": ["sleep", "0.5"]}), json!({}), uncalibrated());
+    policy["driver"] = json!({"command": ["sleep", "60"]});
+    Check::new(bench, &policy)?.run()?.expect_reason("target_ended_early")
+}
+
+/// More readers sleep in `pipe_read` than a kretprobe has instances: returns are lost, and each is noticed
+/// when its reader reads again.
+fn missed(bench: &Bench) -> Result<()> {
+    let script = "mkfifo fifo && exec 3<>fifo
+        for i in $(seq 40); do cat <fifo 3>&- >/dev/null & done
+        sleep 2
+        head -c 4194304 /dev/zero >&3
+        exec 3>&-
+        wait";
+    let policy = policy(json!({"command": ["sh", "-c", script]}), json!({}), uncalibrated());
+    let check = Check::new(bench, &policy)?;
+    let dir = check.dir().to_owned();
+    let text = std::fs::read_to_string(dir.join("policy.yaml"))?
+        .replace("mkfifo fifo", &format!("cd {} && mkfifo fifo", dir.display()));
+    std::fs::write(dir.join("policy.yaml"), text)?;
+    check.args(&["--attach", "kprobe"]).run()?.expect_reason("events_missed")
+}

@@ -1,0 +1,26 @@
+//! `tracer check`: a policy, judged.
+//!
+//! The core is pure: [`policy`] from text, [`judge`] from a policy and recordings to a report, reports to
+//! text. What runs programs and counts is in `command/check.rs` and below `run/`.
+
+mod compare;
+pub mod difference;
+mod doubt;
+pub mod draft;
+mod evidence;
+pub mod judge;
+mod measure;
+pub mod metric;
+mod parse;
+mod parse_assertion;
+pub mod policy;
+pub mod problem;
+mod reader;
+pub mod reason;
+pub mod report;
+pub mod units;
+pub mod verdict;
+mod yaml;
+
+#[cfg(test)]
+mod schema_tests;
