@@ -42,10 +42,11 @@ use std::sync::Arc;
 use anyhow::Result;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use tracer_tests::harness::bench::{Bench, cause_not_to_run};
+use tracer_tests::harness::invariant;
+use tracer_tests::harness::programs::Kernels;
 use tracer_tests::harness::programs::batch::{Batch, Start};
 use tracer_tests::harness::programs::record::judge;
 use tracer_tests::harness::session::block_signals;
-use tracer_tests::harness::{invariant, programs};
 
 /// How a check ends if it does not fail.
 pub enum Verdict {
@@ -72,8 +73,8 @@ pub fn checked(name: &str, run: impl Fn(&Bench) -> Result<Verdict> + Send + 'sta
 }
 
 /// A test of programs from Debian packages.
-pub fn program(name: &str, run: impl Fn(&Bench) -> Result<()> + Send + 'static) -> Check {
-    checked(&format!("programs::{name}"), move |bench| match programs::missing() {
+pub fn program(name: &str, kernels: Kernels, run: impl Fn(&Bench) -> Result<()> + Send + 'static) -> Check {
+    checked(&format!("programs::{name}"), move |bench| match kernels.cause_not_to_run(&bench.kernel) {
         Some(cause) => Ok(Verdict::Skipped(cause)),
         None => run(bench).map(|()| Verdict::Passed),
     })
@@ -83,6 +84,7 @@ pub fn program(name: &str, run: impl Fn(&Bench) -> Result<()> + Send + 'static) 
 /// kernel lacks what they are about, which `lacking` tells.
 pub fn program_batch(
     names: &[&'static str],
+    kernels: Kernels,
     start: Start,
     lacking: fn(&str) -> Option<String>,
 ) -> Vec<Check> {
@@ -90,11 +92,11 @@ pub fn program_batch(
     let of = |name: &&'static str| {
         let (name, batch) = (*name, Arc::clone(&batch));
         checked(&format!("programs::{name}"), move |bench| {
-            if let Some(cause) = programs::missing().or_else(|| lacking(name)) {
+            if let Some(cause) = kernels.cause_not_to_run(&bench.kernel).or_else(|| lacking(name)) {
                 return Ok(Verdict::Skipped(cause));
             }
             let measured = batch.measured(bench)?;
-            both(judge(&bench.kernel, &measured.cases(name)?), sound(&measured.total))?;
+            both(judge(&bench.kernel, kernels, &measured.cases(name)?), sound(&measured.total))?;
             Ok(Verdict::Passed)
         })
     };

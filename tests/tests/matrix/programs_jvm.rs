@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use tracer_tests::harness::bench::{Bench, watch};
 use tracer_tests::harness::metrics;
+use tracer_tests::harness::programs::Kernels;
 use tracer_tests::harness::programs::books::{Books, Expected, about, exactly};
 use tracer_tests::harness::programs::client::{self, Moved};
 use tracer_tests::harness::programs::files::{self, Dir, SIZE};
@@ -127,7 +128,7 @@ fn sent(moved: &Moved) -> Vec<Expected> {
 }
 
 pub fn checks() -> Vec<Check> {
-    vec![program("jvm", phases)]
+    vec![program("jvm", Kernels::One, phases)]
 }
 
 fn phases(bench: &Bench) -> Result<()> {
@@ -162,7 +163,7 @@ fn phases(bench: &Bench) -> Result<()> {
     }
     let total = tracer.stop()?.total()?;
     ensure!(files::same(&dir, "file", "log")?, "the log is not what the producer sent");
-    both(judge(&bench.kernel, &cases.iter().collect::<Vec<_>>()), sound(&total))
+    both(judge(&bench.kernel, Kernels::One, &cases.iter().collect::<Vec<_>>()), sound(&total))
 }
 
 /// Compiled, started, listening; its ports.

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use serde_json::json;
 
+use super::Kernels;
 use super::books::{Books, Expected};
 use crate::harness::compare::Differences;
 
@@ -19,12 +20,13 @@ pub struct Case {
 
 impl Case {
     /// With a mark that a report can be made from.
-    fn line(&self, kernel: &str) -> String {
+    fn line(&self, kernel: &str, kernels: Kernels) -> String {
         let per_byte = |bytes: u64| (bytes as f64 / self.bytes as f64 * 100.0).round() / 100.0;
         let mut record = json!({
             "program": self.program,
             "variant": self.variant,
             "kernel": kernel,
+            "kernels": kernels.text(),
             "bytes": self.bytes,
             "copies_per_byte": per_byte(self.books.copied()),
             "paths": self.books.json(),
@@ -39,8 +41,8 @@ impl Case {
 }
 
 /// Prints a record of each on stdout, then compares each with what is known.
-pub fn judge(kernel: &str, cases: &[&Case]) -> Result<()> {
-    let lines: Vec<String> = cases.iter().map(|case| case.line(kernel)).collect();
+pub fn judge(kernel: &str, kernels: Kernels, cases: &[&Case]) -> Result<()> {
+    let lines: Vec<String> = cases.iter().map(|case| case.line(kernel, kernels)).collect();
     // The test's name is on the line already.
     println!("\n{}", lines.join("\n"));
     let mut differences = Differences::default();
