@@ -59,6 +59,12 @@ impl Bench {
         })
     }
 
+    /// 7.2 preempts tracing programs (PREEMPT_LAZY), and skips one that another task meets half-way on
+    /// the same CPU (`recursion_misses`). What the tracer reports as lost there is no failure.
+    pub fn preempts_programs(&self) -> bool {
+        self.kernel == "7.2"
+    }
+
     pub fn dir(&self, place: Place) -> Result<&Path, String> {
         match place {
             Place::Tmpfs => Ok(&self.tmpfs),

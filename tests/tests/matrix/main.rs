@@ -197,14 +197,14 @@ fn trial(check: Check, bench: Result<Arc<Bench>, String>) -> Trial {
             Ok(Verdict::Skipped(cause)) => {
                 Ok(Completion::ignored_with(format!("on {}: {cause}", bench.kernel)))
             }
-            Err(error) if inconclusive(&bench.kernel, &error).is_some() => {
-                Ok(Completion::ignored_with(inconclusive(&bench.kernel, &error).unwrap_or_default()))
-            }
-            Err(error) => {
-                // At once as well: the summary comes only after the last test.
-                eprintln!("\n{error:#}");
-                Err(Failed::from(format!("{error:#}")))
-            }
+            Err(error) => match inconclusive(&bench, &error) {
+                Some(cause) => Ok(Completion::ignored_with(cause)),
+                None => {
+                    // At once as well: the summary comes only after the last test.
+                    eprintln!("\n{error:#}");
+                    Err(Failed::from(format!("{error:#}")))
+                }
+            },
         },
     })
 }
@@ -221,12 +221,11 @@ impl std::fmt::Display for EventsLost {
 
 impl std::error::Error for EventsLost {}
 
-/// 7.2 preempts tracing programs (PREEMPT_LAZY), and skips one that another task meets half-way on the same
-/// CPU (`recursion_misses`). A window in which the tracer reports that is inconclusive, not a failure.
-fn inconclusive(kernel: &str, error: &anyhow::Error) -> Option<String> {
+/// Why a window in which events were lost is no failure, if it is not.
+fn inconclusive(bench: &Bench, error: &anyhow::Error) -> Option<String> {
     let lost = error.downcast_ref::<EventsLost>()?.0;
-    (kernel == "7.2")
-        .then(|| format!("inconclusive: the kernel skipped {lost} runs of preempted programs, as reported"))
+    let cause = || format!("inconclusive: the kernel skipped {lost} runs of preempted programs, as reported");
+    bench.preempts_programs().then(cause)
 }
 
 /// What every total must satisfy, whatever it is of.

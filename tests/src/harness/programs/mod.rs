@@ -49,7 +49,7 @@ impl Kernels {
 /// Why there is no TLS in this kernel; `None` if there is.
 pub fn no_ktls() -> Option<String> {
     // Built as a module everywhere; what is missing shows below.
-    let _ = std::process::Command::new("modprobe").arg("tls").status();
+    let _ = std::process::Command::new("modprobe").arg("tls").output();
     let ulps = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_available_ulp").unwrap_or_default();
     let has_tls = ulps.split_whitespace().any(|name| name == "tls");
     (!has_tls).then(|| "the kernel is built without TLS (CONFIG_TLS)".into())
