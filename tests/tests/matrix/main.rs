@@ -29,6 +29,7 @@ mod programs_jvm;
 mod programs_mariadb;
 mod programs_nginx;
 mod programs_openssl;
+mod programs_reload;
 mod programs_tools;
 mod prometheus;
 mod run_status;
@@ -125,6 +126,7 @@ fn all_checks() -> Vec<Check> {
     checks.extend(in_flight::checks());
     checks.extend(prometheus::checks());
     checks.extend(programs_nginx::checks());
+    checks.extend(programs_reload::checks());
     checks.extend(programs_tools::checks());
     checks.extend(programs_haproxy::checks());
     checks.extend(programs_openssl::checks());

@@ -36,6 +36,20 @@ impl Nginx {
         Ok(Nginx { master, port, _dir: Rc::clone(dir) })
     }
 
+    pub fn master(&self) -> u32 {
+        self.master.pid()
+    }
+
+    /// Reads the configuration again: a new worker takes over from the old one, which ends.
+    pub fn reload(&mut self) -> Result<()> {
+        let old = self.worker()?;
+        // SAFETY: takes no memory of ours; the master is our own child, not yet waited for.
+        unsafe { libc::kill(self.master() as i32, libc::SIGHUP) };
+        self.master.wait_for("nginx has a new worker, and no other", |master| {
+            master.only_child().is_ok_and(|worker| worker != old).then_some(())
+        })
+    }
+
     /// The process that serves. There is one once it has served something.
     pub fn worker(&self) -> Result<u32> {
         self.master.only_child()
