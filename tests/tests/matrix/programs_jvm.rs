@@ -4,11 +4,13 @@
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 use tracer_tests::harness::bench::{Bench, watch};
 use tracer_tests::harness::metrics;
 use tracer_tests::harness::programs::Kernels;
 use tracer_tests::harness::programs::books::{Books, Expected, about, exactly};
 use tracer_tests::harness::programs::client::{self, Moved};
+use tracer_tests::harness::programs::conclusive::conclusive;
 use tracer_tests::harness::programs::files::{self, Dir, SIZE};
 use tracer_tests::harness::programs::record::{Case, judge};
 use tracer_tests::harness::programs::server::{self, Server};
@@ -132,6 +134,12 @@ pub fn checks() -> Vec<Check> {
 }
 
 fn phases(bench: &Bench) -> Result<()> {
+    let (cases, total) = conclusive(bench, || measure(bench))?;
+    both(judge(&bench.kernel, Kernels::One, &cases.iter().collect::<Vec<_>>()), sound(&total))
+}
+
+/// All phases, and the tracer's total.
+fn measure(bench: &Bench) -> Result<(Vec<Case>, Value)> {
     let dir = Dir::new(bench, "jvm")?;
     let file = dir.write("file", files::noise(SIZE))?.display().to_string();
     let (jvm, ports) = start(&dir)?;
@@ -163,7 +171,7 @@ fn phases(bench: &Bench) -> Result<()> {
     }
     let total = tracer.stop()?.total()?;
     ensure!(files::same(&dir, "file", "log")?, "the log is not what the producer sent");
-    both(judge(&bench.kernel, Kernels::One, &cases.iter().collect::<Vec<_>>()), sound(&total))
+    Ok((cases, total))
 }
 
 /// Compiled, started, listening; its ports.

@@ -2,11 +2,13 @@
 //! one that a reload starts.
 
 use anyhow::{Result, bail};
+use serde_json::Value;
 use tracer_tests::harness::bench::{Bench, watch};
 use tracer_tests::harness::ledger;
 use tracer_tests::harness::programs::Kernels;
 use tracer_tests::harness::programs::books::{Books, Expected, about, exactly};
 use tracer_tests::harness::programs::client::{self, Moved};
+use tracer_tests::harness::programs::conclusive::conclusive;
 use tracer_tests::harness::programs::files::{self, Dir, SIZE};
 use tracer_tests::harness::programs::nginx::Nginx;
 use tracer_tests::harness::programs::record::{Case, judge};
@@ -25,6 +27,12 @@ pub fn checks() -> Vec<Check> {
 }
 
 fn reload(bench: &Bench) -> Result<()> {
+    let (cases, total) = conclusive(bench, || measure(bench))?;
+    both(judge(&bench.kernel, Kernels::All, &cases.each_ref()), sound(&total))
+}
+
+/// Both workers, and the tracer's total.
+fn measure(bench: &Bench) -> Result<([Case; 2], Value)> {
     let dir = Dir::new(bench, "reload")?;
     dir.write("file", files::noise(SIZE))?;
     let mut nginx = Nginx::start(&dir, "nginx", "sendfile on;", "")?;
@@ -59,7 +67,7 @@ fn reload(bench: &Bench) -> Result<()> {
         case(before, "the master's --children, worker before a reload", 0)?,
         case(after, "the master's --children, worker after a reload", GROUPS)?,
     ];
-    both(judge(&bench.kernel, Kernels::All, &cases.each_ref()), sound(&total))
+    Ok((cases, total))
 }
 
 /// `start` is what the worker reads before it serves.

@@ -7,6 +7,7 @@ use anyhow::{Result, anyhow};
 use serde_json::Value;
 
 use super::books::{Books, Expected};
+use super::conclusive::conclusive;
 use super::record::Case;
 use crate::harness::bench::{Bench, watch};
 use crate::harness::ledger;
@@ -55,8 +56,11 @@ pub struct Batch {
 pub struct Measured {
     /// The tracer's.
     pub total: Value,
-    cases: Vec<(&'static str, Result<Case, String>)>,
+    cases: Cases,
 }
+
+/// Each with its test.
+type Cases = Vec<(&'static str, Result<Case, String>)>;
 
 impl Batch {
     pub fn new(start: Start) -> Batch {
@@ -64,8 +68,11 @@ impl Batch {
     }
 
     pub fn measured(&self, bench: &Bench) -> Result<&Measured> {
-        let measure = || conclusive(bench, self.start).map_err(|error| format!("{error:#}"));
-        let measured = self.measured.get_or_init(measure);
+        let measure = || conclusive(bench, || measure(bench, (self.start)(bench)?));
+        let measured = self.measured.get_or_init(|| match measure() {
+            Ok((cases, total)) => Ok(Measured { total, cases }),
+            Err(error) => Err(format!("{error:#}")),
+        });
         measured.as_ref().map_err(|error| anyhow!("{error}"))
     }
 }
@@ -77,24 +84,7 @@ impl Measured {
     }
 }
 
-/// Windows in which a kernel that preempts programs may lose events, before its test is inconclusive.
-const WINDOWS: usize = 3;
-
-/// A window without lost events, where a kernel that preempts programs gives one.
-fn conclusive(bench: &Bench, start: Start) -> Result<Measured> {
-    let windows = if bench.preempts_programs() { WINDOWS } else { 1 };
-    for _ in 1..windows {
-        let measured = measure(bench, start(bench)?)?;
-        let lost = &measured.total["lost_events"];
-        if *lost == 0 {
-            return Ok(measured);
-        }
-        eprintln!("programs: {lost} events were lost, as the tracer reports: the next window");
-    }
-    measure(bench, start(bench)?)
-}
-
-fn measure(bench: &Bench, programs: Vec<Ready>) -> Result<Measured> {
+fn measure(bench: &Bench, programs: Vec<Ready>) -> Result<(Cases, Value)> {
     let pids: Vec<u32> = programs.iter().map(|ready| ready.pid).collect();
     let mut tracer = Tracer::start(&bench.tracer, &watch(&pids, &[]))?;
     tracer.wait_counting(&pids)?;
@@ -112,5 +102,5 @@ fn measure(bench: &Bench, programs: Vec<Ready>) -> Result<Measured> {
         (test, case.map_err(|error| format!("{program}, {variant}: {error:#}")))
     });
     let cases = cases.collect();
-    Ok(Measured { total, cases })
+    Ok((cases, total))
 }

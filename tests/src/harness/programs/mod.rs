@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod books;
 pub mod client;
+pub mod conclusive;
 pub mod files;
 pub mod gated;
 pub mod nginx;
