@@ -76,7 +76,7 @@ impl<'a> Ledger<'a> {
         self.0["paths"][path]["copy_sizes"][direction].as_object()
     }
 
-    /// One of `calls`, `syscalls`, `payload_bytes`, `zero_copied_bytes`.
+    /// One of `calls`, `syscalls`, `payload_bytes`, `zero_copied_bytes`, `crypto_bytes`.
     pub fn of_path(&self, path: &str, field: &str) -> u64 {
         number(&self.0["paths"][path][field])
     }

@@ -12,6 +12,7 @@ pub mod ledger;
 pub mod metrics;
 pub mod nic;
 pub mod process;
+pub mod programs;
 pub mod session;
 pub mod tracer;
 

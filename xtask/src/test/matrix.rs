@@ -117,6 +117,9 @@ fn spec(kernel: &str, programs: &Programs, filter: Option<&str>) -> Result<VmSpe
     set("KERNEL", kernel.to_string());
     if let Some(root) = &programs.root {
         set("PROGRAMS", "1".into());
+        if let Ok(which) = std::env::var("TRACER_PROGRAMS") {
+            set("TRACER_PROGRAMS", which);
+        }
         spec.programs = Some(root.clone());
     }
     if let Some(promtool) = &programs.promtool {
