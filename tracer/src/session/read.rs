@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tracer_ebpf::abi::{self, FIRST_PROCESS, Ledger, Loss};
+use tracer_ebpf::abi::{self, DeviceOp, FIRST_PROCESS, Ledger, Loss};
 use tracer_ebpf::table::Group;
 
 use super::Session;
@@ -36,6 +36,7 @@ impl Session {
                 softirq: self.copy_sizes(abi::SOFTIRQ),
                 kernel_threads: self.copy_sizes(abi::KERNEL_THREAD),
             },
+            linear_devices: self.linear_devices(),
             notes: self.notes(observed),
             probes,
         }
@@ -169,6 +170,14 @@ impl Session {
             block: ["block_queue", "block_split", "block_complete"].iter().all(|name| self.is_attached(name)),
             net: self.observes_net(),
         }
+    }
+
+    fn linear_devices(&self) -> Vec<String> {
+        if self.ledger(abi::TOTAL).device[DeviceOp::NetTransmit as usize] == 0 {
+            return Vec::new();
+        }
+        let linear = |device: &netdev::NetDevice| device.sends_without_copy() == Some(false);
+        netdev::physical().into_iter().filter(linear).map(|device| device.name).collect()
     }
 
     /// Without a network device that does DMA there is nothing to see, and 0 is true.

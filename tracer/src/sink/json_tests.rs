@@ -1,10 +1,11 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use tracer_ebpf::abi::DeviceOp;
+use tracer_ebpf::abi::{DeviceOp, Direction, Ledger, Path};
 
 use super::*;
 use crate::sink::testing::{self, HOSTILE, LedgerBuilder, blind, distinct, process, snapshot};
+use crate::snapshot::Derived as _;
 
 fn line(snapshot: &Snapshot) -> String {
     let mut out = Vec::new();

@@ -14,6 +14,7 @@ pub mod table;
 mod table_grid;
 #[cfg(test)]
 pub(crate) mod testing;
+mod verdict;
 
 use std::fmt::Write as _;
 use std::io::Write as _;

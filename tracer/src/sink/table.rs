@@ -5,6 +5,7 @@ use tracer_ebpf::abi::{Direction, Ledger};
 use super::devices::device_bytes;
 use super::sentence::{Grounds, sentence};
 use super::table_grid::{self, Figures};
+use super::verdict::{fallbacks, verdicts};
 use super::{active_paths, checksummed_in_all, encrypted_in_all, human};
 use crate::snapshot::{CoverageState, Derived, Process, Snapshot};
 
@@ -289,6 +290,10 @@ impl Page<'_> {
         if let Some(sentence) = sentence(ledger, Grounds { observed: s.observed, all_seen, one_process }) {
             self.text.push('\n');
             self.prose(Look::Bold, &sentence);
+        }
+        if s.observed.copies && s.observed.payload {
+            let said = verdicts(ledger, all_seen).into_iter().chain(fallbacks(ledger, &s.linear_devices));
+            said.for_each(|sentence| self.prose(Look::Plain, &sentence));
         }
     }
 

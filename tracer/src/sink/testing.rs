@@ -139,6 +139,7 @@ pub fn snapshot(processes: Vec<Process>) -> Snapshot {
         softirq: Ledger::ZERO,
         kernel_threads: Ledger::ZERO,
         unnamed_sizes: UnnamedSizes::default(),
+        linear_devices: Vec::new(),
         notes: Vec::new(),
     }
 }

@@ -3,8 +3,9 @@
 use serde::Serialize;
 use tracer_ebpf::abi::{Direction, Ledger, Path};
 
+use super::Named;
 use super::buckets::{Buckets, copy_sizes};
-use super::{Named, OtherKinds, by_direction, devices};
+use super::ledger::{OtherKinds, by_direction, devices};
 use crate::copy_sizes::CopySizes;
 use crate::sink::{checksummed_in_all, encrypted_in_all};
 use crate::snapshot::{Derived as _, Observed};
