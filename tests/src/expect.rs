@@ -355,7 +355,20 @@ mod tests {
 
     #[test]
     fn every_workload_has_a_row_or_a_test_of_its_own() {
-        const OWN: [&str; 4] = ["pingpong", "threads", "children", "children_waves"];
+        const OWN: [&str; 11] = [
+            "pingpong",
+            "threads",
+            "children",
+            "children_waves",
+            // devices.rs
+            "cold_read",
+            "write_sync",
+            "rw_nic",
+            "sendfile_nic",
+            "splice_nic",
+            "zerocopy_nic",
+            "echo_nic",
+        ];
         for entry in registry::ALL {
             let has_row = ROWS.iter().any(|row| row.workload == entry.name);
             assert!(has_row || OWN.contains(&entry.name), "{} is tested nowhere", entry.name);
