@@ -14,14 +14,14 @@ pub enum Model {
     /// Without scatter-gather; its driver counts the bytes of each packet itself.
     VirtioNet,
     /// With scatter-gather, checksums and segmentation.
-    E1000e,
+    Vmxnet3,
 }
 
 impl Model {
     fn module(self) -> &'static str {
         match self {
             Model::VirtioNet => "virtio_net",
-            Model::E1000e => "e1000e",
+            Model::Vmxnet3 => "vmxnet3",
         }
     }
 
@@ -29,7 +29,7 @@ impl Model {
     fn network(self) -> u8 {
         match self {
             Model::VirtioNet => 2,
-            Model::E1000e => 3,
+            Model::Vmxnet3 => 3,
         }
     }
 }

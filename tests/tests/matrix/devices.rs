@@ -16,6 +16,10 @@ use crate::{Check, Verdict, checked, sound};
 
 const N: u64 = MIB as u64;
 
+/// A receiver whose window is closed is asked again with single bytes, which are cut off a packet and so are
+/// copied (`tcp_write_wakeup`, net/ipv4/tcp_output.c): 1 byte was seen on 6.12, most often none.
+const PROBED: u64 = 16;
+
 /// Workload, and what the disk reads and writes for it in units of [`N`].
 const BLOCK: [(&str, u64, u64); 4] =
     [("odirect_rw", 1, 1), ("cold_read", 1, 0), ("write_sync", 0, 1), ("rw_file", 0, 0)];
@@ -133,31 +137,24 @@ fn to_host(bench: &Bench, nic: &Nic) -> Vec<String> {
 }
 
 fn with_scatter_gather(bench: &Bench) -> Result<Verdict> {
-    let Some(nic) = Nic::up(Model::E1000e)? else {
-        return Ok(Verdict::Skipped("this machine has no e1000e device".into()));
+    let Some(nic) = Nic::up(Model::Vmxnet3)? else {
+        return Ok(Verdict::Skipped("this machine has no vmxnet3 device".into()));
     };
-    let packets = || nic.statistic("tx_packets");
-    let (seen, before, after) = match Seen::of(bench, SENDING, &to_host(bench, &nic), packets)? {
+    let (seen, ..) = match Seen::of(bench, SENDING, &to_host(bench, &nic), || Ok(()))? {
         Ok(seen) => seen,
         Err(cause) => return Ok(Verdict::Skipped(cause)),
     };
     seen.sent()?;
-    // e1000e pulls 4 bytes of data up to the header of each packet that its device segments (a workaround in
-    // e1000_xmit_frame, drivers/net/ethernet/intel/e1000e/netdev.c).
-    let (copied, packets) = (seen.copied_in_kernel()?, after - before);
-    ensure!(
-        copied <= 4 * packets && copied.is_multiple_of(4),
-        "{copied} bytes copied in the kernel with {packets} packets: {}",
-        seen.total
-    );
+    let copied = seen.copied_in_kernel()?;
+    ensure!(copied <= PROBED, "{copied} bytes copied in the kernel: {}", seen.total);
     sound(&seen.total)?;
     Ok(Verdict::Passed)
 }
 
 /// The same device as in [`with_scatter_gather`], and sendfile no longer without a copy.
 fn switched_off(bench: &Bench) -> Result<Verdict> {
-    let Some(nic) = Nic::up(Model::E1000e)? else {
-        return Ok(Verdict::Skipped("this machine has no e1000e device".into()));
+    let Some(nic) = Nic::up(Model::Vmxnet3)? else {
+        return Ok(Verdict::Skipped("this machine has no vmxnet3 device".into()));
     };
     if let Err(error) = nic.switch_scatter_gather_off() {
         return Ok(Verdict::Skipped(format!("{error:#}")));
@@ -168,7 +165,11 @@ fn switched_off(bench: &Bench) -> Result<Verdict> {
     };
     seen.sent()?;
     let (copied, payload) = (seen.copied_in_kernel()?, N * SENDING.len() as u64);
-    ensure!(copied == payload, "{copied} bytes copied in the kernel, not {payload}: {}", seen.total);
+    ensure!(
+        (payload..=payload + PROBED).contains(&copied),
+        "{copied} bytes copied in the kernel, not {payload}: {}",
+        seen.total
+    );
     sound(&seen.total)?;
     Ok(Verdict::Passed)
 }
@@ -187,7 +188,11 @@ fn without(bench: &Bench) -> Result<Verdict> {
     let (sent, by_driver) = (seen.sent()?, after.0 - before.0);
     ensure!(sent == by_driver, "{sent} bytes sent, {by_driver} by the driver: {}", seen.total);
     let (copied, payload) = (seen.copied_in_kernel()?, N * WITH_ECHO.len() as u64);
-    ensure!(copied == payload, "{copied} bytes copied in the kernel, not {payload}: {}", seen.total);
+    ensure!(
+        (payload..=payload + PROBED).contains(&copied),
+        "{copied} bytes copied in the kernel, not {payload}: {}",
+        seen.total
+    );
     for (workload, worker) in seen.workers()?.into_iter().filter(|(workload, _)| *workload == "echo_nic") {
         let (received, by_driver) = (worker.device("net", "rx")?, after.1 - before.1);
         ensure!(
