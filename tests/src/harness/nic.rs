@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::bench::run;
+use super::bench::{Bench, MIB, run};
 
 /// Which of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +58,12 @@ impl Nic {
     /// The host behind it.
     pub fn host(&self) -> String {
         format!("10.0.{}.100", self.model.network())
+    }
+
+    /// What a workload needs to know that sends there.
+    pub fn arguments(&self, bench: &Bench) -> Vec<String> {
+        let dir = bench.tmpfs.display().to_string();
+        ["--bytes", &MIB.to_string(), "--dir", &dir, "--host", &self.host()].map(str::to_owned).to_vec()
     }
 
     fn file(&self, name: &str) -> PathBuf {
