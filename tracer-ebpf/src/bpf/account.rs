@@ -8,7 +8,7 @@ use tracer_ebpf::abi::{
 use tracer_ebpf::syscalls;
 
 use super::kernel::{Service, Task};
-use super::maps::{AUDIT, COPY_SIZES, DEPTH, IN_SOFTIRQ, LEDGERS, PROCESSES, SLOTS, add, config};
+use super::maps::{AUDIT, COMPARED, COPY_SIZES, DEPTH, IN_SOFTIRQ, LEDGERS, PROCESSES, SLOTS, add, config};
 
 /// The slot of the current process, if it is counted.
 #[inline(always)]
@@ -121,11 +121,32 @@ pub fn book_copy(slot: u32, probe: u32, kind: Kind, path: Path, direction: Direc
     if config!(copy_sizes) != 0 && kind == Kind::Copy {
         book_size(slot, path, direction, bytes);
     }
-    if config!(audit) != 0 {
+    if is_compared() {
         if let Some(count) = AUDIT.get_ptr_mut(probe * 3 + direction as u32) {
             raise(count, bytes);
         }
     }
+}
+
+/// A system call begins: an audit compares only calls that it sees from their begin to their end.
+#[inline(always)]
+pub fn compare() {
+    let thread = bpf_get_current_pid_tgid();
+    if gate() == gate::DRAINING {
+        let _ = COMPARED.remove(&thread);
+    } else {
+        let _ = COMPARED.insert(&thread, &1, 0);
+    }
+}
+
+/// True if an audit runs, and compares what this thread does now.
+#[inline(always)]
+pub fn is_compared() -> bool {
+    if config!(audit) == 0 {
+        return false;
+    }
+    // SAFETY: only whether there is a value matters.
+    unsafe { COMPARED.get(&bpf_get_current_pid_tgid()) }.is_some() || Task::current().is_io_worker()
 }
 
 /// Books a copy by its size.
