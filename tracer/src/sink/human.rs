@@ -91,7 +91,7 @@ pub fn count(number: u64) -> String {
 pub fn counted(number: u64, noun: &str) -> String {
     let ending = if number == 1 {
         ""
-    } else if noun.ends_with('s') {
+    } else if noun.ends_with('s') || noun.ends_with("ch") {
         "es"
     } else {
         "s"

@@ -178,19 +178,49 @@ impl<'a> Relay<'a> {
             Some(Path::Send) => "sent",
             _ => "given out",
         };
-        // sendfile takes its input from a file, never from a socket.
-        let call = if took == Some(Path::Read) { "sendfile or splice" } else { "splice" };
-        let both = human::ratio((to_user + from_user) as f64 / self.bytes_out as f64);
-        // A page cannot be moved into a file by reference: there the kernel copies once.
-        let one = human::ratio(to_user as f64 / self.bytes_out as f64);
-        let saved = match gave {
-            Some(Path::Send) => format!("up to {both}"),
-            _ => format!("up to {both} into a socket or pipe, {one} into a file"),
-        };
+        let copies = to_user + from_user;
+        let times = human::ratio(copies as f64 / self.bytes_out as f64);
         Some(format!(
-            "If the bytes {output} are those {input}, each was copied {both} times on its way, of which \
-             {call} would save {saved}."
+            "If the bytes {output} are those {input} ({} by {}), each was copied {times} times on its way: {}.",
+            human::bytes(self.bytes_out),
+            enumerate(&self.calls()),
+            self.saved(took == Some(Path::Read), gave != Some(Path::Send), copies, to_user)
         ))
+    }
+
+    /// `1,024 calls of read`, for each path that carried bytes.
+    fn calls(&self) -> Vec<String> {
+        let paths = Self::IN.into_iter().chain(Self::OUT);
+        let used = paths.map(|path| (path, self.ledger.payload[path as usize])).filter(|(_, p)| p.bytes > 0);
+        used.map(|(path, payload)| format!("{} of {}", human::counted(payload.calls, "call"), path.name()))
+            .collect()
+    }
+
+    /// `copies` on both sides in bytes, and those of `one`: into a file the kernel copies once, unless the
+    /// filesystem shares blocks. What comes from a file can go in one call instead of two; splice needs a
+    /// pipe between, and so two.
+    fn saved(&self, from_file: bool, to_file: bool, copies: u64, one: u64) -> String {
+        let (both, one) = (human::bytes(copies), human::bytes(one));
+        let calls =
+            |paths: [Path; 2]| -> u64 { paths.iter().map(|&p| self.ledger.payload[p as usize].calls).sum() };
+        let (taking, giving) = (calls(Self::IN), calls(Self::OUT));
+        let fewer = 2 * taking.min(giving);
+        let switches =
+            format!("{} of {}", human::count(fewer), human::counted(2 * (taking + giving), "mode switch"));
+        match (from_file, to_file) {
+            (true, false) => {
+                format!("sendfile or splice would save up to {both} of copies, sendfile also {switches}")
+            }
+            (true, true) => format!(
+                "into a socket or pipe, sendfile or splice would save up to {both} of copies, into a file \
+                 copy_file_range at least {one}; sendfile and copy_file_range also {switches}"
+            ),
+            (false, false) => format!("splice would save up to {both} of copies, but no mode switches"),
+            (false, true) => format!(
+                "splice would save up to {both} of copies into a socket or pipe, {one} into a file, but no \
+                 mode switches"
+            ),
+        }
     }
 
     /// The path that carried all but a negligible part of this side.

@@ -21,20 +21,23 @@ fn the_ratio_is_the_tables_and_the_rest_has_an_if() {
     assert_eq!(
         said(relay(Path::Read, Path::Send)),
         "128 MiB moved by read and send, each byte copied 1.00 times by the CPU. \
-         If the bytes sent are those read, each was copied 2.00 times on its way, of which sendfile or \
-         splice would save up to 2.00."
+         If the bytes sent are those read (64.0 MiB by 1,024 calls of read and 1,024 calls of send), each was \
+         copied 2.00 times on its way: sendfile or splice would save up to 128 MiB of copies, sendfile also \
+         2,048 of 4,096 mode switches."
     );
     assert_eq!(
         said(relay(Path::Read, Path::Write).moved(Path::Read, 832, 1)),
         "128 MiB moved by read and write, each byte copied 1.00 times by the CPU. \
-         If the bytes written are those read, each was copied 2.00 times on its way, of which sendfile or \
-         splice would save up to 2.00 into a socket or pipe, 1.00 into a file."
+         If the bytes written are those read (64.0 MiB by 1,025 calls of read and 1,024 calls of write), each \
+         was copied 2.00 times on its way: into a socket or pipe, sendfile or splice would save up to 128 MiB \
+         of copies, into a file copy_file_range at least 64.0 MiB; sendfile and copy_file_range also 2,048 of \
+         4,098 mode switches."
     );
     assert_eq!(
         said(relay(Path::Recv, Path::Send)),
         "128 MiB moved by recv and send, each byte copied 1.00 times by the CPU. \
-         If the bytes sent are those received, each was copied 2.00 times on its way, of which splice \
-         would save up to 2.00."
+         If the bytes sent are those received (64.0 MiB by 1,024 calls of recv and 1,024 calls of send), each \
+         was copied 2.00 times on its way: splice would save up to 128 MiB of copies, but no mode switches."
     );
 }
 
