@@ -31,6 +31,13 @@ impl std::ops::Sub for Truth {
     }
 }
 
+/// Bytes that disks read for a process: what it submitted itself (`task_io_account_read`, block/blk-core.c).
+pub fn read_from_disk(pid: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/io");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    field(&text, "read_bytes:")
+}
+
 pub fn truth(pid: u32) -> Result<Truth> {
     let mut truth = Truth { faults: minor_faults(pid)?, ..Truth::default() };
     for task in tasks(pid)? {

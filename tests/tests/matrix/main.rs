@@ -99,7 +99,8 @@ pub fn program_batch(
                 return Ok(Verdict::Skipped(cause));
             }
             let measured = batch.measured(bench)?;
-            both(judge(&bench.kernel, kernels, &measured.cases(name)?), sound(&measured.total))?;
+            let judged = judge(&bench.kernel, kernels, &measured.cases(name)?, &measured.total);
+            both(judged, sound(&measured.total))?;
             Ok(Verdict::Passed)
         })
     };

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tracer_tests::harness::bench::{Bench, watch};
 use tracer_tests::harness::metrics;
 use tracer_tests::harness::programs::Kernels;
-use tracer_tests::harness::programs::books::{Books, Expected, about, exactly};
+use tracer_tests::harness::programs::books::{Books, DISK, Expected, about, exactly};
 use tracer_tests::harness::programs::client::{self, Moved};
 use tracer_tests::harness::programs::conclusive::conclusive;
 use tracer_tests::harness::programs::files::{self, Dir, SIZE};
@@ -81,6 +81,7 @@ const PHASES: [Phase; 7] = [
             vec![
                 about("read", "to_user", BYTES + moved.asked, NOISE),
                 about("write", "from_user", BYTES + moved.heads, NOISE),
+                replaced(),
             ]
         },
         explanation: "read copies each byte from the producer's socket, write copies it to the page cache",
@@ -94,6 +95,7 @@ const PHASES: [Phase; 7] = [
             vec![
                 about("read", "to_user", BYTES + moved.asked, NOISE),
                 about("write", "from_user", moved.heads, NOISE),
+                replaced(),
             ]
         },
         explanation: "read copies each byte from the producer's socket; the mapping is written by stores",
@@ -103,7 +105,7 @@ const PHASES: [Phase; 7] = [
         port: 0,
         target: "transfer/log",
         upload: false,
-        expected: sent,
+        expected: |moved| [sent(moved), vec![replaced()]].concat(),
         explanation: "what was appended is in the page cache, and goes to the consumer's socket by reference",
     },
 ];
@@ -111,6 +113,12 @@ const PHASES: [Phase; 7] = [
 const BYTES: u64 = SIZE as u64;
 /// A JVM reads classes and wakes its own threads whenever it likes.
 const NOISE: u64 = 64 << 10;
+
+/// ext4 writes a file whose content was replaced once it is closed (`auto_da_alloc`), in the name of who closes it:
+/// of a mapping, whenever the JVM lets go of it.
+fn replaced() -> Expected {
+    about(DISK, "write", 0, BYTES)
+}
 
 fn streamed(moved: &Moved) -> Vec<Expected> {
     vec![
@@ -135,7 +143,7 @@ pub fn checks() -> Vec<Check> {
 
 fn phases(bench: &Bench) -> Result<()> {
     let (cases, total) = conclusive(bench, || measure(bench))?;
-    both(judge(&bench.kernel, Kernels::One, &cases.iter().collect::<Vec<_>>()), sound(&total))
+    both(judge(&bench.kernel, Kernels::One, &cases.iter().collect::<Vec<_>>(), &total), sound(&total))
 }
 
 /// All phases, and the tracer's total.

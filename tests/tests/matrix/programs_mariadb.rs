@@ -6,9 +6,10 @@ use std::rc::Rc;
 
 use anyhow::{Context, Result, ensure};
 use tracer_tests::harness::bench::Bench;
+use tracer_tests::harness::process;
 use tracer_tests::harness::programs::Kernels;
 use tracer_tests::harness::programs::batch::{Load, Ready};
-use tracer_tests::harness::programs::books::{Expected, about};
+use tracer_tests::harness::programs::books::{DISK, Expected, about, exactly};
 use tracer_tests::harness::programs::files::{Dir, SIZE};
 use tracer_tests::harness::programs::server::{self, Server};
 
@@ -28,6 +29,8 @@ static VARIANTS: [Variant; 2] = [
             vec![
                 about("read", "to_user", moved.read, OTHER_FILES),
                 about("write", "from_user", moved.written, OTHER_FILES),
+                // What the page cache has written for it: a page that changes twice goes once.
+                about(DISK, "write", SIZE as u64, moved.written + moved.logged + OTHER_FILES - SIZE as u64),
             ]
         },
         explanation: "pread and pwrite copy each byte between InnoDB's buffer pool and the page cache",
@@ -39,6 +42,9 @@ static VARIANTS: [Variant; 2] = [
                 about("read", "payload_bytes", moved.read, OTHER_FILES),
                 about("read", "to_user", 0, OTHER_FILES),
                 about("write", "from_user", 0, OTHER_FILES),
+                // Less than InnoDB asked for: what was allocated and never written is zeros without the disk.
+                exactly(DISK, "read", moved.from_disk),
+                about(DISK, "write", moved.written + moved.logged, 2 * OTHER_FILES + moved.logged / 100),
             ]
         },
         explanation: "the disk reads and writes InnoDB's buffer pool itself, past the page cache",
@@ -104,12 +110,13 @@ fn start(dir: &Rc<Dir>, variant: &'static Variant) -> Result<Ready> {
     Ok(Ready { test: "mariadb", program: "MariaDB", variant: name, explanation, pid, drive: Box::new(drive) })
 }
 
-/// InnoDB's own count of bytes.
+/// InnoDB's own count of bytes, and the kernel's of what the process read from disks.
 #[derive(Clone, Copy, Debug)]
 struct InnoDb {
     read: u64,
     written: u64,
     logged: u64,
+    from_disk: u64,
 }
 
 impl InnoDb {
@@ -118,6 +125,7 @@ impl InnoDb {
             read: self.read - before.read,
             written: self.written - before.written,
             logged: self.logged - before.logged,
+            from_disk: self.from_disk - before.from_disk,
         }
     }
 }
@@ -176,6 +184,7 @@ impl Mariadb {
             read: one("Innodb_data_read")?,
             written: one("Innodb_data_written")?,
             logged: one("Innodb_os_log_written")?,
+            from_disk: process::read_from_disk(self.server.pid())?,
         })
     }
 }

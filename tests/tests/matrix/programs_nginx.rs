@@ -6,7 +6,7 @@ use std::rc::Rc;
 use anyhow::Result;
 use tracer_tests::harness::bench::Bench;
 use tracer_tests::harness::programs::batch::{Load, Ready};
-use tracer_tests::harness::programs::books::{Expected, about, exactly};
+use tracer_tests::harness::programs::books::{DISK, Expected, about, exactly};
 use tracer_tests::harness::programs::client::{self, Moved};
 use tracer_tests::harness::programs::files::{self, Dir, SIZE, SMALL};
 use tracer_tests::harness::programs::nginx::Nginx;
@@ -83,7 +83,7 @@ static PLAIN: [Variant; 8] = [
     Variant {
         name: "directio",
         directives: "sendfile on; directio 4k;",
-        expected: |served| streamed(served, 0),
+        expected: |served| [streamed(served, 0), vec![exactly(DISK, "read", served.bytes)]].concat(),
         explanation: "the disk writes into nginx's buffer, past the page cache; writev copies to the socket",
         ..HTTP
     },

@@ -28,7 +28,7 @@ pub fn checks() -> Vec<Check> {
 
 fn reload(bench: &Bench) -> Result<()> {
     let (cases, total) = conclusive(bench, || measure(bench))?;
-    both(judge(&bench.kernel, Kernels::All, &cases.each_ref()), sound(&total))
+    both(judge(&bench.kernel, Kernels::All, &cases.each_ref(), &total), sound(&total))
 }
 
 /// Both workers, and the tracer's total.

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tracer_tests::harness::bench::Bench;
 use tracer_tests::harness::programs::Kernels;
 use tracer_tests::harness::programs::batch::{Load, Ready};
-use tracer_tests::harness::programs::books::{Expected, about, exactly};
+use tracer_tests::harness::programs::books::{DISK, Expected, about, exactly};
 use tracer_tests::harness::programs::client;
 use tracer_tests::harness::programs::files::{self, Dir, SIZE};
 use tracer_tests::harness::programs::gated::Gated;
@@ -113,6 +113,7 @@ fn dd(dir: &Rc<Dir>) -> Result<Vec<Ready>> {
             about("read", "payload_bytes", BYTES, START),
             about("read", "to_user", 0, START),
             exactly("write", "payload_bytes", BYTES),
+            exactly(DISK, "read", BYTES),
         ],
     };
     let with_flag = [&command[..], &["iflag=direct"]].concat();

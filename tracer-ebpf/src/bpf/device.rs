@@ -123,6 +123,8 @@ pub fn bio_split_second(ctx: RawTracePointContext) -> i32 {
 
 /// `bio_endio(bio)`: the device is done with it. Runs while the gate is closed too: what has ended must not be
 /// taken for the next bio at that address. (A bio ends with its last part as well, but not by this function.)
+/// The tracepoint `block_bio_complete` would need no trampoline, but is silent where a request carries the bio
+/// (`blk_update_request` clears `BIO_TRACE_COMPLETION`, block/blk-mq.c), as with all disks of queues.
 #[inline(always)]
 fn ended(_probe: u32, arg: impl Fn(usize) -> u64) {
     let bio = arg(0);

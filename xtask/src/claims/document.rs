@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::measured::{Field, Figure, Line, Measured, by_kernel};
 use super::rows::{Hop, Row, Table};
-use super::verdict;
+use super::{programs, verdict};
 
 /// The columns of a row's table; those that say the same nothing on every kernel are left out.
 const COLUMNS: &[(&str, Field, Shown)] = &[
@@ -40,7 +40,7 @@ pub fn write(table: &Table, measured: &Measured, date: &str) -> String {
             rows.iter().for_each(|row| text += &details(row, &measured.of(row.key())));
         }
     }
-    text
+    text + &programs::section(&measured.programs, &measured.kernels)
 }
 
 fn head(measured: &Measured, date: &str) -> String {
@@ -227,7 +227,6 @@ fn lacking(row: &Row, lines: &[&Line]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::claims::measured::parse;
 
     const TABLE: &str = r#"
         [[section]]
@@ -260,8 +259,8 @@ mod tests {
     #[test]
     fn says_what_differs_and_what_is_lacking() {
         let table: Table = toml::from_str(TABLE).unwrap();
-        let lines = parse(&LINES.replace(",\n         ", ",")).unwrap();
-        let measured = Measured::new(lines, vec!["5.10".into(), "6.1".into()]);
+        let mut measured = Measured::new(vec!["5.10".into(), "6.1".into()]);
+        measured.add(&LINES.replace(",\n         ", ",")).unwrap();
         let text = write(&table, &measured, "2026-01-01");
         for wanted in [
             "on 2026-01-01; do not edit.",

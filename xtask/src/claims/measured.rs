@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::programs::Record;
 use super::rows::Table;
 
 /// One row on one kernel.
@@ -214,13 +215,26 @@ impl Line {
 
 /// All lines, kernels in the order of the matrix.
 pub struct Measured {
-    lines: Vec<Line>,
+    pub lines: Vec<Line>,
+    pub programs: Vec<Record>,
     pub kernels: Vec<String>,
 }
 
 impl Measured {
-    pub fn new(lines: Vec<Line>, kernels: Vec<String>) -> Measured {
-        Measured { lines, kernels }
+    pub fn new(kernels: Vec<String>) -> Measured {
+        Measured { lines: Vec::new(), programs: Vec::new(), kernels }
+    }
+
+    /// Adds JSON lines: of mechanisms and of programs.
+    pub fn add(&mut self, text: &str) -> Result<()> {
+        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+            let about = || format!("no measured line: {line}");
+            match serde_json::from_str(line).with_context(about)? {
+                Either::Row(row) => self.lines.push(*row),
+                Either::Program(record) => self.programs.push(*record),
+            }
+        }
+        Ok(())
     }
 
     /// Fails on lines that no row of the table is for.
@@ -249,11 +263,11 @@ impl Measured {
     }
 }
 
-pub fn parse(text: &str) -> Result<Vec<Line>> {
-    let lines = text.lines().filter(|line| !line.trim().is_empty());
-    lines
-        .map(|line| serde_json::from_str(line).with_context(|| format!("no measured line: {line}")))
-        .collect()
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Either {
+    Row(Box<Line>),
+    Program(Box<Record>),
 }
 
 /// What is said of each kernel, said once where all agree: `5.10: 1; 6.1, 6.12, 7.2: 0`.
@@ -268,6 +282,13 @@ pub fn by_kernel(texts: &[(&str, String)]) -> Vec<(String, String)> {
     let one = groups.len() == 1;
     let name = |kernels: Vec<&str>| if one { String::new() } else { kernels.join(", ") };
     groups.into_iter().map(|(kernels, text)| (name(kernels), text.clone())).collect()
+}
+
+#[cfg(test)]
+pub fn parsed(text: &str) -> Measured {
+    let mut measured = Measured::new(Vec::new());
+    measured.add(text).unwrap();
+    measured
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ fn line(worker: &str) -> Line {
     let text = format!(
         r#"{{"row":"r","kernel":"6.1","release":"6.1.0","bytes":1048576,"chunk":65536,"worker":{worker}}}"#
     );
-    parse(&text).unwrap().remove(0)
+    parsed(&text).lines.remove(0)
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn kernels_that_agree_are_one() {
 #[test]
 fn a_real_program_may_say_less() {
     let text = r#"{"row":"nginx-sendfile","kernel":"6.1","release":"6.1.0","bytes":100,"worker":{"referenced":100}}"#;
-    let line = parse(text).unwrap().remove(0);
+    let line = parsed(text).lines.remove(0);
     assert_eq!(line.figure(Field::Cpu).to_string(), "0");
     assert_eq!(line.figure(Field::SwitchesPerChunk), Figure::NotMeasured);
     assert_eq!(line.figure(Field::Receiver), Figure::NotMeasured);

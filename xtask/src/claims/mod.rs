@@ -5,6 +5,7 @@ mod document;
 mod measure;
 mod measured;
 mod picture;
+mod programs;
 mod rows;
 mod shape;
 mod verdict;
@@ -20,17 +21,17 @@ use crate::{paths, sh};
 use measured::{Line, Measured};
 use rows::Table;
 
-/// Measures each row of tests/claims.toml in a VM of each kernel, and writes docs/zero-copy-measured.md and
-/// its pictures.
+/// Measures each row of tests/claims.toml and the real programs in VMs of each kernel, and writes
+/// docs/zero-copy-measured.md and its pictures.
 ///
-/// One VM per kernel, one after the other. The measured lines are kept in target/claims.jsonl, from which
+/// One VM after the other, some 10 minutes per kernel on an emulated CPU. The measured lines are kept in target/claims.jsonl, from which
 /// `--measured target/claims.jsonl --no-vm` draws again without measuring.
 #[derive(clap::Args)]
 pub struct Args {
     /// Only these kernels of tests/kernels.toml (repeatable, or separated by commas)
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     kernel: Vec<String>,
-    /// Lines measured elsewhere, in the same form: those of the real programs, say (repeatable)
+    /// Lines measured before or elsewhere, in the same form (repeatable)
     #[arg(long, value_name = "FILE")]
     measured: Vec<PathBuf>,
     /// Measure nothing: only what --measured has
@@ -44,19 +45,17 @@ pub struct Args {
 pub fn main(args: &Args) -> Result<u8> {
     let table = Table::load()?;
     let kernels = Matrix::load()?.select(&args.kernel)?;
-    let mut lines = Vec::new();
+    let mut measured = Measured::new(kernels.iter().map(|kernel| kernel.name.clone()).collect());
     for path in &args.measured {
         let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        lines.extend(measured::parse(&text).with_context(|| format!("in {}", path.display()))?);
+        measured.add(&text).with_context(|| format!("in {}", path.display()))?;
     }
     if !args.no_vm {
         let run = measure::run(&kernels, &table.runs())?;
         keep(&run.text)?;
         ensure!(run.failed.is_empty(), "nothing is written:\n{}", run.failed.join("\n"));
-        lines.extend(measured::parse(&run.text)?);
+        measured.add(&run.text)?;
     }
-    let names = kernels.iter().map(|kernel| kernel.name.clone()).collect();
-    let measured = Measured::new(lines, names);
     measured.check(&table)?;
     for row in &table.rows {
         let some = row.run.is_none() || !measured.of(row.key()).is_empty();

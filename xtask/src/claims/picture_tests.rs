@@ -1,5 +1,5 @@
 use super::*;
-use crate::claims::measured::parse;
+use crate::claims::measured::parsed;
 use crate::claims::shape;
 
 fn draw_row(picture: &str, hops: &str, worker: &str) -> String {
@@ -8,7 +8,7 @@ fn draw_row(picture: &str, hops: &str, worker: &str) -> String {
     ))
     .unwrap();
     let text = format!(r#"{{"row":"a","kernel":"6.1","release":"","bytes":100,"worker":{worker}}}"#);
-    let lines = parse(&text).unwrap();
+    let lines = parsed(&text).lines;
     draw(&row, shape::find(picture).unwrap(), &[&lines[0]]).unwrap()
 }
 

@@ -103,7 +103,7 @@ fn found(figures: &[(&str, Figure)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::claims::measured::parse;
+    use crate::claims::measured::parsed;
 
     fn row(claim: &str) -> Row {
         let text =
@@ -118,7 +118,7 @@ mod tests {
             )
         };
         let text: Vec<String> = ["5.10", "6.1"].into_iter().zip(copied).map(line).collect();
-        parse(&text.join("\n")).unwrap()
+        parsed(&text.join("\n")).lines
     }
 
     fn verdict(claim: &str, copied: [u64; 2]) -> Verdict {

@@ -16,8 +16,9 @@ use crate::{build, paths, programs, setup, sh};
 /// A matrix run takes a few minutes under TCG on an idle machine.
 const LIMIT: Duration = Duration::from_secs(40 * 60);
 
-struct Programs {
-    tracer: PathBuf,
+/// What the VMs run.
+pub struct Programs {
+    pub tracer: PathBuf,
     matrix: PathBuf,
     workload: PathBuf,
     promtool: Option<PathBuf>,
@@ -25,7 +26,8 @@ struct Programs {
     root: Option<PathBuf>,
 }
 
-pub fn run(kernels: &[Kernel], jobs: usize, filter: Option<&str>) -> Result<Vec<Part>> {
+/// Has all that a run with this filter needs: kernels booted once, programs built and fetched.
+pub fn prepare(kernels: &[Kernel], filter: Option<&str>) -> Result<Programs> {
     setup::ensure_vm()?;
     setup::ensure_promtool()?;
     for kernel in kernels {
@@ -42,9 +44,11 @@ pub fn run(kernels: &[Kernel], jobs: usize, filter: Option<&str>) -> Result<Vec<
     let (matrix, workload) = build::matrix()?;
     let own = paths::tools_bin()?.join("promtool");
     let promtool = if sh::is_executable(&own) { Some(own) } else { sh::which("promtool") };
-    let root = root.map(|cached| cached.root());
-    let programs = Programs { tracer, matrix, workload, promtool, root };
+    Ok(Programs { tracer, matrix, workload, promtool, root: root.map(|cached| cached.root()) })
+}
 
+pub fn run(kernels: &[Kernel], jobs: usize, filter: Option<&str>) -> Result<Vec<Part>> {
+    let programs = prepare(kernels, filter)?;
     let next = AtomicUsize::new(0);
     let parts = Mutex::new(Vec::new());
     thread::scope(|scope| {
@@ -101,7 +105,8 @@ fn boot(kernel: &Kernel, programs: &Programs, filter: Option<&str>) -> Part {
     }
 }
 
-fn spec(kernel: &str, programs: &Programs, filter: Option<&str>) -> Result<VmSpec> {
+/// A VM that runs the matrix's tests.
+pub fn spec(kernel: &str, programs: &Programs, filter: Option<&str>) -> Result<VmSpec> {
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let mut spec = VmSpec { timeout: LIMIT, ..VmSpec::new(kernel) };
     spec.command = vec![text(&programs.matrix), "--test-threads=1".into()];

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: the tests of this machine, then the matrix, one VM per kernel.
 
 mod host;
-mod matrix;
+pub mod matrix;
 mod results;
 
 use std::io::{self, Write};
@@ -35,7 +35,7 @@ pub struct Args {
 }
 
 /// The verdict on one part: the host's tests, or one kernel's.
-struct Part {
+pub struct Part {
     name: String,
     counts: Counts,
     seconds: f64,

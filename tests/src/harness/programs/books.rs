@@ -12,6 +12,12 @@ use crate::harness::metrics;
 const FIELDS: [&str; 6] =
     ["payload_bytes", "zero_copied_bytes", "crypto_bytes", "to_user", "from_user", "in_kernel"];
 
+/// What disks moved for the program stands beside the paths, under this name.
+pub const DISK: &str = "disk";
+
+/// With the disk's reads and writes: `op` of `tracer_device_bytes_total`.
+const DISK_FIELDS: [&str; 2] = ["read", "write"];
+
 /// Copies there are not of the data: pages shared since a fork, the kernel's own reading of a program.
 const NOT_DATA: [&str; 2] = ["mmap_fault", "other_syscall"];
 
@@ -29,6 +35,11 @@ impl Books {
                     field => ledger.of_path(path, field),
                 };
                 books.0.insert((path.into(), field), bytes);
+            }
+        }
+        if let Some(devices) = ledger.device_bytes() {
+            for op in DISK_FIELDS {
+                books.0.insert((DISK.into(), op), devices["block"][op].as_u64().unwrap_or(0));
             }
         }
         books
@@ -55,6 +66,10 @@ impl Books {
                 books.0.insert((path.to_string(), field), bytes);
             }
         }
+        for op in DISK_FIELDS {
+            let of = [("pid", pid.as_str()), ("device_kind", "block"), ("op", op)];
+            books.0.insert((DISK.into(), op), metrics::sum(page, "tracer_device_bytes_total", &of));
+        }
         books
     }
 
@@ -72,12 +87,11 @@ impl Books {
         of.map_or(0, |(_, bytes)| *bytes)
     }
 
-    /// Copied on the paths that carry data.
-    pub fn copied(&self) -> u64 {
-        let data = self
-            .0
-            .iter()
-            .filter(|((path, field), _)| DIRECTIONS.contains(field) && !NOT_DATA.contains(&path.as_str()));
+    /// Copied in one direction on the paths that carry data.
+    pub fn copied(&self, direction: &str) -> u64 {
+        let data = self.0.iter().filter(|((path, field), _)| {
+            *field == direction && !NOT_DATA.contains(&path.as_str()) && path != DISK
+        });
         data.map(|(_, bytes)| bytes).sum()
     }
 
@@ -85,10 +99,19 @@ impl Books {
         self.0.iter().filter(|((_, f), _)| *f == field).map(|(_, bytes)| bytes).sum()
     }
 
+    /// What disks moved, if that was observed.
+    pub fn disk(&self) -> Value {
+        let of = self.0.iter().filter(|((path, _), _)| path == DISK);
+        let fields: serde_json::Map<_, _> =
+            of.map(|((_, op), bytes)| (op.to_string(), (*bytes).into())).collect();
+        if fields.is_empty() { Value::Null } else { Value::Object(fields) }
+    }
+
     /// By path, without zeros.
     pub fn json(&self) -> Value {
         let mut paths = serde_json::Map::new();
-        for ((path, field), bytes) in self.0.iter().filter(|(_, bytes)| **bytes > 0) {
+        let moved = self.0.iter().filter(|((path, _), bytes)| **bytes > 0 && path != DISK);
+        for ((path, field), bytes) in moved {
             let path = paths.entry(path.clone()).or_insert_with(|| Value::Object(Default::default()));
             path[*field] = (*bytes).into();
         }
@@ -96,7 +119,7 @@ impl Books {
     }
 
     /// Compares with what is known. What is copied anywhere else must be nothing at all, on the paths
-    /// that carry data.
+    /// that carry data; and so must what disks move.
     pub fn compare(&self, expected: &[Expected], differences: &mut Differences) {
         for line in expected {
             let what = format!("{}.{}", line.path, line.field);
@@ -104,7 +127,8 @@ impl Books {
         }
         for ((path, field), bytes) in &self.0 {
             let named = expected.iter().any(|line| line.path == path && line.field == *field);
-            if DIRECTIONS.contains(field) && !named && !NOT_DATA.contains(&path.as_str()) {
+            let is_data = DIRECTIONS.contains(field) && !NOT_DATA.contains(&path.as_str());
+            if !named && (is_data || path == DISK) {
                 differences.equal(&format!("{path}.{field}"), *bytes, 0);
             }
         }
@@ -118,6 +142,21 @@ pub struct Expected {
     field: &'static str,
     least: u64,
     most: u64,
+}
+
+impl Expected {
+    pub fn is_exact(&self) -> bool {
+        self.room() == 0
+    }
+
+    /// Bytes between the least and the most.
+    pub fn room(&self) -> u64 {
+        self.most - self.least
+    }
+
+    pub fn is_of(&self, path: &str, field: &str) -> bool {
+        self.path == path && self.field == field
+    }
 }
 
 pub fn exactly(path: &'static str, field: &'static str, bytes: u64) -> Expected {
@@ -163,6 +202,6 @@ mod tests {
         let [before, after] = [3, 10].map(|bytes| Books::of_scrape(&page(bytes), 7, &["read"]));
         let window = after.since(&before);
         assert_eq!((window.get("read", "to_user"), window.get("read", "payload_bytes")), (7, 7));
-        assert_eq!(window.copied(), 7);
+        assert_eq!(window.copied("to_user"), 7);
     }
 }

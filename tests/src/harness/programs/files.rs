@@ -1,6 +1,7 @@
 //! What the programs serve and copy.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::rc::Rc;
@@ -41,7 +42,14 @@ impl Dir {
 
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> Result<PathBuf> {
         let path = self.0.join(name);
-        fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
+        // On the disk as well: a program that reads it past the page cache would else have to write it first.
+        let write = || {
+            File::create(&path).and_then(|mut file| {
+                file.write_all(content.as_ref())?;
+                file.sync_all()
+            })
+        };
+        write().with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)
     }
 }

@@ -1,11 +1,14 @@
 //! One line per program and way to run it: what was measured, and why it is so.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Kernels;
-use super::books::{Books, Expected};
+use super::books::{Books, DISK, Expected};
 use crate::harness::compare::Differences;
+use crate::harness::ledger::DIRECTIONS;
 
 /// One way to run a program, and its window.
 pub struct Case {
@@ -19,30 +22,45 @@ pub struct Case {
 }
 
 impl Case {
-    /// With a mark that a report can be made from.
-    fn line(&self, kernel: &str, kernels: Kernels) -> String {
-        let per_byte = |bytes: u64| (bytes as f64 / self.bytes as f64 * 100.0).round() / 100.0;
-        let mut record = json!({
+    /// With a mark that a report can be made from. `lost`: events that the tracer says it lost.
+    fn line(&self, kernel: &str, kernels: Kernels, lost: u64) -> String {
+        let copied: BTreeMap<_, _> =
+            DIRECTIONS.iter().map(|direction| (direction, self.books.copied(direction))).collect();
+        let record = json!({
             "program": self.program,
             "variant": self.variant,
             "kernel": kernel,
             "kernels": kernels.text(),
+            "lost_events": lost,
             "bytes": self.bytes,
-            "copies_per_byte": per_byte(self.books.copied()),
+            "exact": self.expected.iter().all(Expected::is_exact),
+            "copied": copied,
+            "referenced": self.books.sum("zero_copied_bytes"),
+            "encrypted": self.books.sum("crypto_bytes"),
+            "disk": self.disk(),
             "paths": self.books.json(),
             "explanation": self.explanation,
         });
-        let crypto = self.books.sum("crypto_bytes");
-        if crypto > 0 {
-            record["encrypted_per_byte"] = per_byte(crypto).into();
-        }
         format!("programs: {record}")
+    }
+
+    /// What disks moved; `varies` where the kernel writes when it likes.
+    fn disk(&self) -> Value {
+        let mut disk = self.books.disk();
+        for (op, bytes) in disk.as_object_mut().into_iter().flatten() {
+            let line = self.expected.iter().find(|line| line.is_of(DISK, op));
+            if line.is_some_and(|line| line.room() > self.bytes / 20) {
+                *bytes = "varies".into();
+            }
+        }
+        disk
     }
 }
 
-/// Prints a record of each on stdout, then compares each with what is known.
-pub fn judge(kernel: &str, kernels: Kernels, cases: &[&Case]) -> Result<()> {
-    let lines: Vec<String> = cases.iter().map(|case| case.line(kernel, kernels)).collect();
+/// Prints a record of each on stdout, then compares each with what is known. `total` is the tracer's.
+pub fn judge(kernel: &str, kernels: Kernels, cases: &[&Case], total: &Value) -> Result<()> {
+    let lost = total["lost_events"].as_u64().unwrap_or(0);
+    let lines: Vec<String> = cases.iter().map(|case| case.line(kernel, kernels, lost)).collect();
     // The test's name is on the line already.
     println!("\n{}", lines.join("\n"));
     let mut differences = Differences::default();
