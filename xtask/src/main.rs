@@ -1,10 +1,11 @@
-//! What people who work on tracer run: `cargo xtask setup|build|demo|vm|test|claims|ci`.
+//! What people who work on tracer run: `cargo xtask setup|build|demo|vm|test|claims|dashboards|ci`.
 //!
 //! Progress goes to stderr, results to stdout, so that `$(cargo xtask build | tail -1)` works.
 
 mod build;
 mod ci;
 mod claims;
+mod dashboards;
 mod demo;
 mod kernels;
 mod paths;
@@ -39,6 +40,8 @@ enum Command {
     Test(test::Args),
     /// Measure every zero-copy mechanism on every kernel, and write docs/zero-copy-measured.md
     Claims(claims::Args),
+    /// Write Grafana's pages and Prometheus's rules
+    Dashboards(dashboards::Args),
     /// What .ci/run runs: format check, clippy, all tests
     Ci,
 }
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Command::Vm(args) => vm::cli::main(args),
         Command::Test(args) => test::main(&args),
         Command::Claims(args) => claims::main(&args),
+        Command::Dashboards(args) => dashboards::main(&args),
         Command::Ci => ci::main(),
     };
     match result {
