@@ -81,6 +81,7 @@ pub fn serve(args: &Serve) -> Outcome {
         config: config.as_ref().map(|_| (SystemTime::now(), true)),
         has_web_config,
         capabilities: kept.capabilities,
+        landlock: kept.landlock,
     };
     let told = args.settings();
     let mut counting = Counting { session, census, daemon, config, told };

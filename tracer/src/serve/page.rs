@@ -27,6 +27,8 @@ pub struct Daemon {
     pub config: Option<(SystemTime, bool)>,
     pub has_web_config: bool,
     pub capabilities: Vec<&'static str>,
+    /// The counting thread is fenced by Landlock.
+    pub landlock: bool,
 }
 
 /// The text of `/metrics`. Makes room first, if there are too many series.
@@ -172,6 +174,7 @@ pub fn status(census: &Census, snapshot: &Snapshot, daemon: &Daemon) -> String {
             },
             "config_reload_successful": daemon.config.map(|(_, good)| good),
             "capabilities": daemon.capabilities,
+            "landlock": daemon.landlock,
         });
         if let Value::Object(more) = more {
             fields.extend(more);

@@ -14,6 +14,7 @@ fn daemon() -> Daemon {
         config: Some((UNIX_EPOCH, false)),
         has_web_config: true,
         capabilities: vec!["CAP_BPF"],
+        landlock: true,
     }
 }
 
@@ -83,5 +84,6 @@ fn status_is_json_without_processes() {
     assert_eq!((&value["schema"], &value["ready"]), (&json!(SCHEMA), &json!(true)));
     assert_eq!(value["totals"]["adds_up"], false);
     assert!(value["probes"].is_array() && value.get("started").is_some() && value["losses"].is_object());
+    assert_eq!((&value["landlock"], &value["capabilities"]), (&json!(true), &json!(["CAP_BPF"])));
     assert_eq!(value["processes"], json!({ "living": 20, "ended": 0 }));
 }
