@@ -217,11 +217,23 @@ pub struct Process {
     /// `bpf_ktime_get_ns()` when its last thread ended, 0 while it lives.
     pub exited: u64,
     pub comm: [u8; 16],
+    /// Id of its cgroup (v2) at its fork, its last exec and its end, whichever came last: the inode of the
+    /// cgroup's directory. 0 if userspace entered it.
+    pub cgroup: u64,
     /// How often the slot was given back: what still refers to a former owner tells by it.
     pub generation: u32,
     pub reserved: u32,
 }
-const _: () = assert!(size_of::<Process>() == 48);
+const _: () = assert!(size_of::<Process>() == 56);
+
+impl Process {
+    /// A name as [`Process::comm`] keeps it: 15 bytes at most, and a NUL.
+    pub fn name(text: &[u8]) -> [u8; 16] {
+        let mut comm = [0; 16];
+        comm.iter_mut().take(15).zip(text).for_each(|(to, from)| *to = *from);
+        comm
+    }
+}
 
 /// Whose something is that may outlive its process. Value of the maps `OWNERS` and `SOCKETS`.
 #[repr(C)]

@@ -112,6 +112,11 @@ pub enum Command {
     Diff(crate::cli_check::Diff),
     /// Make a policy for `check`
     Policy(crate::cli_check::Policy),
+    /// Count every process and serve Prometheus metrics: the daemon
+    ///
+    /// Ends at SIGTERM or SIGINT; reads its configuration again at SIGHUP, and when the file changes. Exit
+    /// status: 0; 1 if nothing can be counted; 2 for wrong usage or a wrong configuration.
+    Serve(crate::cli_serve::Serve),
     /// tracer's own: keeps a program that tracer started
     #[command(name = "__keep", hide = true)]
     Keep {

@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         Some(Command::Record(args)) => command::record::record(args),
         Some(Command::Diff(args)) => command::diff::diff(args),
         Some(Command::Policy(args)) => command::policy::policy(args),
+        Some(Command::Serve(args)) => command::serve::serve(&args),
         Some(Command::Keep { command }) => tracer::trial::keeper::keep(command).map(|()| ExitCode::SUCCESS),
         Some(Command::Calibrate) => tracer::trial::calibrate::workload().map(|()| ExitCode::SUCCESS),
     };

@@ -1,6 +1,7 @@
 //! From a wish to a running count: facts, plan, load, attach, open the gate; and back to a snapshot.
 
 mod config;
+mod everyone;
 mod read;
 mod reap;
 
@@ -24,6 +25,8 @@ use crate::plan::{self, Attach, Wanted};
 use crate::preemption::Preemption;
 use crate::target::{self, Target};
 
+pub use self::everyone::Reading;
+
 /// What is to be counted.
 #[derive(Clone, Debug)]
 pub enum Selection {
@@ -31,6 +34,8 @@ pub enum Selection {
     Processes { targets: Vec<Target>, children: bool },
     /// One process from its next exec on, and what it forks if wished ([`Session::count_at_exec`]).
     AtExec { children: bool },
+    /// Every process but this one.
+    Everyone,
     /// Nothing: only to see what attaches.
     Nothing,
 }
@@ -95,6 +100,7 @@ impl Session {
                 let pids = if *children { target::with_children(&named) } else { named };
                 pids.into_iter().flat_map(inflight::waiting).collect()
             }
+            Selection::Everyone => target::everyone().into_iter().flat_map(inflight::waiting).collect(),
             _ => Vec::new(),
         };
         let tells_interrupts = tell_interrupts(&facts, &coverage, &kernel)?;
@@ -129,6 +135,9 @@ impl Session {
                 session.admit_children()?;
             }
         }
+        if matches!(selection, Selection::Everyone) {
+            session.admit_everyone()?;
+        }
         if !matches!(selection, Selection::Nothing) {
             session.refuse_blindness()?;
         }
@@ -151,10 +160,7 @@ impl Session {
         let slot = match self.kernel.free_slots()?.pop(0) {
             Ok(slot) => slot,
             Err(_) => {
-                self.kernel.losses.set(
-                    Loss::SlotsUsedUp as usize,
-                    self.kernel.losses.get(Loss::SlotsUsedUp as usize).unwrap_or(0) + 1,
-                );
+                self.kernel.lose(Loss::SlotsUsedUp);
                 abi::OVERFLOW
             }
         };
@@ -199,10 +205,7 @@ impl Session {
 
     /// A slot's entry for a process that userspace selected.
     fn enter(&self, slot: u32, tgid: u32, target: &Target) {
-        let mut comm = [0; 16];
-        for (to, from) in comm.iter_mut().take(15).zip(target.comm.bytes()) {
-            *to = from;
-        }
+        let comm = abi::Process::name(target.comm.as_bytes());
         let free = self.kernel.processes.get(slot as usize).unwrap_or_default();
         self.kernel.processes.set(slot as usize, abi::Process { tgid, comm, ..free });
     }

@@ -1,11 +1,11 @@
 //! The one door to system calls that no crate wraps: reading BPF statistics and mapping BPF arrays.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
-const BPF_LINK_GET_FD_BY_ID: libc::c_long = 30;
 const BPF_ENABLE_STATS: libc::c_long = 32;
 
 /// What the kernel counts per loaded program.
@@ -66,18 +66,27 @@ const _: () = assert!(std::mem::offset_of!(ProbeLinkInfo, missed) == 48);
 
 /// Times a kprobe or kretprobe was hit and did not run its program (6.7): another kprobe was running on that
 /// CPU, or all instances of the return probe were in use. 0 on older kernels, which do not tell.
-pub fn probe_missed(link_id: u32) -> io::Result<u64> {
-    let attr = [link_id, 0, 0];
-    // SAFETY: `attr` outlives the call.
-    let fd = check(unsafe {
-        libc::syscall(libc::SYS_bpf, BPF_LINK_GET_FD_BY_ID, &raw const attr, size_of_val(&attr))
-    })?;
-    // SAFETY: a new descriptor that nobody else owns.
-    let link = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+pub fn probe_missed(link: impl AsFd) -> io::Result<u64> {
     let mut info = ProbeLinkInfo::default();
     // SAFETY: any bytes are valid in it.
     unsafe { info_by_fd(link.as_fd(), &mut info) }?;
     Ok(info.missed)
+}
+
+/// This process's BPF links by their numbers, as further descriptors. (aya keeps its own to itself, and to
+/// open a link by its number takes CAP_SYS_ADMIN.)
+pub fn own_links() -> BTreeMap<u32, OwnedFd> {
+    let Ok(entries) = std::fs::read_dir("/proc/self/fdinfo") else { return BTreeMap::new() };
+    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    let link = |number: i32| {
+        let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).ok()?;
+        let id = info.lines().find_map(|line| line.strip_prefix("link_id:"))?.trim().parse().ok()?;
+        // SAFETY: no memory is involved; a number that was closed meanwhile is an error.
+        let fd = check(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) }.into()).ok()?;
+        // SAFETY: a new descriptor that nobody else owns.
+        Some((id, unsafe { OwnedFd::from_raw_fd(fd as i32) }))
+    };
+    numbers.collect::<Vec<_>>().into_iter().filter_map(link).collect()
 }
 
 /// Asks the kernel about a BPF object.
@@ -177,6 +186,12 @@ pub fn lift_memlock() {
     unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) };
 }
 
+/// Gives memory that was freed back to the kernel, after work that took much of it once.
+pub fn trim_memory() {
+    // SAFETY: only free memory is touched.
+    unsafe { libc::malloc_trim(0) };
+}
+
 /// Bytes of memory that this process may lock; `None` if there is no limit.
 pub fn locked_memory() -> Option<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
@@ -219,10 +234,83 @@ pub fn wait_for_programs() {
     }
 }
 
+/// Header and data of capset(2), version 3: two words of each set.
+#[repr(C)]
+struct CapHeader {
+    version: u32,
+    pid: i32,
+}
+const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+
+/// Keeps of this thread's capabilities those in `keep` (by bit) that it has; also of the threads it starts.
+pub fn keep_capabilities(keep: u64) -> io::Result<u64> {
+    let header = CapHeader { version: CAPABILITY_VERSION_3, pid: 0 };
+    let mut data = [[0u32; 3]; 2];
+    // SAFETY: both outlive the call; the kernel fills two words of (effective, permitted, inheritable).
+    check(unsafe { libc::syscall(libc::SYS_capget, &raw const header, data.as_mut_ptr()) })?;
+    let permitted = u64::from(data[0][1]) | u64::from(data[1][1]) << 32;
+    let kept = permitted & keep;
+    for (word, data) in data.iter_mut().enumerate() {
+        let bits = (kept >> (32 * word)) as u32;
+        *data = [bits, bits, 0];
+    }
+    // SAFETY: as above; the kernel only reads.
+    check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) })?;
+    // What an exec would give back to root: none is made, but nothing shall come of one.
+    // SAFETY: no memory is involved.
+    unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) };
+    Ok(kept)
+}
+
+/// No exec of this thread, or of those that it starts, gains anything.
+pub fn no_new_privileges() -> bool {
+    // SAFETY: no memory is involved.
+    unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 }
+}
+
+/// Raises the limit of open files to what this process may have: every program and link is one.
+pub fn lift_open_files() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` outlives both calls.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+        }
+    }
+}
+
 /// A system call with a mark in its first argument and no effect: `prctl` refuses the unknown option.
 pub fn marked_call(mark: u64) {
     // SAFETY: an unknown option; the kernel answers EINVAL.
     unsafe { libc::syscall(libc::SYS_prctl, mark, mark, mark, mark, mark) };
+}
+
+/// Leaves the closing of all descriptors to a child, which holds them until this process is gone: detaching
+/// a trampoline waits for the kernel (some 50 ms each), and who waits for the end of this process shall not.
+/// False if there can be no child; then the end takes that long.
+pub fn leave_closing_to_child() -> bool {
+    let mut pipe = [0; 2];
+    // SAFETY: the kernel writes two descriptors. The child of a process with threads calls nothing but
+    // functions that are safe there, and ends.
+    unsafe {
+        if libc::pipe2(pipe.as_mut_ptr(), libc::O_CLOEXEC) != 0 {
+            return false;
+        }
+        match libc::fork() {
+            -1 => false,
+            0 => {
+                libc::setsid();
+                (0..=2).for_each(|standard| _ = libc::close(standard));
+                libc::close(pipe[1]);
+                let mut end = [0u8; 1];
+                // Returns when the last writer is gone, which is this process's parent.
+                libc::read(pipe[0], end.as_mut_ptr().cast(), 1);
+                libc::_exit(0)
+            }
+            _ => true,
+        }
+    }
 }
 
 /// Asks a process to end.

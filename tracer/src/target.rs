@@ -68,14 +68,19 @@ pub fn resolve(pid: u32) -> Result<Target> {
 pub fn describe(pid: u32) -> Target {
     let comm = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
     let exe = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
-    let cgroup = fs::read(format!("/proc/{pid}/cgroup")).unwrap_or_default();
     Target {
         pid,
         comm: String::from_utf8_lossy(comm.strip_suffix(b"\n").unwrap_or(&comm)).into_owned(),
         start_time: start_time(pid),
         exe: exe.to_string_lossy().into_owned(),
-        cgroup: cgroup_path(&String::from_utf8_lossy(&cgroup)),
+        cgroup: cgroup(pid).unwrap_or_default(),
     }
+}
+
+/// The path of a process's cgroup.
+pub fn cgroup(pid: u32) -> std::io::Result<String> {
+    let text = fs::read(format!("/proc/{pid}/cgroup"))?;
+    Ok(cgroup_path(&String::from_utf8_lossy(&text)))
 }
 
 /// The unified hierarchy's path (`0::/...`), else the first one's.
@@ -88,14 +93,40 @@ fn cgroup_path(text: &str) -> String {
 fn start_time(pid: u32) -> Option<SystemTime> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     let ticks = start_ticks(&String::from_utf8_lossy(&stat))?;
+    Some(boot_time()? + Duration::from_millis(ticks * 1000 / ticks_per_second()?))
+}
+
+fn ticks_per_second() -> Option<u64> {
     // SAFETY: no memory is involved.
-    let per_second = u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).ok().filter(|n| *n > 0)?;
-    Some(boot_time()? + Duration::from_millis(ticks * 1000 / per_second))
+    u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).ok().filter(|n| *n > 0)
 }
 
 /// Field 22 of `/proc/PID/stat`; field 2 (comm) may hold spaces and parentheses.
 fn start_ticks(stat: &str) -> Option<u64> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+}
+
+/// What `/proc/PID/stat` tells about a process that may be counted.
+pub struct Found {
+    /// Since boot.
+    pub started: Duration,
+    pub comm: Vec<u8>,
+}
+
+/// A process that can still run, and is no kernel thread. (A leader that has ended is a zombie as long as
+/// its other threads run.)
+pub fn countable(pid: u32) -> Option<Found> {
+    const PF_KTHREAD: u64 = 0x0020_0000;
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let (open, close) = (stat.iter().position(|b| *b == b'(')?, stat.iter().rposition(|b| *b == b')')?);
+    let comm = stat.get(open + 1..close)?.to_vec();
+    let fields: Vec<&str> = std::str::from_utf8(&stat[close + 1..]).ok()?.split_whitespace().collect();
+    let number = |n: usize| fields.get(n - 3)?.parse::<u64>().ok();
+    let ended = matches!(fields.first(), None | Some(&"Z" | &"X"));
+    if number(9)? & PF_KTHREAD != 0 || (ended && number(20)? < 2) {
+        return None;
+    }
+    Some(Found { started: Duration::from_millis(number(22)? * 1000 / ticks_per_second()?), comm })
 }
 
 /// When this machine started, to the second (`btime`).
@@ -114,7 +145,7 @@ pub fn is_alive(pid: u32) -> bool {
 }
 
 /// Every process but this one.
-fn everyone() -> Vec<u32> {
+pub fn everyone() -> Vec<u32> {
     let own = std::process::id();
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());

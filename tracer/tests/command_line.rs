@@ -174,3 +174,37 @@ fn nobody_hears_the_error() {
     drop(child.stderr.take());
     assert_eq!(child.wait().expect("it ends").code(), Some(1));
 }
+
+#[test]
+fn the_daemon_refuses_wrong_configurations_before_it_attaches() {
+    let dir = std::env::temp_dir().join(format!("tracer-config-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).expect("directory");
+    let file = |name: &str, text: &str| {
+        let path = dir.join(name);
+        std::fs::write(&path, text).expect("written");
+        path.to_str().expect("text").to_owned()
+    };
+    let config = file("config.yml", "version: 3\ngroup_by: [exe]\n");
+    refused(
+        &["serve", "--config", &config],
+        2,
+        &["config.yml:1: version 3", "config.yml:2: unknown dimension"],
+    );
+    let web = file("web.yml", "basic_auth_users: {alice: secret}\n");
+    refused(
+        &["serve", "--web.config.file", &web],
+        2,
+        &["web.yml:1: the password of `alice` is no bcrypt hash"],
+    );
+    for (option, value, said) in [
+        ("--config", "/nonexistent", "cannot read /nonexistent"),
+        ("--web.config.file", "/nonexistent", "cannot read /nonexistent"),
+        ("--group-by", "exe", "possible values: pid, comm"),
+        ("--max-series", "3", "at least 500"),
+        ("--comm", "", "matches nothing"),
+        ("--listen", "x", "is not a port"),
+    ] {
+        refused(&["serve", option, value], 2, &[said]);
+    }
+    std::fs::remove_dir_all(&dir).expect("removed");
+}

@@ -12,6 +12,7 @@ pub mod invariant;
 pub mod ledger;
 pub mod metrics;
 pub mod nic;
+pub mod privilege;
 pub mod process;
 pub mod programs;
 pub mod seen;

@@ -81,6 +81,11 @@ impl Tracer {
         Ok(())
     }
 
+    /// Waits until the daemon says that it counts.
+    pub fn wait_counting_everybody(&mut self) -> Result<()> {
+        self.wait_line("it counts every process", |line| line == "tracer: counting every process")
+    }
+
     /// Waits for a line of stderr, which may have been said already.
     fn wait_line(&mut self, what: &str, wanted: impl Fn(&str) -> bool) -> Result<()> {
         let deadline = Instant::now() + LIMIT;
@@ -103,8 +108,17 @@ impl Tracer {
 
     /// Ends the window, as Ctrl-C does.
     pub fn stop(self) -> Result<Outcome> {
+        self.signal(libc::SIGINT)
+    }
+
+    /// Ends it as systemd does.
+    pub fn terminate(self) -> Result<Outcome> {
+        self.signal(libc::SIGTERM)
+    }
+
+    fn signal(self, signal: i32) -> Result<Outcome> {
         // SAFETY: our own child, not yet waited for.
-        unsafe { libc::kill(self.child.id() as i32, libc::SIGINT) };
+        unsafe { libc::kill(self.child.id() as i32, signal) };
         self.wait(LIMIT)
     }
 

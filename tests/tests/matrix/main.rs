@@ -35,6 +35,8 @@ mod programs_reload;
 mod programs_tools;
 mod prometheus;
 mod run_status;
+mod serve_exact;
+mod serve_unprivileged;
 mod target_ends;
 mod threads;
 mod two_targets;
@@ -129,6 +131,8 @@ fn all_checks() -> Vec<Check> {
     checks.extend(faults_forced::checks());
     checks.extend(in_flight::checks());
     checks.extend(prometheus::checks());
+    checks.extend(serve_exact::checks());
+    checks.extend(serve_unprivileged::checks());
     checks.extend(programs_nginx::checks());
     checks.extend(programs_reload::checks());
     checks.extend(programs_tools::checks());

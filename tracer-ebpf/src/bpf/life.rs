@@ -1,7 +1,10 @@
 //! Processes come and go: forks inherit the wish to be counted, exec starts it, exit ends it.
 
 use aya_ebpf::{
-    helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_ktime_get_ns},
+    helpers::{
+        bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_ktime_get_ns,
+        generated::bpf_get_current_cgroup_id,
+    },
     macros::raw_tracepoint,
     programs::RawTracePointContext,
 };
@@ -9,6 +12,10 @@ use tracer_ebpf::abi::{Loss, OVERFLOW, Process, follow};
 
 use super::kernel::Task;
 use super::maps::{AT_EXEC, DEPTH, ENDED, FREE, PROCESSES, SLOTS, config, lose};
+
+/// `BPF_NOEXIST`, include/uapi/linux/bpf.h, and the answer if there is an entry already.
+const NO_EXIST: u64 = 1;
+const EEXIST: i64 = -17;
 
 /// Gives `tgid` a slot of its own, or a share of the overflow slot.
 #[inline(always)]
@@ -20,8 +27,17 @@ fn admit(tgid: u32, parent: u32, start_boottime: u64) {
                 // SAFETY: the slot was nobody's.
                 unsafe {
                     let generation = (*process).generation;
-                    *process =
-                        Process { tgid, parent, start_boottime, exited: 0, comm, generation, reserved: 0 };
+                    let cgroup = bpf_get_current_cgroup_id();
+                    *process = Process {
+                        tgid,
+                        parent,
+                        start_boottime,
+                        exited: 0,
+                        comm,
+                        cgroup,
+                        generation,
+                        reserved: 0,
+                    };
                 }
             }
             slot
@@ -31,9 +47,26 @@ fn admit(tgid: u32, parent: u32, start_boottime: u64) {
             OVERFLOW
         }
     };
-    if SLOTS.insert(&tgid, &slot, 0).is_err() {
-        lose(Loss::ProcessMapFull);
+    if let Err(error) = SLOTS.insert(&tgid, &slot, NO_EXIST) {
+        // Userspace entered it meanwhile: then it has a slot.
+        if error as i64 != EEXIST {
+            lose(Loss::ProcessMapFull);
+        }
+        give_back(slot);
     }
+}
+
+/// Nothing was counted in the slot yet.
+#[inline(always)]
+fn give_back(slot: u32) {
+    if slot == OVERFLOW {
+        return;
+    }
+    if let Some(process) = PROCESSES.get_ptr_mut(slot) {
+        // SAFETY: the slot is nobody's.
+        unsafe { (*process).tgid = 0 };
+    }
+    let _ = FREE.push(&slot, 0);
 }
 
 /// `sched_process_fork(parent, child)`.
@@ -62,7 +95,7 @@ pub fn forked(ctx: RawTracePointContext) -> i32 {
 
 /// `sched_process_exec(task, old_pid, bprm)`.
 #[raw_tracepoint]
-pub fn execed(_ctx: RawTracePointContext) -> i32 {
+pub fn execed(ctx: RawTracePointContext) -> i32 {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     // SAFETY: the value is copied out.
     let slot = unsafe { AT_EXEC.get(&tgid) }.copied();
@@ -73,16 +106,26 @@ pub fn execed(_ctx: RawTracePointContext) -> i32 {
         }
     }
     // SAFETY: the value is copied out.
-    let Some(slot) = (unsafe { SLOTS.get(&tgid) }).copied() else { return 0 };
+    let Some(slot) = (unsafe { SLOTS.get(&tgid) }).copied() else {
+        // A helper that the kernel starts is a kernel thread until here (up to 5.18).
+        if config!(follow) == follow::EVERYONE && tgid != config!(except_tgid) {
+            let start = Task::at(ctx.arg(0)).field::<u64>(config!(task_start_boottime)).unwrap_or(0);
+            admit(tgid, 0, start);
+        }
+        return 0;
+    };
     if slot != OVERFLOW
         && let Some(process) = PROCESSES.get_ptr_mut(slot)
         && let Ok(comm) = bpf_get_current_comm()
     {
         // SAFETY: the slot belongs to this process.
-        unsafe { (*process).comm = comm };
+        unsafe {
+            (*process).comm = comm;
+            (*process).cgroup = bpf_get_current_cgroup_id();
+        }
     }
     #[cfg(feature = "log")]
-    aya_log_ebpf::info!(&_ctx, "process {} executes another program", tgid);
+    aya_log_ebpf::info!(&ctx, "process {} executes another program", tgid);
     0
 }
 
@@ -106,7 +149,16 @@ pub fn exited(ctx: RawTracePointContext) -> i32 {
     }
     if let Some(process) = PROCESSES.get_ptr_mut(slot) {
         // SAFETY: the slot belongs to this process until userspace frees it.
-        unsafe { (*process).exited = bpf_ktime_get_ns() };
+        unsafe {
+            (*process).cgroup = bpf_get_current_cgroup_id();
+            // It may have renamed itself; another thread's name is its own.
+            if tgid == id as u32
+                && let Ok(comm) = bpf_get_current_comm()
+            {
+                (*process).comm = comm;
+            }
+            (*process).exited = bpf_ktime_get_ns();
+        }
     }
     // There is room for every slot once. Were it refused, the slot would not be used again.
     let _ = ENDED.output::<u32>(slot, 0);

@@ -15,12 +15,12 @@ mod parse;
 mod parse_assertion;
 pub mod policy;
 pub mod problem;
-mod reader;
+pub(crate) mod reader;
 pub mod reason;
 pub mod report;
 pub mod units;
 pub mod verdict;
-mod yaml;
+pub(crate) mod yaml;
 
 #[cfg(test)]
 mod schema_tests;

@@ -6,9 +6,10 @@ use super::policy::{Allow, Assertion, Coverage, Driver, Policy, Require, Target,
 use super::problem::Problem;
 use super::reader::{Map, Problems};
 use super::units;
-use super::yaml::{self, Node, Value};
+use super::yaml::{self, Kind, Node, Value};
 use crate::sink::human;
 
+pub(super) const KIND: Kind = Kind { noun: "a policy", least: "`version` and `assertions`" };
 const TOP: [&str; 7] = ["version", "target", "driver", "window", "require", "assertions", "allow"];
 const TARGET: [&str; 5] = ["command", "pid", "comm", "cgroup", "children"];
 const DRIVER: [&str; 1] = ["command"];
@@ -22,7 +23,7 @@ pub const MAX_REPEAT: u64 = 1000;
 impl Policy {
     /// Reads a policy file's content. The problems are in the order of lines.
     pub fn parse(content: &[u8]) -> Result<Policy, Vec<Problem>> {
-        let root = yaml::parse(content).map_err(|problem| vec![problem])?;
+        let root = yaml::parse(content, &KIND).map_err(|problem| vec![problem])?;
         let mut problems = Problems::default();
         let policy = policy(&root, &mut problems);
         match policy {

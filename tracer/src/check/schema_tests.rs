@@ -213,7 +213,8 @@ impl Validator {
     }
 
     fn accepts(&self, text: &str) -> Result<(), String> {
-        let root = yaml::parse(text.as_bytes()).map_err(|problem| problem.to_string())?;
+        let root =
+            yaml::parse(text.as_bytes(), &super::parse::KIND).map_err(|problem| problem.to_string())?;
         self.schemas.validate(&as_json(&root), self.index).map_err(|error| format!("{error:#}"))
     }
 }

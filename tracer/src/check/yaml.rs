@@ -1,6 +1,6 @@
 //! YAML as a tree in which every node knows its line.
 //!
-//! A policy needs maps, lists and scalars. Whatever else YAML has (anchors, aliases, tags, several
+//! Policies and configurations need maps, lists and scalars. Whatever else YAML has (anchors, aliases, tags, several
 //! documents, maps as keys) is refused, which also leaves nothing that could explode.
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
@@ -8,7 +8,15 @@ use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 use super::problem::Problem;
 use crate::sink::human;
 
-/// Far more than a policy needs.
+/// What is read, for messages.
+pub struct Kind {
+    /// `a policy`.
+    pub noun: &'static str,
+    /// What it has at least.
+    pub least: &'static str,
+}
+
+/// Far more than anybody writes.
 const MAX_BYTES: usize = 1 << 20;
 const MAX_DEPTH: usize = 16;
 const MAX_NODES: usize = 5_000;
@@ -59,15 +67,17 @@ fn is_null(text: &str) -> bool {
 }
 
 /// Reads one document.
-pub fn parse(bytes: &[u8]) -> Result<Node, Problem> {
+pub fn parse(bytes: &[u8], kind: &Kind) -> Result<Node, Problem> {
+    let noun = kind.noun;
     if bytes.len() > MAX_BYTES {
-        return Err(Problem::whole(format!("larger than {}: not a policy", human::bytes(MAX_BYTES as u64))));
+        let most = human::bytes(MAX_BYTES as u64);
+        return Err(Problem::whole(format!("larger than {most}: not {noun}")));
     }
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let line = 1 + bytes[..error.valid_up_to()].iter().filter(|b| **b == b'\n').count();
         Problem::at(line, "not UTF-8 text: save the file as UTF-8")
     })?;
-    let mut builder = Builder::default();
+    let mut builder = Builder { noun, ..Builder::default() };
     for event in Parser::new_from_str(text) {
         match event {
             Ok((event, span)) => builder.take(event, span)?,
@@ -77,7 +87,7 @@ pub fn parse(bytes: &[u8]) -> Result<Node, Problem> {
             }
         }
     }
-    builder.root.ok_or_else(|| Problem::whole("empty: a policy has at least `version` and `assertions`"))
+    builder.root.ok_or_else(|| Problem::whole(format!("empty: {noun} has at least {}", kind.least)))
 }
 
 /// A list or map that is not closed yet.
@@ -93,6 +103,7 @@ enum OpenKind {
 
 #[derive(Default)]
 struct Builder {
+    noun: &'static str,
     stack: Vec<Open>,
     root: Option<Node>,
     nodes: usize,
@@ -120,7 +131,7 @@ impl Builder {
                 self.documents += 1;
                 match self.documents {
                     1 => Ok(()),
-                    _ => Err(Problem::at(line, "a second document: a policy is one document")),
+                    _ => Err(Problem::at(line, format!("a second document: {} is one document", self.noun))),
                 }
             }
             Event::Scalar(text, style, ..) => self.scalar(text.into_owned(), style, line),
@@ -169,7 +180,7 @@ impl Builder {
     fn add(&mut self, node: Node) -> Result<(), Problem> {
         self.nodes += 1;
         if self.nodes > MAX_NODES {
-            return Err(Problem::at(node.line, format!("more than {MAX_NODES} values: not a policy")));
+            return Err(Problem::at(node.line, format!("more than {MAX_NODES} values: not {}", self.noun)));
         }
         match self.stack.last_mut().map(|open| &mut open.kind) {
             None if node.is_null() => {}
@@ -189,14 +200,16 @@ impl Builder {
 mod tests {
     use super::*;
 
+    const KIND: Kind = Kind { noun: "a policy", least: "`version`" };
+
     fn refused(text: &str) -> (Option<usize>, String) {
-        let problem = parse(text.as_bytes()).expect_err(text);
+        let problem = parse(text.as_bytes(), &KIND).expect_err(text);
         (problem.line, problem.text)
     }
 
     #[test]
     fn every_node_has_its_line() {
-        let root = parse(b"# comment\na: 1\nb:\n  - {c: '2'}\n  - x\n").expect("valid");
+        let root = parse(b"# comment\na: 1\nb:\n  - {c: '2'}\n  - x\n", &KIND).expect("valid");
         let Value::Map(entries) = &root.value else { panic!("{root:?}") };
         let lines: Vec<_> = entries.iter().map(|e| (e.key.as_str(), e.line, e.node.line)).collect();
         assert_eq!(lines, [("a", 2, 2), ("b", 3, 4)]);
@@ -229,11 +242,11 @@ mod tests {
         assert!(refused("# only a comment\n").1.contains("empty"));
         assert!(refused("~").1.contains("empty"));
         assert!(refused(&"a".repeat(MAX_BYTES + 1)).1.contains("larger"));
-        assert!(parse(b"a: 1\nb: \xff\n").expect_err("bytes").line == Some(2));
+        assert!(parse(b"a: 1\nb: \xff\n", &KIND).expect_err("bytes").line == Some(2));
         for (open, close) in [("[", "]"), ("{a: ", "}"), ("- ", "")] {
             for depth in [17, 300, 20_000] {
                 let text = format!("{}1{}", open.repeat(depth), close.repeat(depth));
-                assert!(parse(text.as_bytes()).is_err(), "{open} x {depth}");
+                assert!(parse(text.as_bytes(), &KIND).is_err(), "{open} x {depth}");
             }
         }
         let many = format!("[{}]", "1,".repeat(MAX_NODES + 1));

@@ -11,6 +11,7 @@ pub mod probes;
 pub mod record;
 pub mod run;
 mod screen;
+pub mod serve;
 pub mod watch;
 
 use std::io::{self, ErrorKind, Write as _};

@@ -3,6 +3,8 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 use aya::programs::kprobe::KProbeLink;
@@ -41,6 +43,8 @@ pub struct Links {
     others: Vec<Link>,
     /// Numbers of kprobes' links, by program.
     probes: BTreeMap<&'static str, Vec<u32>>,
+    /// Descriptors of these links, by number: found when they are first asked.
+    open: Mutex<BTreeMap<u32, OwnedFd>>,
 }
 
 impl Links {
@@ -50,6 +54,7 @@ impl Links {
             trampolines: Vec::new(),
             others: Vec::new(),
             probes: BTreeMap::new(),
+            open: Mutex::default(),
         }
     }
 
@@ -73,8 +78,13 @@ impl Links {
 
     /// Hits of kprobes that ran no program, as far as the kernel tells.
     pub fn missed(&self, programs: &[&str]) -> u64 {
-        let ids = programs.iter().filter_map(|program| self.probes.get(program)).flatten();
-        ids.filter_map(|id| sys::probe_missed(*id).ok()).sum()
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let ids: Vec<u32> =
+            programs.iter().filter_map(|program| self.probes.get(program)).flatten().copied().collect();
+        if ids.iter().any(|id| !open.contains_key(id)) {
+            *open = sys::own_links();
+        }
+        ids.iter().filter_map(|id| sys::probe_missed(open.get(id)?).ok()).sum()
     }
 }
 
@@ -82,6 +92,8 @@ impl Drop for Links {
     /// Detaches in parallel: a trampoline waits under one lock of the kernel's, a kprobe partly under another
     /// (docs/coverage.md has the times).
     fn drop(&mut self) {
+        // They hold the links as well.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let (trampolines, mut others) =
             (std::mem::take(&mut self.trampolines), std::mem::take(&mut self.others));
         let share = others.len().div_ceil(DETACHERS);

@@ -17,6 +17,12 @@ impl Kernel {
         slots
     }
 
+    /// Counts one loss of userspace's own making.
+    pub fn lose(&self, reason: abi::Loss) {
+        let count = self.losses.get(reason as usize).unwrap_or(0);
+        self.losses.set(reason as usize, count + 1);
+    }
+
     /// A descriptor that becomes readable when [`Kernel::ended_slots`] has something to tell.
     pub fn ended_fd(&self) -> Result<OwnedFd> {
         self.ended.as_fd().try_clone_to_owned().context("cannot duplicate a descriptor")

@@ -11,6 +11,8 @@ use crate::plan::Attach;
 
 /// Processes that have a slot of their own at one time when children are followed.
 const FOLLOWED: u32 = 4096;
+/// The same when every process is, however many there are: 40 MB of ledgers, one shard each.
+const MOST: u32 = 16_384;
 /// Upper bound of the memory of the ledgers, and of copies by size, when it has to be traded for shards.
 const LEDGER_BYTES: usize = 64 << 20;
 
@@ -29,12 +31,18 @@ pub(super) fn configure(
         },
         Selection::Processes { children: true, .. } => (0, true, FOLLOWED),
         Selection::AtExec { children } => (0, *children, FOLLOWED),
+        Selection::Everyone => (0, false, everyone()),
         Selection::Nothing => (0, false, 1),
     };
     let processes = options.fault.slots.unwrap_or(processes.max(1));
     let config = Config {
         only_tgid: if options.fault.slots.is_some() { 0 } else { only },
-        follow: if follows { follow::CHILDREN } else { follow::LISTED },
+        follow: match selection {
+            Selection::Everyone => follow::EVERYONE,
+            _ if follows => follow::CHILDREN,
+            _ => follow::LISTED,
+        },
+        except_tgid: if matches!(selection, Selection::Everyone) { std::process::id() } else { 0 },
         watch_preemption: facts.watches_preemption().into(),
         process_vm_by_return: process_vm_by_return(options).into(),
         audit: options.audit.into(),
@@ -48,6 +56,12 @@ pub(super) fn configure(
         copy_sizes_shards: if options.copy_sizes { shards(processes, size_of::<CopySizes>()) } else { 0 },
     };
     Ok((config, sizes, life))
+}
+
+/// Room for twice as many processes as there are, within what the ledgers may take.
+fn everyone() -> u32 {
+    let running = u32::try_from(crate::target::everyone().len()).unwrap_or(u32::MAX);
+    running.saturating_mul(2).clamp(FOLLOWED, MOST).next_power_of_two()
 }
 
 /// Its copies come from the return value, unless its call sites are probed.

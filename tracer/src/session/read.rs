@@ -16,6 +16,11 @@ use crate::target::{self, Target};
 impl Session {
     /// What was counted since the gate was opened.
     pub fn snapshot(&self) -> Snapshot {
+        Snapshot { processes: self.processes(), ..self.snapshot_of_machine() }
+    }
+
+    /// The same without the processes.
+    pub fn snapshot_of_machine(&self) -> Snapshot {
         let observed = self.observed();
         let probes = self.probes();
         Snapshot {
@@ -25,7 +30,7 @@ impl Session {
             observed,
             coverage: self.coverage.judge(&probes, observed.copies),
             losses: self.losses(),
-            processes: self.processes(),
+            processes: Vec::new(),
             total: self.ledger(abi::TOTAL),
             overflow: self.ledger(abi::OVERFLOW),
             ended: self.ended.folded().clone(),
@@ -42,7 +47,7 @@ impl Session {
         }
     }
 
-    fn ledger(&self, slot: u32) -> Ledger {
+    pub(super) fn ledger(&self, slot: u32) -> Ledger {
         let shards = self.kernel.sizes.shards;
         (0..shards)
             .filter_map(|shard| self.kernel.ledgers.get((slot * shards + shard) as usize))

@@ -6,21 +6,40 @@ use anyhow::Result;
 use tracer_ebpf::abi;
 
 use super::Session;
+use super::everyone::Reading;
 
 impl Session {
     /// Takes the last word on processes that have ended, and gives their slots back.
+    pub fn reap(&mut self) -> Result<()> {
+        let slots = self.retire();
+        for &slot in &slots {
+            let process = self.kernel.processes.get(slot as usize).unwrap_or_default();
+            let process = self.process(slot, &process);
+            self.ended.push(process);
+        }
+        self.kernel.free(&slots)
+    }
+
+    /// As [`Session::reap`], with the last word given to `last`.
+    pub fn reap_into(&mut self, mut last: impl FnMut(Reading)) -> Result<()> {
+        let slots = self.retire();
+        slots.iter().filter_map(|slot| self.reading(*slot)).for_each(&mut last);
+        self.kernel.free(&slots)
+    }
+
+    /// Slots whose processes have ended, and to which nobody writes any more.
     ///
     /// Nothing is lost or counted twice: the entry in `SLOTS` went with the process; the new generation
     /// disowns what still refers to the slot (zero-copy packets on their way); and when the programs that run
     /// now have ended, nobody writes to it any more.
-    pub fn reap(&mut self) -> Result<()> {
+    fn retire(&mut self) -> Vec<u32> {
         let mut slots = self.kernel.ended_slots();
         let processes = &self.kernel.processes;
         slots.retain(|&slot| {
             processes.get(slot as usize).is_some_and(|process| process.tgid != 0 && process.exited != 0)
         });
         if slots.is_empty() {
-            return Ok(());
+            return slots;
         }
         for &slot in &slots {
             let process = self.kernel.processes.get(slot as usize).unwrap_or_default();
@@ -28,12 +47,7 @@ impl Session {
             self.kernel.processes.set(slot as usize, abi::Process { generation, ..process });
         }
         crate::sys::wait_for_programs();
-        for &slot in &slots {
-            let process = self.kernel.processes.get(slot as usize).unwrap_or_default();
-            let process = self.process(slot, &process);
-            self.ended.push(process);
-        }
-        self.kernel.free(&slots)
+        slots
     }
 
     /// A descriptor that becomes readable when [`Session::reap`] has something to do.

@@ -1,40 +1,34 @@
 //! A small HTTP server for Prometheus. Everything about it is bounded: connections, headers, time,
 //! and the number of times the maps are read.
 
-use std::convert::Infallible;
+mod accept;
+mod answer;
+mod auth;
+mod pages;
+mod tls;
+mod web;
+mod web_config;
+
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::{Mutex, Semaphore, oneshot};
+use tokio::sync::oneshot;
 
-use super::prom::{self, Exporter};
+use self::answer::Answers;
+pub use self::pages::{Pages, Stats};
+pub use self::web::Web;
+use super::prom::Exporter;
 use crate::snapshot::Snapshot;
 
 /// Reads the counters; called from a thread of the server, never twice at once.
 pub type SnapshotFn = Arc<dyn Fn() -> Snapshot + Send + Sync>;
 
-const MAX_CONNECTIONS: usize = 64;
 const MAX_HEADER_BYTES: usize = 16 << 10;
+/// From the connection to the end of the request's head, a TLS handshake included.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Of a whole connection, so that one that reads slowly ends too. Prometheus gives up after 10 s.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(20);
-/// Scrapes closer together than this get the same text.
-const SHARED_FOR: Duration = Duration::from_millis(50);
-
-const LANDING: &str = "<!DOCTYPE html><html lang=\"en\"><title>tracer</title><h1>tracer</h1>\
-    <p>How often did the CPU copy each byte?</p>\
-    <ul><li><a href=\"/metrics\">/metrics</a></li><li><a href=\"/-/healthy\">/-/healthy</a></li>\
-    <li><a href=\"/-/ready\">/-/ready</a></li></ul></html>\n";
 
 /// A bound address that nobody is served on yet: clients wait in the kernel's queue.
 pub struct Server {
@@ -66,19 +60,32 @@ impl Server {
         self.address
     }
 
-    /// Serves on a thread of its own, which inherits the capabilities of the caller: drop them before.
+    /// Serves the metrics of snapshots.
     pub fn spawn(self, snapshot: SnapshotFn) -> Result<Running> {
+        let pages = pages::Live { snapshot, exporter: Mutex::new(Exporter::new()) };
+        self.serve(Arc::new(pages), None, || {})
+    }
+
+    /// Serves on threads of its own, which run `confine` first: to give up what they do not need.
+    pub fn serve(
+        self,
+        pages: Arc<dyn Pages>,
+        web: Option<Web>,
+        confine: impl FnOnce() + Send + 'static,
+    ) -> Result<Running> {
         let (stop, stopped) = oneshot::channel();
         let address = self.address;
-        // One thread for connections and one for reading maps, however many clients there are.
+        // One thread for connections, one for reading maps and one for passwords, however many clients there
+        // are.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            .max_blocking_threads(1)
+            .max_blocking_threads(2)
             .build()
             .context("cannot start the HTTP server")?;
         let serve = move || {
+            confine();
             runtime.block_on(async {
-                tokio::spawn(accept(self.listener, Arc::new(Scrapes::new(snapshot))));
+                tokio::spawn(accept::accept(self.listener, Arc::new(Answers::new(pages, web))));
                 // Ends when the sender is dropped.
                 let _ = stopped.await;
             });
@@ -153,102 +160,12 @@ fn refused(listen: &str, cause: std::io::Error) -> anyhow::Error {
     anyhow!("cannot listen on {listen}: {cause}\n  {next}")
 }
 
-async fn accept(listener: TcpListener, scrapes: Arc<Scrapes>) {
-    let listener = match tokio::net::TcpListener::from_std(listener) {
-        Ok(listener) => listener,
-        Err(cause) => return super::say(&format!("the HTTP server cannot start: {cause}")),
-    };
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    // The semaphore is never closed.
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(_) => {
-                // Out of descriptors, or the client has gone: neither is helped by trying at once.
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-        };
-        let scrapes = Arc::clone(&scrapes);
-        tokio::spawn(async move {
-            let service = service_fn(move |request| {
-                let scrapes = Arc::clone(&scrapes);
-                async move { Ok::<_, Infallible>(scrapes.answer(&request).await) }
-            });
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEADER_TIMEOUT)
-                .max_header_size(MAX_HEADER_BYTES)
-                // A new connection per scrape costs nothing beside the scrape, and frees the place.
-                .keep_alive(false)
-                .serve_connection(TokioIo::new(stream), service);
-            // Both ways of ending badly are the client's: it went away, or it was too slow.
-            let _ = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await;
-            drop(place);
-        });
-    }
-}
-
-/// The last scrape, shared by all that ask at about the same time.
-struct Scrapes {
-    snapshot: SnapshotFn,
-    exporter: Arc<std::sync::Mutex<Exporter>>,
-    last: Mutex<Option<(Instant, Bytes)>>,
-}
-
-impl Scrapes {
-    fn new(snapshot: SnapshotFn) -> Self {
-        Scrapes { snapshot, exporter: Arc::default(), last: Mutex::new(None) }
-    }
-
-    async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-        const TEXT: &str = "text/plain; charset=utf-8";
-        if request.method() != Method::GET && request.method() != Method::HEAD {
-            let mut answer = response(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n");
-            answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return answer;
-        }
-        match request.uri().path() {
-            "/metrics" => match self.metrics().await {
-                Some(text) => response(StatusCode::OK, prom::CONTENT_TYPE, text),
-                None => response(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "the counters could not be read\n"),
-            },
-            "/-/healthy" => response(StatusCode::OK, TEXT, "tracer is healthy\n"),
-            "/-/ready" => response(StatusCode::OK, TEXT, "tracer is ready\n"),
-            "/" => response(StatusCode::OK, "text/html; charset=utf-8", LANDING),
-            _ => response(StatusCode::NOT_FOUND, TEXT, "not found; the metrics are at /metrics\n"),
-        }
-    }
-
-    /// `None` if reading them panicked.
-    async fn metrics(&self) -> Option<Bytes> {
-        // Held over the reading, so that those who come meanwhile wait for its result.
-        let mut last = self.last.lock().await;
-        if let Some((made, text)) = last.as_ref() {
-            if made.elapsed() < SHARED_FOR {
-                return Some(text.clone());
-            }
-        }
-        let (snapshot, exporter) = (Arc::clone(&self.snapshot), Arc::clone(&self.exporter));
-        let render = move || {
-            let snapshot = snapshot();
-            // Poisoned or not, what it keeps are plain numbers.
-            let mut exporter = exporter.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            Bytes::from(exporter.render(&snapshot))
-        };
-        let text = tokio::task::spawn_blocking(render).await.ok()?;
-        *last = Some((Instant::now(), text.clone()));
-        Some(text)
-    }
-}
-
-fn response(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.into()));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    response
-}
-
 #[cfg(test)]
 #[path = "http_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+mod hostile_tests;
+
+#[cfg(test)]
+mod tls_tests;

@@ -1,6 +1,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 
 use super::*;
 use crate::sink::testing;
@@ -70,8 +71,9 @@ fn a_panic_while_reading_is_one_failed_scrape() {
 #[test]
 fn silent_clients_hold_their_place_only_for_a_while() {
     let server = serve(sample);
-    let silent: Vec<_> =
-        (0..MAX_CONNECTIONS).map(|_| TcpStream::connect(server.address()).expect("connect")).collect();
+    let silent: Vec<_> = (0..accept::MAX_CONNECTIONS)
+        .map(|_| TcpStream::connect(server.address()).expect("connect"))
+        .collect();
     let begun = Instant::now();
     assert!(get(server.address(), "/-/healthy").starts_with("HTTP/1.1 200"));
     assert!(begun.elapsed() < 3 * HEADER_TIMEOUT);

@@ -61,7 +61,7 @@ fn zero_copied_is_observed(observed: &Observed) -> bool {
 }
 
 /// RFC 3339 in UTC, whole seconds. `None` outside of 1970 to 9999, which only a broken clock says.
-fn rfc3339(time: SystemTime) -> Option<String> {
+pub fn rfc3339(time: SystemTime) -> Option<String> {
     // humantime panics before the epoch.
     time.duration_since(UNIX_EPOCH).ok()?;
     let mut text = String::new();

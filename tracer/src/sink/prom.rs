@@ -2,14 +2,17 @@
 //!
 //! One table of metrics ([`METRICS`]); what was not observed has no series.
 
+mod families;
+mod groups;
 mod metrics;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
-use prometheus::TextEncoder;
-use prometheus::proto::{self, MetricType};
-use tracer_ebpf::abi::{BUCKETS, Direction, Ledger, Path, bound};
+use tracer_ebpf::abi::{Direction, Ledger, Path};
 
+use self::families::Families;
+pub use self::families::{Labels, labels};
+pub use self::groups::{GroupSeries, Own, render_groups, series};
 use self::metrics::COPY_SIZE;
 pub use self::metrics::METRICS;
 use super::devices::device_bytes;
@@ -39,11 +42,7 @@ impl Exporter {
         let mut families = Families::default();
         let mut zero_copied = HashMap::new();
         for subject in subjects(snapshot) {
-            subject.copies(snapshot, &mut families);
-            subject.copy_sizes(&mut families);
-            subject.payload(snapshot, &mut families);
-            subject.switches(snapshot, &mut families);
-            subject.devices(snapshot, &mut families);
+            subject.counters(snapshot, &mut families);
             for (key, bytes) in subject.zero_copied(snapshot) {
                 // While a call runs its copies are counted and its payload not yet, so the difference
                 // can dip, and a counter that dips is taken for a restart.
@@ -63,20 +62,19 @@ impl Exporter {
 
 /// A ledger and whose it is.
 struct Subject<'a> {
-    pid: String,
-    comm: String,
+    own: Labels,
     process: Option<&'a Process>,
     ledger: &'a Ledger,
-    sizes: &'a CopySizes,
+    /// If they are counted.
+    sizes: Option<&'a CopySizes>,
 }
 
 fn subjects(snapshot: &Snapshot) -> impl Iterator<Item = Subject<'_>> {
     let processes = snapshot.processes.iter().map(|process| Subject {
-        pid: process.pid.to_string(),
-        comm: human::escape(&process.comm).into_owned(),
+        own: labels([("pid", &process.pid.to_string()), ("comm", &human::escape(&process.comm))]),
         process: Some(process),
         ledger: &process.ledger,
-        sizes: &process.copy_sizes,
+        sizes: Some(&process.copy_sizes),
     });
     let sizes = &snapshot.unnamed_sizes;
     let others = [
@@ -87,19 +85,27 @@ fn subjects(snapshot: &Snapshot) -> impl Iterator<Item = Subject<'_>> {
     ];
     let others = others.into_iter().filter(|(_, _, ledger, _)| !ledger.is_empty());
     processes.chain(others.map(|(pid, comm, ledger, sizes)| Subject {
-        pid: pid.to_owned(),
-        comm: comm.to_owned(),
+        own: labels([("pid", pid), ("comm", comm)]),
         process: None,
         ledger,
-        sizes,
+        sizes: Some(sizes),
     }))
 }
 
 impl Subject<'_> {
     fn labels<const N: usize>(&self, more: [(&'static str, &str); N]) -> Labels {
-        let mut labels = labels([("pid", &self.pid), ("comm", &self.comm)]);
+        let mut labels = self.own.clone();
         labels.extend(self::labels(more));
         labels
+    }
+
+    /// All but zero-copied bytes, which take a memory.
+    fn counters(&self, snapshot: &Snapshot, families: &mut Families) {
+        self.copies(snapshot, families);
+        self.copy_sizes(families);
+        self.payload(snapshot, families);
+        self.switches(snapshot, families);
+        self.devices(snapshot, families);
     }
 
     fn copies(&self, snapshot: &Snapshot, families: &mut Families) {
@@ -135,9 +141,10 @@ impl Subject<'_> {
     }
 
     fn copy_sizes(&self, families: &mut Families) {
+        let Some(sizes) = self.sizes else { return };
         for path in active_paths(self.ledger) {
             for direction in Direction::ALL {
-                if let Some(buckets) = self.sizes.of(path, direction) {
+                if let Some(buckets) = sizes.of(path, direction) {
                     let labels = self.labels([("path", path.name()), ("direction", direction.name())]);
                     let bytes = self.ledger.copied[path as usize][direction as usize].bytes;
                     families.observe(COPY_SIZE, labels, &buckets, bytes);
@@ -270,106 +277,6 @@ fn own(families: &mut Families) {
             families.set(name, labels([]), value);
         }
     }
-}
-
-type Labels = Vec<(&'static str, String)>;
-
-fn labels<const N: usize>(pairs: [(&'static str, &str); N]) -> Labels {
-    pairs.into_iter().map(|(name, value)| (name, value.to_owned())).collect()
-}
-
-/// Series by metric and labels. Two with equal labels (a pid used again under the same name) become
-/// their sum: two lines for one series would make Prometheus refuse the whole scrape.
-#[derive(Default)]
-struct Families(HashMap<&'static str, BTreeMap<Labels, Value>>);
-
-/// A counter or gauge; of a histogram the sum, with the number of events by bucket.
-#[derive(Default)]
-struct Value {
-    number: f64,
-    buckets: [u64; BUCKETS],
-}
-
-impl Families {
-    fn add(&mut self, name: &'static str, labels: Labels, value: u64) {
-        self.add_float(name, labels, value as f64);
-    }
-
-    fn add_float(&mut self, name: &'static str, labels: Labels, value: f64) {
-        self.0.entry(name).or_default().entry(labels).or_default().number += value;
-    }
-
-    fn observe(&mut self, name: &'static str, labels: Labels, buckets: &[u64; BUCKETS], sum: u64) {
-        let value = self.0.entry(name).or_default().entry(labels).or_default();
-        value.number += sum as f64;
-        value.buckets.iter_mut().zip(buckets).for_each(|(all, more)| *all += more);
-    }
-
-    /// Not a sum, also if it is there already.
-    fn set(&mut self, name: &'static str, labels: Labels, value: f64) {
-        self.0.entry(name).or_default().entry(labels).or_default().number = value;
-    }
-
-    fn encode(mut self) -> String {
-        let mut families = Vec::new();
-        for (name, kind, help) in METRICS {
-            let Some(series) = self.0.remove(name) else { continue };
-            let mut family = proto::MetricFamily::default();
-            family.set_name(name.to_owned());
-            family.set_help(help.to_owned());
-            family.set_field_type(kind);
-            family
-                .set_metric(series.into_iter().map(|(labels, value)| metric(kind, labels, &value)).collect());
-            families.push(family);
-        }
-        debug_assert!(self.0.is_empty(), "not in METRICS: {:?}", self.0.keys());
-        // Fails only for families without series or with wrong names, of which there are none.
-        TextEncoder::new().encode_to_string(&families).unwrap_or_default()
-    }
-}
-
-fn metric(kind: MetricType, labels: Labels, value: &Value) -> proto::Metric {
-    let pairs = labels.into_iter().map(|(name, value)| {
-        let mut pair = proto::LabelPair::default();
-        pair.set_name(name.to_owned());
-        pair.set_value(value);
-        pair
-    });
-    let mut metric = proto::Metric::from_label(pairs.collect());
-    match kind {
-        MetricType::COUNTER => {
-            let mut counter = proto::Counter::default();
-            counter.set_value(value.number);
-            metric.set_counter(counter);
-        }
-        MetricType::HISTOGRAM => metric.set_histogram(histogram(value)),
-        _ => {
-            let mut gauge = proto::Gauge::default();
-            gauge.set_value(value.number);
-            metric.set_gauge(gauge);
-        }
-    }
-    metric
-}
-
-/// Buckets hold all that is not larger; the encoder adds `+Inf`, which is the count.
-fn histogram(value: &Value) -> proto::Histogram {
-    let mut count = 0;
-    let mut buckets = Vec::new();
-    for (i, events) in value.buckets.iter().enumerate() {
-        count += events;
-        if let Some(bound) = bound(i) {
-            let mut bucket = proto::Bucket::default();
-            bucket.set_upper_bound(bound as f64);
-            bucket.set_cumulative_count(count);
-            buckets.push(bucket);
-        }
-    }
-    let mut histogram = proto::Histogram::default();
-    histogram.set_bucket(buckets);
-    histogram.set_sample_count(count);
-    histogram.set_sample_sum(value.number);
-    histogram
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ pub const COPY_SIZE: &str = "tracer_copy_size_bytes";
 
 /// Every metric there is: name, type, help.
 #[rustfmt::skip]
-pub const METRICS: [(&str, MetricType, &str); 27] = [
+pub const METRICS: [(&str, MetricType, &str); 43] = [
     ("tracer_copied_bytes_total", MetricType::COUNTER, "Bytes that the CPU moved from one place in memory to another."),
     ("tracer_copies_total", MetricType::COUNTER, "Number of such moves."),
     (COPY_SIZE, MetricType::HISTOGRAM, "Sizes of such moves (kind copy), one per call of a wrapper; with --sizes."),
@@ -28,6 +28,22 @@ pub const METRICS: [(&str, MetricType, &str); 27] = [
     ("tracer_coverage_complete", MetricType::GAUGE, "1 if every data-moving call site is covered by an attached probe."),
     ("tracer_bpf_runs_total", MetricType::COUNTER, "Times a BPF program ran."),
     ("tracer_bpf_run_seconds_total", MetricType::COUNTER, "Time that a BPF program took."),
+    ("tracer_processes", MetricType::GAUGE, "Living processes that were counted (serve)."),
+    ("tracer_processes_ended_total", MetricType::COUNTER, "Processes whose end was read (serve)."),
+    ("tracer_slots", MetricType::GAUGE, "Slots of the kernel side's map of processes, by state (serve)."),
+    ("tracer_series", MetricType::GAUGE, "Series of groups on this page (serve)."),
+    ("tracer_series_limit", MetricType::GAUGE, "What --max-series allows (serve)."),
+    ("tracer_groups_merged_total", MetricType::COUNTER, "Groups that gave up their name for lack of series, by the group they went to (serve)."),
+    ("tracer_scrape_duration_seconds", MetricType::GAUGE, "Time that reading the maps took, for this page (serve)."),
+    ("tracer_scrapes_total", MetricType::COUNTER, "Times that the maps were read for a page (serve)."),
+    ("tracer_http_requests_total", MetricType::COUNTER, "HTTP requests answered, by status (serve)."),
+    ("tracer_http_connections_dropped_total", MetricType::COUNTER, "Connections closed before a request was read, by reason (serve)."),
+    ("tracer_config_last_reload_successful", MetricType::GAUGE, "1 if the last reading of the configuration file succeeded (serve)."),
+    ("tracer_config_last_reload_success_timestamp_seconds", MetricType::GAUGE, "When the configuration file was last read with success, since the epoch (serve)."),
+    ("tracer_web_config_last_reload_successful", MetricType::GAUGE, "1 if the last reading of the web configuration file succeeded (serve)."),
+    ("tracer_counting_start_time_seconds", MetricType::GAUGE, "When counting began, since the epoch (serve)."),
+    ("tracer_ready", MetricType::GAUGE, "1 if all required probes are attached (serve)."),
+    ("tracer_capabilities_info", MetricType::GAUGE, "Capabilities that the daemon kept, by name; always 1 (serve)."),
     ("tracer_build_info", MetricType::GAUGE, "The version of the tracer, and what it was built with and for; always 1."),
     ("tracer_process_cpu_seconds_total", MetricType::COUNTER, "User and system time of the tracer itself."),
     ("tracer_process_resident_memory_bytes", MetricType::GAUGE, "Resident memory of the tracer itself."),

@@ -1,0 +1,86 @@
+//! The command line of `tracer serve`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::plan::Attach;
+use crate::serve::pattern::Pattern;
+use crate::serve::settings::{self, Settings};
+use crate::serve::who::{Dimension, GroupBy, Select};
+
+const SEES: &str = "\
+What is traced, by which probes, and what cannot be seen: as with `tracer --pid`, see `tracer --help`; of every \
+process but the daemon itself. Kernel threads, and softirqs that work for nobody in particular, are \
+`unattributed`.
+
+Every count is in exactly one group. Special ones are `unselected` (processes that no pattern selects), `ended` \
+(processes that have ended, if grouped by pid), `overflow` (what --max-series leaves no room for).
+
+Patterns are those of shells (* and ?), for the whole name. Options given here stay as they are when the \
+configuration file changes.";
+
+#[derive(Args, Debug)]
+#[command(after_long_help = SEES)]
+pub struct Serve {
+    /// Address to serve on; loopback unless a host is given
+    #[arg(
+        long,
+        value_name = "ADDR",
+        default_value = "127.0.0.1:9435",
+        value_parser = crate::sink::http::parse_listen
+    )]
+    pub listen: String,
+    /// Configuration file (YAML): select, group_by, max_series
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// TLS and passwords, in the file format of Prometheus' exporter-toolkit
+    #[arg(long = "web.config.file", value_name = "FILE")]
+    pub web_config_file: Option<PathBuf>,
+    /// Only this process. Repeatable, as the patterns are
+    #[arg(long, short, value_name = "PID", value_parser = crate::target::parse_pid, allow_hyphen_values = true)]
+    pub pid: Vec<u32>,
+    /// Only processes with such a name
+    #[arg(long, value_name = "PATTERN", value_parser = Pattern::parse)]
+    pub comm: Vec<Pattern>,
+    /// Only processes with such an executable (needs CAP_SYS_PTRACE)
+    #[arg(long, value_name = "PATTERN", value_parser = Pattern::parse)]
+    pub exe: Vec<Pattern>,
+    /// Only processes in such a cgroup (v2)
+    #[arg(long, value_name = "PATTERN", value_parser = Pattern::parse)]
+    pub cgroup: Vec<Pattern>,
+    /// Only processes of such a systemd unit
+    #[arg(long, value_name = "PATTERN", value_parser = Pattern::parse)]
+    pub unit: Vec<Pattern>,
+    /// Only processes of a container with such an id
+    #[arg(long, value_name = "PATTERN", value_parser = Pattern::parse)]
+    pub container: Vec<Pattern>,
+    /// What series are told apart by [default: pid,comm]
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST")]
+    pub group_by: Vec<Dimension>,
+    /// Most series of groups, all metrics together [default: 50000]
+    #[arg(long, value_name = "N", value_parser = settings::parse_max_series)]
+    pub max_series: Option<usize>,
+    /// How to attach to the kernel; every way but auto has losses, which are said
+    #[arg(long, value_enum, default_value_t = Attach::Auto)]
+    pub attach: Attach,
+}
+
+impl Serve {
+    /// What the command line says, which the configuration file cannot change.
+    pub fn settings(&self) -> Settings {
+        let select = Select {
+            pids: self.pid.clone(),
+            comm: self.comm.clone(),
+            exe: self.exe.clone(),
+            cgroup: self.cgroup.clone(),
+            unit: self.unit.clone(),
+            container: self.container.clone(),
+        };
+        Settings {
+            select: (select != Select::default()).then_some(select),
+            group_by: (!self.group_by.is_empty()).then(|| GroupBy::new(&self.group_by)),
+            max_series: self.max_series,
+        }
+    }
+}

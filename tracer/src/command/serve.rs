@@ -1,0 +1,243 @@
+//! `tracer serve`: every process, until a signal.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context as _, Result};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::Receiver;
+
+use super::watch::{self, Signals};
+use super::{Outcome, status};
+use crate::cli_serve::Serve;
+use crate::fault::Fault;
+use crate::plan::Offers as _;
+use crate::serve::census::Census;
+use crate::serve::fence;
+use crate::serve::front::{Ask, Front};
+use crate::serve::page::{self, Daemon};
+use crate::serve::settings::Settings;
+use crate::session::{Options, Selection, Session};
+use crate::sink::http::{Running, Server, Web};
+use crate::sink::{human, say};
+use crate::snapshot::Snapshot;
+
+/// The configuration file is looked at this often.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Exits within this time are one wake-up.
+const REAP_AFTER: Duration = Duration::from_millis(50);
+
+pub fn serve(args: &Serve) -> Outcome {
+    let mut config = args.config.clone().map(ConfigFile::new);
+    let mut settings = args.settings();
+    let web = match (config.as_mut().map(ConfigFile::read).transpose(), web(args)) {
+        (Ok(file), Ok(web)) => {
+            settings = settings.or(file.unwrap_or_default());
+            web
+        }
+        (Err(error), _) | (_, Err(error)) => {
+            say(&format!("{error:#}"));
+            return Ok(ExitCode::from(status::USAGE));
+        }
+    };
+    crate::sys::lift_open_files();
+    let server = Server::bind(&args.listen)?;
+    let has_web_config = web.is_some();
+    let (front, asked) = Front::new();
+    let readable = web.as_ref().map(Web::directories).unwrap_or_default();
+    let serving = server.serve(Arc::clone(&front) as _, web, move || fence::enter_server(&readable))?;
+    say(&format!("serving on {}", serving.address()));
+    let options = Options {
+        attach: args.attach,
+        audit: false,
+        copy_sizes: false,
+        stats: true,
+        fault: Fault::from_env()?,
+    };
+    let mut session = Session::prepare(&Selection::Everyone, &options)?;
+    session.open()?;
+    watch::warn(&session);
+    // The kernel's text and symbols were some tens of megabytes.
+    crate::sys::trim_memory();
+    let census = Census::new(&settings);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the event loop")?;
+    let snapshot = session.snapshot_of_machine();
+    let unready = missing(&snapshot);
+    let readable: Vec<PathBuf> = config.iter().map(|config| config.directory()).collect();
+    let kept = fence::enter(session.facts.release(), census.wants_exe(), &readable);
+    let daemon = Daemon {
+        started: snapshot.started,
+        ready: unready.is_none(),
+        slots: session.kernel.sizes.processes,
+        scrapes: 0,
+        config: config.as_ref().map(|_| (SystemTime::now(), true)),
+        has_web_config,
+        capabilities: kept.capabilities,
+        landlock: kept.landlock,
+    };
+    let told = args.settings();
+    let mut counting = Counting { session, census, daemon, config, told };
+    runtime.block_on(async {
+        let signals = Signals::install()?;
+        watch::announce("every process");
+        front.begin(unready);
+        counting.run(signals, asked).await
+    })?;
+    end(counting, serving)
+}
+
+fn web(args: &Serve) -> Result<Option<Web>> {
+    args.web_config_file.as_deref().map(Web::read).transpose()
+}
+
+/// Required probes that are not attached, in words.
+fn missing(snapshot: &Snapshot) -> Option<String> {
+    let missing: Vec<&str> = snapshot
+        .probes
+        .iter()
+        .filter(|probe| probe.required && !probe.attached)
+        .map(|probe| probe.name)
+        .collect();
+    if missing.is_empty() {
+        return None;
+    }
+    Some(format!(
+        "{} required probes are not attached: {}; `tracer doctor` tells why",
+        missing.len(),
+        missing.join(", ")
+    ))
+}
+
+/// The end: nothing is counted any more, nobody is served, and nobody waits for probes to detach.
+fn end(mut counting: Counting, serving: Running) -> Outcome {
+    counting.session.close()?;
+    drop(serving);
+    crate::sys::leave_closing_to_child();
+    // Not by returning, which would detach here, one by one.
+    std::process::exit(0);
+}
+
+/// The daemon at work.
+struct Counting {
+    session: Session,
+    census: Census,
+    daemon: Daemon,
+    config: Option<ConfigFile>,
+    /// By the command line.
+    told: Settings,
+}
+
+impl Counting {
+    /// Until a signal comes.
+    async fn run(&mut self, mut signals: Signals, mut asked: Receiver<Ask>) -> Result<()> {
+        // SAFETY: an owned descriptor, which the `AsyncFd` keeps and nobody replaces.
+        let ended = unsafe { AsyncFd::register_with_interest(self.session.ended_fd()?, Interest::READABLE) };
+        let ended = ended.context("cannot wait for ended processes")?;
+        let mut hangup = signal(SignalKind::hangup()).context("cannot handle SIGHUP")?;
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            tokio::select! {
+                () = signals.any() => return Ok(()),
+                _ = hangup.recv() => self.reload()?,
+                _ = look.tick(), if self.config.is_some() => {
+                    if self.config.as_ref().is_some_and(ConfigFile::has_changed) {
+                        self.reload()?;
+                    }
+                }
+                // The server ends after this loop does.
+                Some(ask) = asked.recv() => self.answer(ask)?,
+                ready = ended.readable() => {
+                    ready.context("cannot wait for ended processes")?.clear_ready();
+                    tokio::time::sleep(REAP_AFTER).await;
+                    self.census.reap(&mut self.session)?;
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, ask: Ask) -> Result<()> {
+        let begun = Instant::now();
+        self.session.refresh();
+        self.census.read(&mut self.session)?;
+        let snapshot = self.session.snapshot_of_machine();
+        // Whoever asked may be gone by now, which is no error.
+        match ask {
+            Ask::Metrics(server, answer) => {
+                self.daemon.scrapes += 1;
+                let took = begun.elapsed();
+                let _ = answer.send(page::metrics(&mut self.census, &snapshot, &self.daemon, &server, took));
+            }
+            Ask::Status(answer) => {
+                let _ = answer.send(page::status(&self.census, &snapshot, &self.daemon));
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the configuration again. A file that is wrong changes nothing.
+    fn reload(&mut self) -> Result<()> {
+        let Some(config) = &mut self.config else {
+            say("no configuration file to read again: none was given with --config");
+            return Ok(());
+        };
+        let before = self.daemon.config.map_or(SystemTime::now(), |(when, _)| when);
+        match config.read() {
+            Ok(file) => {
+                self.census.rearrange(&mut self.session, &self.told.clone().or(file))?;
+                self.daemon.config = Some((SystemTime::now(), true));
+                say("the configuration was read again");
+            }
+            Err(error) => {
+                self.daemon.config = Some((before, false));
+                say(&format!("the configuration stays as it was: {error:#}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The file of `--config`.
+struct ConfigFile {
+    path: PathBuf,
+    /// What was read last, good or bad.
+    content: Option<Vec<u8>>,
+}
+
+impl ConfigFile {
+    fn new(path: PathBuf) -> Self {
+        ConfigFile { path, content: None }
+    }
+
+    fn directory(&self) -> PathBuf {
+        match self.path.parent() {
+            Some(parent) if parent != Path::new("") => parent.to_owned(),
+            _ => PathBuf::from("."),
+        }
+    }
+
+    fn read(&mut self) -> Result<Settings> {
+        let shown = human::escape(&self.path.to_string_lossy()).into_owned();
+        self.content = None;
+        let content = fs::read(&self.path).with_context(|| format!("cannot read {shown}"))?;
+        let settings = Settings::parse(&content);
+        self.content = Some(content);
+        settings.map_err(|problems| {
+            let lines: Vec<String> = problems.iter().map(|problem| format!("{shown}:{problem}")).collect();
+            anyhow::anyhow!("{}", lines.join("\n  "))
+        })
+    }
+
+    /// By its content: small, and no clock or editor can fool it. One that is gone was read as such.
+    fn has_changed(&self) -> bool {
+        fs::read(&self.path).ok() != self.content
+    }
+}

@@ -1,0 +1,303 @@
+//! Groups and what was counted for them, from readings of slots.
+//!
+//! What a process did since its last reading is added to the group that it is in now. So a group never goes
+//! back, whatever becomes of its processes, and the sum of all groups is the sum of all readings.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use tracer_ebpf::abi::{Ledger, PATHS, Path};
+
+use super::who::{ENDED, GroupBy, Key, OVERFLOW, Select, UNSELECTED, Who};
+use crate::session::Reading;
+use crate::snapshot::{Derived as _, minus, plus};
+
+/// Names that one living process may have had before the oldest of them counts as ended.
+const FORMER: usize = 16;
+
+/// Everything that was counted for one group.
+#[derive(Clone)]
+pub struct Group {
+    pub ledger: Ledger,
+    /// By path; summed up process by process, because it does not follow from a sum of ledgers.
+    pub zero_copied: [u64; PATHS],
+    /// One of its processes, if it is grouped by pid and that lives.
+    pub who: Option<Who>,
+    /// Living processes in it.
+    living: usize,
+    /// The lower the older.
+    order: u64,
+    /// Number of series that it has, once known; reset by what changes them.
+    series: Option<usize>,
+}
+
+impl Group {
+    fn new(order: u64) -> Self {
+        Group { ledger: Ledger::ZERO, zero_copied: [0; PATHS], who: None, living: 0, order, series: None }
+    }
+
+    fn add(&mut self, ledger: &Ledger, zero_copied: &[u64; PATHS]) {
+        self.ledger = plus(&self.ledger, ledger);
+        self.zero_copied.iter_mut().zip(zero_copied).for_each(|(sum, more)| *sum += more);
+        self.series = None;
+    }
+}
+
+/// A process that has a slot.
+struct Seat {
+    identity: (u32, u64),
+    last: Ledger,
+    /// Highest value so far: while a call runs, its copies are counted and its payload is not yet.
+    zero_copied: [u64; PATHS],
+    key: Key,
+    /// Groups of the same process under other names, if it is grouped by pid.
+    former: Vec<Key>,
+}
+
+/// All groups.
+pub struct Books {
+    group_by: GroupBy,
+    select: Select,
+    groups: HashMap<Key, Group>,
+    seats: HashMap<u32, Seat>,
+    next: u64,
+    /// Groups that lost their name for lack of room: to `ended`, and to `overflow`.
+    pub merged: (u64, u64),
+    /// Processes whose end was read.
+    pub ended: u64,
+    /// Slots that have a process, at the last reading of all.
+    pub slots_used: usize,
+}
+
+impl Books {
+    pub fn new(group_by: GroupBy, select: Select) -> Self {
+        Books {
+            group_by,
+            select,
+            groups: HashMap::new(),
+            seats: HashMap::new(),
+            next: 0,
+            merged: (0, 0),
+            ended: 0,
+            slots_used: 0,
+        }
+    }
+
+    pub fn group_by(&self) -> &GroupBy {
+        &self.group_by
+    }
+
+    pub fn groups(&self) -> impl Iterator<Item = (&Key, &Group)> {
+        self.groups.iter()
+    }
+
+    /// Series of all groups, as [`Books::make_room`] counted them.
+    pub fn series(&self) -> usize {
+        self.groups.values().filter_map(|group| group.series).sum()
+    }
+
+    pub fn processes(&self) -> usize {
+        self.seats.len()
+    }
+
+    /// Sum over all groups.
+    pub fn sum(&self) -> Ledger {
+        self.groups.values().fold(Ledger::ZERO, |sum, group| plus(&sum, &group.ledger))
+    }
+
+    /// From here on by other rules. Groups stay if they are told apart in the same way; else what they counted
+    /// is one group from now on, and the new ones begin at 0.
+    pub fn rearrange(&mut self, group_by: GroupBy, select: Select) {
+        self.select = select;
+        if self.group_by == group_by {
+            return;
+        }
+        let before = std::mem::take(&mut self.groups);
+        self.group_by = group_by;
+        let ended = self.group_by.special(ENDED);
+        for group in before.into_values() {
+            self.group(&ended).add(&group.ledger, &group.zero_copied);
+        }
+        for seat in self.seats.values_mut() {
+            seat.former.clear();
+            seat.key = ended.clone();
+        }
+        self.group(&ended).living = self.seats.len();
+    }
+
+    /// Takes a reading of a process that may live on. `describe` is asked only if anything happened.
+    pub fn read(&mut self, reading: &Reading, describe: impl FnOnce() -> Who) {
+        let identity = (reading.process.tgid, reading.process.start_boottime);
+        if self.seats.get(&reading.slot).is_some_and(|seat| seat.identity != identity) {
+            // Its end was not told: the slot is another's by now.
+            self.leave(reading.slot);
+        }
+        let seat = self.seats.get(&reading.slot);
+        if seat.is_some_and(|seat| seat.identity == identity && seat.last == reading.ledger) {
+            return;
+        }
+        if seat.is_none() && reading.ledger.is_empty() {
+            return;
+        }
+        let who = describe();
+        let key = match self.select.takes(&who) {
+            true => self.group_by.key(&who),
+            false => self.group_by.special(UNSELECTED),
+        };
+        let selected = self.group_by.by_pid() && key == self.group_by.key(&who);
+        let (fresh, zero_copied) = self.seat(reading, identity, &key);
+        let group = self.group(&key);
+        group.add(&fresh, &zero_copied);
+        group.who = selected.then_some(who);
+    }
+
+    /// Takes the last reading of a process: its slot is somebody else's after this.
+    pub fn end(&mut self, reading: &Reading, describe: impl FnOnce() -> Who) {
+        self.ended += 1;
+        self.read(reading, describe);
+        self.leave(reading.slot);
+    }
+
+    fn leave(&mut self, slot: u32) {
+        let Some(seat) = self.seats.remove(&slot) else { return };
+        if let Some(group) = self.groups.get_mut(&seat.key) {
+            group.living = group.living.saturating_sub(1);
+        }
+        if self.group_by.by_pid() {
+            self.fold(&seat.key);
+            seat.former.iter().for_each(|key| self.fold(key));
+        }
+    }
+
+    /// Puts the process into its seat; what it did since its last reading.
+    fn seat(&mut self, reading: &Reading, identity: (u32, u64), key: &Key) -> (Ledger, [u64; PATHS]) {
+        let by_pid = self.group_by.by_pid();
+        let mut left = None;
+        let mut forgotten = None;
+        let seat = match self.seats.entry(reading.slot) {
+            Entry::Occupied(entry) => {
+                let seat = entry.into_mut();
+                if seat.key != *key {
+                    let before = std::mem::replace(&mut seat.key, key.clone());
+                    left = Some(before.clone());
+                    seat.former.retain(|former| former != key && *former != before);
+                    if by_pid {
+                        seat.former.push(before);
+                    }
+                    if seat.former.len() > FORMER {
+                        forgotten = Some(seat.former.remove(0));
+                    }
+                }
+                seat
+            }
+            Entry::Vacant(entry) => {
+                let (last, key) = (Ledger::ZERO, key.clone());
+                entry.insert(Seat { identity, last, zero_copied: [0; PATHS], key, former: Vec::new() })
+            }
+        };
+        let moved = left.is_some() || seat.last.is_empty();
+        let fresh = minus(&reading.ledger, &seat.last);
+        seat.last = reading.ledger;
+        let mut zero_copied = [0; PATHS];
+        for (path, more) in Path::ALL.into_iter().zip(&mut zero_copied) {
+            let highest = &mut seat.zero_copied[path as usize];
+            *more = reading.ledger.zero_copied(path).saturating_sub(*highest);
+            *highest += *more;
+        }
+        if moved {
+            self.group(key).living += 1;
+        }
+        if let Some(group) = left.and_then(|key| self.groups.get_mut(&key)) {
+            group.living = group.living.saturating_sub(1);
+            group.who = None;
+            group.series = None;
+        }
+        if let Some(key) = forgotten {
+            self.fold(&key);
+        }
+        (fresh, zero_copied)
+    }
+
+    fn group(&mut self, key: &Key) -> &mut Group {
+        if !self.groups.contains_key(key) {
+            self.next += 1;
+        }
+        let order = self.next;
+        self.groups.entry(key.clone()).or_insert_with(|| Group::new(order))
+    }
+
+    /// What an ended process had under its pid goes on without one.
+    fn fold(&mut self, key: &Key) {
+        let to = self.group_by.ended(key);
+        self.merge(key, &to);
+    }
+
+    fn merge(&mut self, from: &Key, to: &Key) {
+        if from == to || self.is_special(from) {
+            return;
+        }
+        if let Some(group) = self.groups.remove(from) {
+            let into = self.group(to);
+            into.add(&group.ledger, &group.zero_copied);
+            into.living += group.living;
+        }
+    }
+
+    fn is_special(&self, key: &Key) -> bool {
+        [OVERFLOW, ENDED, UNSELECTED].iter().any(|name| *key == self.group_by.special(name))
+    }
+
+    /// Merges groups until they have no more than `limit` series: first those without living processes, the
+    /// oldest first, into `ended`; then the youngest into `overflow`. `series` counts a group's.
+    pub fn make_room(&mut self, limit: usize, series: impl Fn(&Key, &Group) -> usize) {
+        for (key, group) in &mut self.groups {
+            if group.series.is_none() {
+                group.series = Some(series(key, group));
+            }
+        }
+        let mut sum: usize = self.groups.values().filter_map(|group| group.series).sum();
+        if sum <= limit {
+            return;
+        }
+        let mut candidates: Vec<_> = self
+            .groups
+            .iter()
+            .filter(|(key, _)| !self.is_special(key))
+            .map(|(key, group)| (group.living > 0, group.order, group.series.unwrap_or(0), key.clone()))
+            .collect();
+        // Dead ones by age, then living ones by youth.
+        candidates.sort_by_key(|(lives, order, ..)| (*lives, if *lives { u64::MAX - order } else { *order }));
+        let (ended, overflow) = (self.group_by.special(ENDED), self.group_by.special(OVERFLOW));
+        for (lives, _, size, key) in candidates {
+            if sum <= limit {
+                break;
+            }
+            let to = if lives { &overflow } else { &ended };
+            let before = self.groups.get(to).and_then(|group| group.series).unwrap_or(0);
+            self.merge(&key, to);
+            self.reseat(&key, to);
+            match lives {
+                true => self.merged.1 += 1,
+                false => self.merged.0 += 1,
+            }
+            let after = self.groups.get(to).map_or(0, |group| series(to, group));
+            if let Some(group) = self.groups.get_mut(to) {
+                group.series = Some(after);
+            }
+            sum = (sum + after).saturating_sub(size + before);
+        }
+    }
+
+    fn reseat(&mut self, from: &Key, to: &Key) {
+        for seat in self.seats.values_mut() {
+            seat.former.retain(|former| former != from);
+            if seat.key == *from {
+                seat.key = to.clone();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "books_tests.rs"]
+mod tests;

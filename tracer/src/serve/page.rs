@@ -1,0 +1,188 @@
+//! What the daemon shows: `/metrics` and `/status`.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+use tracer_ebpf::abi::Path;
+
+use super::books::{Books, Group};
+use super::census::Census;
+use super::front::ServerStats;
+use super::who::Key;
+use crate::sink::prom::{self, GroupSeries, Own, labels};
+use crate::sink::{human, json as window, rfc3339};
+use crate::snapshot::{Derived as _, Snapshot};
+
+/// Of `/status`.
+pub const SCHEMA: &str = "tracer-status/1";
+
+/// What the daemon knows of itself.
+pub struct Daemon {
+    pub started: SystemTime,
+    pub ready: bool,
+    /// Slots of the kernel side.
+    pub slots: u32,
+    pub scrapes: u64,
+    /// When the configuration file was read with success last, and whether that was the last try.
+    pub config: Option<(SystemTime, bool)>,
+    pub has_web_config: bool,
+    pub capabilities: Vec<&'static str>,
+    /// The counting thread is fenced by Landlock.
+    pub landlock: bool,
+}
+
+/// The text of `/metrics`. Makes room first, if there are too many series.
+pub fn metrics(
+    census: &mut Census,
+    snapshot: &Snapshot,
+    daemon: &Daemon,
+    server: &ServerStats,
+    took: Duration,
+) -> String {
+    let unattributed = unattributed(&census.books, snapshot);
+    let others: usize = unattributed.iter().map(|group| prom::series(snapshot, group)).sum();
+    let labels_of = census.books.group_by().labels();
+    let series = |key: &Key, group: &Group| prom::series(snapshot, &series_of(&labels_of, key, group));
+    census.books.make_room(census.max_series.saturating_sub(others), series);
+    let mut groups: Vec<_> =
+        census.books.groups().map(|(key, group)| series_of(&labels_of, key, group)).collect();
+    let total = others + census.books.series();
+    groups.extend(unattributed);
+    let mut more = own(census, daemon, server);
+    more.push(plain("tracer_series", total as f64));
+    more.push(plain("tracer_scrape_duration_seconds", took.as_secs_f64()));
+    prom::render_groups(snapshot, &groups, more)
+}
+
+fn series_of<'a>(names: &[&'static str], key: &Key, group: &'a Group) -> GroupSeries<'a> {
+    let own: Vec<_> = names.iter().copied().zip(key.0.iter().cloned()).collect();
+    let info = group.who.as_ref().map(|who| {
+        labels([
+            ("pid", &who.pid.to_string()),
+            ("comm", &human::escape(&who.comm)),
+            ("start_time", &who.start_time.and_then(rfc3339).unwrap_or_default()),
+            ("exe", &human::escape(&who.exe)),
+            ("cgroup", &human::escape(&who.cgroup)),
+        ])
+    });
+    GroupSeries { labels: own, ledger: &group.ledger, zero_copied: &group.zero_copied, info }
+}
+
+/// What is no process's: of softirqs and kernel threads, and of processes for which no slot was left.
+fn unattributed<'a>(books: &Books, snapshot: &'a Snapshot) -> Vec<GroupSeries<'a>> {
+    const NOTHING: &[u64; tracer_ebpf::abi::PATHS] = &[0; tracer_ebpf::abi::PATHS];
+    let by = books.group_by();
+    let groups = [
+        (by.unattributed("softirq"), &snapshot.softirq),
+        (by.unattributed("kernel_thread"), &snapshot.kernel_threads),
+        (by.special(super::who::OVERFLOW), &snapshot.overflow),
+    ];
+    let there = groups.into_iter().filter(|(_, ledger)| !ledger.is_empty());
+    there
+        .map(|(key, ledger)| GroupSeries {
+            labels: by.labels().into_iter().zip(key.0).collect(),
+            ledger,
+            zero_copied: NOTHING,
+            info: None,
+        })
+        .collect()
+}
+
+fn plain(name: &'static str, value: f64) -> Own {
+    Own { name, labels: labels([]), value }
+}
+
+fn seconds(time: SystemTime) -> f64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+fn own(census: &Census, daemon: &Daemon, server: &ServerStats) -> Vec<Own> {
+    let books = &census.books;
+    let one = |name, label: &'static str, value: &str, number: f64| Own {
+        name,
+        labels: labels([(label, value)]),
+        value: number,
+    };
+    let used = books.slots_used as f64;
+    let mut more = vec![
+        plain("tracer_processes", books.processes() as f64),
+        plain("tracer_processes_ended_total", books.ended as f64),
+        one("tracer_slots", "state", "used", used),
+        one("tracer_slots", "state", "free", f64::from(daemon.slots) - used),
+        plain("tracer_series_limit", census.max_series as f64),
+        one("tracer_groups_merged_total", "into", "ended", books.merged.0 as f64),
+        one("tracer_groups_merged_total", "into", "overflow", books.merged.1 as f64),
+        plain("tracer_scrapes_total", daemon.scrapes as f64),
+        plain("tracer_counting_start_time_seconds", seconds(daemon.started)),
+        plain("tracer_ready", f64::from(u8::from(daemon.ready))),
+        one("tracer_http_connections_dropped_total", "reason", "evicted", server.evicted as f64),
+        one("tracer_http_connections_dropped_total", "reason", "tls_handshake", server.handshakes as f64),
+    ];
+    for (status, count) in &server.by_status {
+        more.push(one("tracer_http_requests_total", "code", &status.to_string(), *count as f64));
+    }
+    if let Some((when, good)) = daemon.config {
+        more.push(plain("tracer_config_last_reload_successful", f64::from(u8::from(good))));
+        more.push(plain("tracer_config_last_reload_success_timestamp_seconds", seconds(when)));
+    }
+    if daemon.has_web_config {
+        let good = f64::from(u8::from(!server.web_config_refused));
+        more.push(plain("tracer_web_config_last_reload_successful", good));
+    }
+    for capability in &daemon.capabilities {
+        more.push(one("tracer_capabilities_info", "capability", capability, 1.0));
+    }
+    more
+}
+
+/// The text of `/status`.
+pub fn status(census: &Census, snapshot: &Snapshot, daemon: &Daemon) -> String {
+    let mut status = window::to_json(snapshot);
+    let groups = census.books.sum();
+    let sum = crate::snapshot::plus(&groups, &snapshot.overflow);
+    if let Value::Object(fields) = &mut status {
+        // A window's; the daemon shows groups instead, on its other page.
+        for window_only in ["processes", "ended", "overflow", "unattributed", "adds_up", "totals"] {
+            fields.remove(window_only);
+        }
+        let copied = |ledger: &tracer_ebpf::abi::Ledger| -> u64 {
+            Path::ALL.iter().map(|path| ledger.copied(*path).bytes).sum()
+        };
+        let missed: u64 = snapshot.probes.iter().map(|probe| probe.missed).sum();
+        let more = json!({
+            "schema": SCHEMA,
+            "version": env!("CARGO_PKG_VERSION"),
+            "ready": daemon.ready,
+            "counting_since": rfc3339(daemon.started),
+            "uptime_seconds": snapshot.window.as_secs_f64(),
+            "missed_events": missed,
+            "group_by": census.books.group_by().labels(),
+            "processes": { "living": census.books.processes(), "ended": census.books.ended },
+            "slots": { "used": census.books.slots_used, "total": daemon.slots },
+            "series": {
+                "groups": census.books.groups().count(),
+                "limit": census.max_series,
+                "merged_into_ended": census.books.merged.0,
+                "merged_into_overflow": census.books.merged.1,
+            },
+            "totals": {
+                "copied_bytes": copied(&snapshot.total),
+                "copied_bytes_of_groups": copied(&sum),
+                "payload_bytes": snapshot.total.payload().bytes,
+                "payload_bytes_of_groups": sum.payload().bytes,
+                "adds_up": sum == snapshot.total,
+            },
+            "config_reload_successful": daemon.config.map(|(_, good)| good),
+            "capabilities": daemon.capabilities,
+            "landlock": daemon.landlock,
+        });
+        if let Value::Object(more) = more {
+            fields.extend(more);
+        }
+    }
+    format!("{status:#}\n")
+}
+
+#[cfg(test)]
+#[path = "page_tests.rs"]
+mod tests;
