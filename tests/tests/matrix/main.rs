@@ -8,9 +8,11 @@
 
 mod bad_input;
 mod bystander;
+mod check_ci;
 mod check_ends;
 mod check_failed;
 mod check_inconclusive;
+mod check_nginx;
 mod check_pass;
 mod check_pid;
 mod check_record;
@@ -86,6 +88,8 @@ fn all_checks() -> Vec<Check> {
     checks.extend(check_ends::checks());
     checks.extend(check_pid::checks());
     checks.extend(check_record::checks());
+    checks.extend(check_ci::checks());
+    checks.extend(check_nginx::checks());
     checks
 }
 

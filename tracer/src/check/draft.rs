@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::metric::{Metric, Selector};
 use crate::input::Recording;
 use crate::part::Part;
 use crate::sink::human;
@@ -104,7 +105,10 @@ fn assertions(out: &mut String, recording: &Recording, part: &Part, payload: u64
     out.push_str("assertions:\n");
     let mut any = false;
     let share = |path: &str| part.payload(Some(path)).unwrap_or(0) as f64 / payload.max(1) as f64;
-    let mut paths: Vec<&str> = part.path_names().filter(|path| share(path) >= SMALL).collect();
+    // A recording of a later version may have paths that a policy cannot name.
+    let known = Selector::Path.words(Metric::CopiedBytes).unwrap_or_default();
+    let mut paths: Vec<&str> =
+        part.path_names().filter(|path| known.contains(path) && share(path) >= SMALL).collect();
     paths.sort_by(|a, b| share(b).total_cmp(&share(a)));
     for path in &paths {
         any |= of_path(out, recording, part, path, share(path));
