@@ -1,16 +1,21 @@
 //! Builds the BPF object and embeds it. Where the BPF tools are missing, the userspace half still
 //! builds (an empty object is embedded, and the program says so when it is asked to count).
 
-use std::{env, fs, path::PathBuf, process::Command};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+use object::build::elf;
 
 const TARGET: &str = "bpfel-unknown-none";
 
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    about_this_build();
     println!("cargo::rerun-if-env-changed=PATH");
     println!("cargo::rerun-if-env-changed=TRACER_REQUIRE_BPF");
     match missing() {
-        None => build(),
+        None => build(&out),
         Some(what) => {
             // Two lines: what is missing, and the command to get it.
             println!(
@@ -21,6 +26,15 @@ fn main() {
             fs::write(out.join("tracer-bpf"), []).expect("OUT_DIR is writable");
         }
     }
+}
+
+/// For `tracer --version` and `tracer_build_info`: the target, and the compiler's version (`1.95.0`).
+fn about_this_build() {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let said = Command::new(rustc).arg("--version").output().map(|out| out.stdout).unwrap_or_default();
+    let version = String::from_utf8_lossy(&said).split_whitespace().nth(1).unwrap_or("unknown").to_owned();
+    println!("cargo::rustc-env=TRACER_RUST_VERSION={version}");
+    println!("cargo::rustc-env=TRACER_TARGET={}", env::var("TARGET").expect("cargo sets TARGET"));
 }
 
 /// The name of the first missing tool.
@@ -69,11 +83,15 @@ fn sysroot_has_core(rustc: &[&str]) -> bool {
     })
 }
 
-fn build() {
+fn build(out: &Path) {
     // aya's BPF half uses unstable features of `core`, and our programs one line of BPF assembler; only
     // these two crates may, and only in the nested cargo.
+    // Quiet: every line of the nested cargo, its progress too, would be shown as a warning.
     // SAFETY: a build script has one thread.
-    unsafe { env::set_var("RUSTC_BOOTSTRAP", "aya_ebpf,tracer_bpf") };
+    unsafe {
+        env::set_var("RUSTC_BOOTSTRAP", "aya_ebpf,tracer_bpf");
+        env::set_var("CARGO_TERM_QUIET", "true");
+    }
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tracer-ebpf");
     let root = root.to_str().expect("the repository's path is UTF-8");
     let debug = env::var("PROFILE").as_deref() == Ok("debug");
@@ -87,4 +105,24 @@ fn build() {
     if let Err(error) = aya_build::build_ebpf([package], toolchain) {
         panic!("the BPF programs did not build: {error:#}");
     }
+    strip(&out.join("tracer-bpf"));
+}
+
+/// Takes DWARF out of the object: the kernel reads BTF only, and DWARF is three quarters of the file.
+fn strip(path: &Path) {
+    let data = fs::read(path).expect("aya-build wrote the object");
+    let mut elf = elf::Builder::read(data.as_slice()).expect("the object is ELF");
+    for section in elf.sections.iter_mut() {
+        let name = section.name.as_slice();
+        section.delete |= name.starts_with(b".debug") || name.starts_with(b".rel.debug");
+    }
+    elf.delete_orphans();
+    // LLVM keeps section names and symbol names in one table; the writer wants two.
+    let names = elf.sections.add();
+    names.name = b".shstrtab".as_slice().into();
+    names.sh_type = object::elf::SHT_STRTAB;
+    names.data = elf::SectionData::SectionString;
+    let mut stripped = Vec::new();
+    elf.write(&mut stripped).expect("the object can be written");
+    fs::write(path, stripped).expect("OUT_DIR is writable");
 }

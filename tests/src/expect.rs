@@ -10,6 +10,8 @@ const ALL: &[&str] = &KERNELS;
 const ONLY_5_10: &[&str] = &["5.10"];
 const FROM_6_1: &[&str] = &["6.1", "6.12", "7.2"];
 
+const FROM_6_12: &[&str] = &["6.12", "7.2"];
+
 /// Who of the two is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -24,6 +26,24 @@ pub enum Role {
 pub enum Place {
     Tmpfs,
     Ext4,
+    /// On ext4, the source not in the page cache.
+    Ext4Cold,
+    /// From ext4 to tmpfs.
+    Across,
+}
+
+impl Place {
+    pub const ALL: [Place; 4] = [Place::Tmpfs, Place::Ext4, Place::Ext4Cold, Place::Across];
+
+    /// What follows a workload's name: `rw_file@ext4`.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Place::Tmpfs => "",
+            Place::Ext4 => "@ext4",
+            Place::Ext4Cold => "@ext4-cold",
+            Place::Across => "@across",
+        }
+    }
 }
 
 /// Times the bytes of the window.
@@ -58,8 +78,8 @@ pub struct Row {
     pub cells: &'static [Cell],
     /// Bytes that the kernel's TLS encrypted or decrypted.
     pub crypto: u64,
-    /// User-mode faults, in units of the window's pages.
-    pub faults: u64,
+    /// So many of the window's pages to each user-mode fault; 0 if there is none.
+    pub pages_per_fault: u64,
 }
 
 const fn cell(path: &'static str) -> Cell {
@@ -98,12 +118,20 @@ const fn row(workload: &'static str, cells: &'static [Cell]) -> Row {
         cause: "",
         cells,
         crypto: 0,
-        faults: 0,
+        pages_per_fault: 0,
     }
 }
 
 const fn peer(workload: &'static str, cells: &'static [Cell]) -> Row {
     Row { role: Role::Peer, ..row(workload, cells) }
+}
+
+const fn on_cold(workload: &'static str, cells: &'static [Cell]) -> Row {
+    Row { place: Place::Ext4Cold, ..row(workload, cells) }
+}
+
+const fn across(workload: &'static str, cells: &'static [Cell]) -> Row {
+    Row { place: Place::Across, ..row(workload, cells) }
 }
 
 const fn on_ext4(workload: &'static str, cells: &'static [Cell]) -> Row {
@@ -115,8 +143,8 @@ impl Row {
         Row { kernels, cause, ..self }
     }
 
-    const fn faulting(self) -> Row {
-        Row { faults: 1, ..self }
+    const fn faulting(self, pages_per_fault: u64) -> Row {
+        Row { pages_per_fault, ..self }
     }
 
     const fn encrypted(self) -> Row {
@@ -154,7 +182,10 @@ pub const ROWS: &[Row] = &[
     row("sendfile_file", SENDFILE_COPIES),
     row("splice_file", SPLICE_COPIES),
     row("vmsplice_file", &[moved("vmsplice", 1), in_kernel("splice", 1)]),
+    row("vmsplice_gift_file", &[moved("vmsplice", 1), in_kernel("splice", 1)]),
     row("copy_file_range", RANGE_COPIES),
+    // Where it is not refused: see the matrix's `mechanisms`.
+    across("copy_file_range", RANGE_COPIES),
     row("uring_rw_file", URING_BOTH),
     row("uring_fixed_file", URING_BOTH),
     row("uring_sqpoll_file", URING_BOTH),
@@ -168,7 +199,16 @@ pub const ROWS: &[Row] = &[
     on_ext4("uring_rw_file", URING_BOTH),
     on_ext4("uring_fixed_file", URING_BOTH),
     on_ext4("odirect_rw", NOTHING),
+    // Refused: called, and nothing moved.
+    on_ext4("odirect_misaligned", NOTHING),
+    on_ext4("rw_tcp", READ_WRITE),
     on_ext4("sendfile_tcp", SENDFILE_MOVES),
+    // What is not cached comes from the device; what the CPU copies is the same.
+    on_cold("rw_tcp", READ_WRITE),
+    on_cold("map_write_tcp", MMAP_WRITE),
+    on_cold("sendfile_tcp", SENDFILE_MOVES),
+    on_cold("splice_tcp", SPLICE_MOVES),
+    on_cold("sendfile_file", SENDFILE_COPIES),
     // File to TCP over loopback.
     row("rw_tcp", READ_WRITE),
     peer("rw_tcp", READER),
@@ -176,12 +216,20 @@ pub const ROWS: &[Row] = &[
     peer("readv_writev_tcp", READER),
     row("mmap_write_tcp", MMAP_WRITE),
     peer("mmap_write_tcp", READER),
+    // The kernel takes these faults while it copies: they are no switches.
+    row("map_write_tcp", MMAP_WRITE),
+    peer("map_write_tcp", READER),
+    // A fault maps the 16 cached pages around it.
+    row("map_look_write_tcp", MMAP_WRITE).faulting(16),
+    peer("map_look_write_tcp", READER),
     row("sendfile_tcp", SENDFILE_MOVES),
     peer("sendfile_tcp", READER),
     row("splice_tcp", SPLICE_MOVES),
     peer("splice_tcp", READER),
     row("vmsplice_tcp", VMSPLICE_MOVES),
     peer("vmsplice_tcp", READER),
+    row("vmsplice_gift_tcp", VMSPLICE_MOVES),
+    peer("vmsplice_gift_tcp", READER),
     // Loopback cannot hand user pages to the receiver: the copy that was put
     // off is made in softirq (skb_copy_ubufs), and belongs to the sender.
     // On loopback every packet is copied after all; one that is sent again, or whose headers are pulled
@@ -201,10 +249,13 @@ pub const ROWS: &[Row] = &[
     row("uring_sendzc_tcp", &[moved("io_uring", 1), COPIED_AFTER_ALL])
         .only(FROM_6_1, "SEND_ZC came with 6.0"),
     peer("uring_sendzc_tcp", READER).only(FROM_6_1, "SEND_ZC came with 6.0"),
+    row("uring_sendzc_usage_tcp", &[moved("io_uring", 1), COPIED_AFTER_ALL])
+        .only(FROM_6_12, "IORING_SEND_ZC_REPORT_USAGE came with 6.2"),
+    peer("uring_sendzc_usage_tcp", READER).only(FROM_6_12, "IORING_SEND_ZC_REPORT_USAGE came with 6.2"),
     // The cipher reads the user's pages: sending copies nothing.
-    row("ktls12_write", &[to_user("read"), cell("write").and_moved(Amount::Any)]).encrypted(),
-    row("ktls13_write", &[to_user("read"), cell("write").and_moved(Amount::Any)]).encrypted(),
-    row("ktls13_sendfile", &[cell("sendfile").and_moved(Amount::Any)]).encrypted(),
+    row("ktls12_write", &[to_user("read"), moved("write", 1)]).encrypted(),
+    row("ktls13_write", &[to_user("read"), moved("write", 1)]).encrypted(),
+    row("ktls13_sendfile", SENDFILE_MOVES).encrypted(),
     // Records that cross skbs are put together first.
     // No row for the reader of ktls12_write: a TLS 1.2 record that is there when it asks is decrypted right
     // into its buffer (tls_sw_recvmsg, zc), one that is not is decrypted first and copied then.
@@ -223,8 +274,8 @@ pub const ROWS: &[Row] = &[
     peer("splice_pipe", READER),
     row("vmsplice_pipe", &[moved("vmsplice", 1)]),
     peer("vmsplice_pipe", READER),
-    // What a pipe loses to /dev/null is neither copied nor moved anywhere.
-    row("tee_null", &[cell("splice").and_moved(Amount::Any), moved("tee", 1)]),
+    // Into the pipe; what a pipe loses to /dev/null is neither copied nor moved anywhere.
+    row("tee_null", &[moved("splice", 1), moved("tee", 1)]),
     row("vmsplice_to_user", &[moved("splice", 1), to_user("vmsplice")]),
     // File to AF_UNIX.
     row("rw_unix", READ_WRITE),
@@ -250,10 +301,10 @@ pub const ROWS: &[Row] = &[
     row("process_vm_writev", &[from_user("process_vm")]),
     peer("process_vm_writev", NOTHING),
     // Faults.
-    row("cow_after_fork", &[in_kernel("mmap_fault", 1)]).faulting(),
+    row("cow_after_fork", &[in_kernel("mmap_fault", 1)]).faulting(1),
     // By copy_page's call site up to 6.1, by copy_mc_to_kernel from 6.12 on.
-    row("private_file_cow", &[in_kernel("mmap_fault", 1)]).faulting(),
-    row("fresh_pages", NOTHING).faulting(),
+    row("private_file_cow", &[in_kernel("mmap_fault", 1)]).faulting(1),
+    row("fresh_pages", NOTHING).faulting(1),
     // Devices and generated files.
     row("zero_to_null", &[cell("read"), cell("write")]),
     row("urandom", READER),
@@ -277,6 +328,8 @@ pub fn rows(kernel: &str) -> impl Iterator<Item = &'static Row> {
 
 /// The row of one process of one run.
 pub fn find(kernel: &str, workload: &str, place: Place, role: Role) -> Option<&'static Row> {
+    // Who receives does not see where the bytes come from.
+    let place = if role == Role::Peer { Place::Tmpfs } else { place };
     rows(kernel).find(|row| row.workload == workload && row.place == place && row.role == role)
 }
 
@@ -302,7 +355,20 @@ mod tests {
 
     #[test]
     fn every_workload_has_a_row_or_a_test_of_its_own() {
-        const OWN: [&str; 3] = ["pingpong", "threads", "children"];
+        const OWN: [&str; 11] = [
+            "pingpong",
+            "threads",
+            "children",
+            "children_waves",
+            // devices.rs
+            "cold_read",
+            "write_sync",
+            "rw_nic",
+            "sendfile_nic",
+            "splice_nic",
+            "zerocopy_nic",
+            "echo_nic",
+        ];
         for entry in registry::ALL {
             let has_row = ROWS.iter().any(|row| row.workload == entry.name);
             assert!(has_row || OWN.contains(&entry.name), "{} is tested nowhere", entry.name);

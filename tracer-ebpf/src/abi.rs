@@ -1,6 +1,12 @@
 //! Layout of the maps. Every struct is `repr(C)`, has no implicit padding (asserted below) and holds
 //! only integers, so that any bit pattern the kernel writes is a valid value here.
 
+mod config;
+mod copy_sizes;
+
+pub use config::{ABSENT, Config, Preempt, Preempted, follow, gate};
+pub use copy_sizes::{BUCKETS, CopySizes, bound, bucket};
+
 /// The service during which a copy happened. The numbers index [`Ledger`]'s arrays.
 #[repr(u8)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
@@ -96,6 +102,35 @@ impl Direction {
     }
 }
 
+/// What a device did.
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DeviceOp {
+    BlockRead,
+    BlockWrite,
+    NetReceive,
+    NetTransmit,
+}
+
+/// Number of [`DeviceOp`]s.
+pub const DEVICE_OPS: usize = 4;
+
+impl DeviceOp {
+    /// In the order of the discriminants.
+    pub const ALL: [DeviceOp; DEVICE_OPS] =
+        [DeviceOp::BlockRead, DeviceOp::BlockWrite, DeviceOp::NetReceive, DeviceOp::NetTransmit];
+
+    /// The words used in metrics and JSON: kind of device, operation.
+    pub const fn name(self) -> (&'static str, &'static str) {
+        match self {
+            DeviceOp::BlockRead => ("block", "read"),
+            DeviceOp::BlockWrite => ("block", "write"),
+            DeviceOp::NetReceive => ("net", "rx"),
+            DeviceOp::NetTransmit => ("net", "tx"),
+        }
+    }
+}
+
 /// A sum of bytes and the number of events that made it.
 #[repr(C)]
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -130,7 +165,9 @@ pub struct Ledger {
     pub interrupts: u64,
     pub voluntary: u64,
     pub involuntary: u64,
-    pub reserved: [u64; 6],
+    /// Bytes that devices moved by DMA, by [`DeviceOp`].
+    pub device: [u64; DEVICE_OPS],
+    pub reserved: [u64; 2],
 }
 
 impl Ledger {
@@ -146,7 +183,8 @@ impl Ledger {
         interrupts: 0,
         voluntary: 0,
         involuntary: 0,
-        reserved: [0; 6],
+        device: [0; DEVICE_OPS],
+        reserved: [0; 2],
     };
     /// A ledger as the flat counters it is made of.
     pub const WORDS: usize = size_of::<Ledger>() / size_of::<u64>();
@@ -179,8 +217,41 @@ pub struct Process {
     /// `bpf_ktime_get_ns()` when its last thread ended, 0 while it lives.
     pub exited: u64,
     pub comm: [u8; 16],
+    /// How often the slot was given back: what still refers to a former owner tells by it.
+    pub generation: u32,
+    pub reserved: u32,
 }
-const _: () = assert!(size_of::<Process>() == 40);
+const _: () = assert!(size_of::<Process>() == 48);
+
+/// Whose something is that may outlive its process. Value of the maps `OWNERS` and `SOCKETS`.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Owner {
+    pub slot: u32,
+    /// [`Process::generation`] of the slot when it was noted.
+    pub generation: u32,
+}
+
+/// A block transfer that its device has not completed yet. Value of the map `BIOS`.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bio {
+    pub owner: Owner,
+    pub bytes: u32,
+    /// A [`DeviceOp`].
+    pub op: u32,
+}
+
+/// A packet that is being given to a device's driver. Element 0 of the per-CPU map `XMIT`.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Xmit {
+    /// Address of the `sk_buff`, 0 if there is none.
+    pub skb: u64,
+    pub bytes: u64,
+    pub slot: u32,
+    pub reserved: u32,
+}
 
 /// Why something was not counted. Index of the array map `LOSSES`.
 #[repr(u32)]
@@ -198,10 +269,12 @@ pub enum Loss {
     UnreadableStructure,
     /// No room for a call site in the witness's map.
     WitnessMapFull,
+    /// No room for a block transfer until it completes: its device bytes are not counted.
+    DeviceMapFull,
 }
 
 /// Number of [`Loss`] reasons.
-pub const LOSSES: usize = 6;
+pub const LOSSES: usize = 7;
 
 impl Loss {
     pub const ALL: [Loss; LOSSES] = [
@@ -211,6 +284,7 @@ impl Loss {
         Loss::ReturnMissed,
         Loss::UnreadableStructure,
         Loss::WitnessMapFull,
+        Loss::DeviceMapFull,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -221,6 +295,7 @@ impl Loss {
             Loss::ReturnMissed => "return_missed",
             Loss::UnreadableStructure => "unreadable_structure",
             Loss::WitnessMapFull => "witness_map_full",
+            Loss::DeviceMapFull => "device_map_full",
         }
     }
 
@@ -230,99 +305,9 @@ impl Loss {
     }
 }
 
-/// Which tasks are counted when no single process is.
-pub mod follow {
-    /// Those that userspace put into `SLOTS`.
-    pub const LISTED: u32 = 0;
-    /// Those, and what they fork.
-    pub const CHILDREN: u32 = 1;
-    /// Every process.
-    pub const EVERYONE: u32 = 2;
-}
-
-/// States of the gate that every program looks at first.
-pub mod gate {
-    pub const CLOSED: u64 = 0;
-    pub const OPEN: u64 = 1;
-    /// Open, and some threads are marked in `IN_FLIGHT`.
-    pub const OPEN_WITH_MARKS: u64 = 2;
-}
-
-/// What the programs must know of this kernel and this session. Filled by userspace from the kernel's
-/// BTF before the load (a frozen `.rodata` map, so the verifier sees constants and drops dead code).
-/// Offsets are bytes from the start of the structure.
-#[repr(C)]
-#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// If not 0, the only process that is counted; it has slot [`FIRST_PROCESS`].
-    pub only_tgid: u32,
-    /// One of [`follow`].
-    pub follow: u32,
-    /// Number of shards per slot minus one; the number is a power of two.
-    pub shard_mask: u32,
-    /// The process that is never counted (the daemon itself), 0 for none.
-    pub except_tgid: u32,
-
-    pub task_flags: u32,
-    pub task_stack: u32,
-    pub task_tgid: u32,
-    pub task_state: u32,
-    pub task_group_leader: u32,
-    pub task_start_boottime: u32,
-    pub task_signal: u32,
-    pub signal_live: u32,
-    /// `task_struct.thread_info.status`: TS_COMPAT marks 32-bit system calls on x86.
-    pub task_ti_status: u32,
-
-    pub iter_type: u32,
-    /// 1 if the iterator's type shares an `unsigned int` with the direction bit (up to 5.13), and the
-    /// masks below are over its values; else the type is a `u8` and they are over `1 << type`.
-    pub iter_is_flags: u32,
-    pub iter_count: u32,
-    /// Iterators over user memory (IOVEC, UBUF).
-    pub iter_user: u32,
-    /// Iterators over pages (BVEC): kernel memory, or an io_uring registered buffer.
-    pub iter_bvec: u32,
-    /// Iterators that move references or nothing at all (PIPE, DISCARD): never a copy.
-    pub iter_no_copy: u32,
-    /// `iov_iter.data_source`, or 0 where the direction bit tells.
-    pub iter_source: u32,
-    /// 1 if page copies into kernel-backed iterators pass the hardened-usercopy check too (5.10).
-    pub check_nests_in_wrappers: u32,
-
-    pub skb_len: u32,
-    pub skb_data_len: u32,
-    pub skb_head: u32,
-    pub skb_end: u32,
-    pub skb_tail: u32,
-    pub shinfo_nr_frags: u32,
-    pub shinfo_frags: u32,
-    pub shinfo_frag_list: u32,
-    pub shinfo_destructor_arg: u32,
-    pub frag_bytes: u32,
-    pub frag_len: u32,
-
-    /// `filename.iname` and the largest path that `getname_flags()` copies.
-    pub filename_iname: u32,
-    pub filename_max: u32,
-    pub vm_fault_page: u32,
-
-    pub task_thread_pid: u32,
-    pub pid_level: u32,
-    pub pid_numbers: u32,
-    pub upid_bytes: u32,
-    pub upid_nr: u32,
-    pub upid_ns: u32,
-    /// `pid_namespace.ns.inum`, and the caller's.
-    pub ns_inum: u32,
-    pub pid_namespace: u32,
-
-    /// 1 if `process_vm_*` copies are taken from the return value (not when call sites count them).
-    pub process_vm_by_return: u32,
-    /// 1 while an audit runs: the programs also count per probe.
-    pub audit: u32,
-}
-const _: () = assert!(size_of::<Config>() == 45 * 4);
+/// In place of a primitive in a [`WitnessKey`]: no breakpoint speaks but a call site's own probe, of what
+/// it counted; the address is that of the call instruction.
+pub const SITE: u32 = u32::MAX;
 
 /// Key of the witness's map: who called the primitive under a hardware breakpoint.
 #[repr(C)]

@@ -1,18 +1,26 @@
 //! `tracer` as a library: what the program is made of, for its own tests.
 
+pub mod attachable;
+#[cfg(feature = "log")]
+pub mod bpf_log;
 pub mod check;
 pub mod cli;
 pub mod cli_check;
 pub mod command;
+pub mod copy_sizes;
 pub mod coverage;
+pub mod ended;
 pub mod facts;
 pub mod fault;
 pub mod inflight;
 pub mod input;
 pub mod load;
 pub mod names;
+pub mod netdev;
 pub mod part;
 pub mod plan;
+pub mod preemption;
+pub mod privilege;
 pub mod refusal;
 pub mod session;
 pub mod sink;

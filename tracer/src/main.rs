@@ -22,8 +22,7 @@ fn main() -> ExitCode {
         Some(Command::Calibrate) => tracer::trial::calibrate::workload().map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
-        // stderr may be gone as well; there is nobody left to tell then.
-        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("tracer: {error:#}\n"));
+        tracer::sink::say(&format!("{error:#}"));
         ExitCode::from(status::FAILED)
     })
 }

@@ -12,6 +12,8 @@ pub trait Offers {
     fn tracepoint_args(&self, name: &str) -> Option<usize>;
     /// Why no structure can be read, if so.
     fn without_layout(&self) -> Option<&str>;
+    /// True if this kernel preempts BPF programs.
+    fn preempts(&self) -> bool;
 }
 
 /// `--attach`.
@@ -44,12 +46,26 @@ pub struct Refusal {
     pub hint: String,
 }
 
+impl Refusal {
+    /// Both, each said once.
+    pub fn and(self, other: Refusal) -> Refusal {
+        let join = |a: String, b: String, between: &str| match (a.is_empty(), a.contains(&b)) {
+            (true, _) => b,
+            (_, true) => a,
+            _ => format!("{a}{between}{b}"),
+        };
+        Refusal { why: join(self.why, other.why, "; "), hint: join(self.hint, other.hint, ", or ") }
+    }
+}
+
 /// What is to be counted.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted {
     pub attach: Attach,
     /// Forks, execs and exits matter (not for a single process without its children).
     pub life: bool,
+    /// There is a network device that does DMA.
+    pub net: bool,
 }
 
 /// The plan: one entry per row that is meant for this kernel.
@@ -64,6 +80,7 @@ pub fn choose(offers: &impl Offers, wanted: Wanted) -> Vec<Choice> {
 fn is_wanted(row: &Row, wanted: Wanted) -> bool {
     match row.group {
         Group::Life => wanted.life,
+        Group::Net => wanted.net,
         // Call sites stand in for everything that copies between an iterator and the kernel.
         Group::Copy if wanted.attach == Attach::Callsite => !replaced_by_sites(row),
         _ => true,
@@ -77,7 +94,7 @@ fn replaced_by_sites(row: &Row) -> bool {
 
 fn choose_row(row: &'static Row, offers: &impl Offers, wanted: Wanted) -> Choice {
     let mut why = Vec::new();
-    let ways: Vec<_> = row
+    let mut ways: Vec<_> = row
         .ways
         .iter()
         .filter(|way| match obstacle(row, way, offers, wanted.attach) {
@@ -90,6 +107,9 @@ fn choose_row(row: &'static Row, offers: &impl Offers, wanted: Wanted) -> Choice
             }
         })
         .collect();
+    if offers.preempts() {
+        ways.sort_by_key(|way| !way.unpreempted);
+    }
     let refused = ways.is_empty().then(|| refusal(why));
     Choice { row, ways, refused }
 }
@@ -111,6 +131,7 @@ fn obstacle(row: &Row, way: &Way, offers: &impl Offers, attach: Attach) -> Optio
             Some(_) => None,
         },
         Method::Kprobe => (attach == Attach::Fentry).then_some(Obstacle::Forced("fentry")),
+        Method::Tracepoint => None,
         Method::RawTracepoint => match offers.tracepoint_args(way.symbol) {
             Some(args) if args < way.args as usize => Some(Obstacle::Arity(way.symbol, args)),
             _ => None,
@@ -177,6 +198,9 @@ mod tests {
         fn without_layout(&self) -> Option<&str> {
             self.layout
         }
+        fn preempts(&self) -> bool {
+            self.release >= (7, 0)
+        }
     }
 
     const OLD: Kernel = Kernel {
@@ -185,8 +209,14 @@ mod tests {
         layout: None,
     };
 
+    const NEW: Kernel = Kernel {
+        release: (6, 12),
+        functions: &[("__check_object_size", 3), ("filemap_read", 3)],
+        layout: None,
+    };
+
     fn wanted(attach: Attach) -> Wanted {
-        Wanted { attach, life: true }
+        Wanted { attach, life: true, net: true }
     }
 
     fn first<'a>(plan: &'a [Choice], row: &str) -> &'a Way {
@@ -220,6 +250,20 @@ mod tests {
         assert!(names(&OLD).contains(&"mute_file") && names(&OLD).contains(&"cow"));
         let new = Kernel { release: (6, 12), functions: &[], layout: None };
         assert!(!names(&new).contains(&"mute_file") && !names(&new).contains(&"cow"));
+    }
+
+    #[test]
+    fn what_would_be_preempted_attaches_another_way() {
+        let method = |kernel: &Kernel, name: &str| {
+            let plan = choose(kernel, wanted(Attach::Auto));
+            plan.iter().find(|choice| choice.row.name == name).map(|choice| choice.ways[0].method)
+        };
+        let newest = Kernel { release: (7, 2), ..NEW };
+        assert_eq!(method(&newest, "sys_exit"), Some(Method::Tracepoint));
+        assert_eq!(method(&newest, "check"), Some(Method::Kprobe));
+        assert_eq!(method(&newest, "file_read"), Some(Method::Trampoline));
+        assert_eq!(method(&NEW, "sys_exit"), Some(Method::RawTracepoint));
+        assert_eq!(method(&NEW, "check"), Some(Method::Trampoline));
     }
 
     #[test]

@@ -1,20 +1,27 @@
 //! From a wish to a running count: facts, plan, load, attach, open the gate; and back to a snapshot.
 
+mod config;
+mod read;
+mod reap;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context as _, Result, bail};
-use tracer_ebpf::abi::{self, Config, FIRST_PROCESS, Ledger, Loss, follow, gate};
+use anyhow::{Context as _, Result, anyhow, bail};
+use tracer_ebpf::abi::{self, Loss, gate};
 use tracer_ebpf::table::Group;
 
 use crate::coverage::Coverage;
+use crate::ended::{self, Ended};
 use crate::facts::Facts;
+use crate::facts::kallsyms::Kallsyms;
 use crate::fault::Fault;
 use crate::inflight::{self, Waiting};
-use crate::load::{Attached, Kernel, Sizes};
-use crate::names::{self, Names};
+use crate::load::Kernel;
+use crate::names::Names;
+use crate::netdev;
 use crate::plan::{self, Attach, Wanted};
-use crate::snapshot::{LossCount, Observed, Probe, Process, Snapshot, plus};
+use crate::preemption::Preemption;
 use crate::target::{self, Target};
 
 /// What is to be counted.
@@ -34,6 +41,8 @@ pub struct Options {
     pub attach: Attach,
     /// Count per probe as well.
     pub audit: bool,
+    /// Count copies by size as well.
+    pub copy_sizes: bool,
     /// Keep run times of the programs.
     pub stats: bool,
     pub fault: Fault,
@@ -45,40 +54,52 @@ pub struct Session {
     pub kernel: Kernel,
     pub coverage: Coverage,
     targets: BTreeMap<u32, Target>,
+    /// When this machine started, read once: what tells processes apart must not change with its clock.
+    booted: Option<SystemTime>,
+    ended: Ended,
     started: SystemTime,
     opened: Instant,
     closed: Option<Duration>,
     names: Names,
     /// Threads that slept in a call on a pipe before anything was attached.
     waiting: Vec<Waiting>,
+    /// Copies in hard interrupts can be told from those of the interrupted process.
+    tells_interrupts: bool,
     /// Misses before the gate was opened are not this window's.
     missed_before: Vec<u64>,
+    /// Whom preempted programs concern; `None` where the kernel preempts none, or cannot tell.
+    preemption: Option<Preemption>,
     _stats: Option<std::os::fd::OwnedFd>,
 }
-
-/// Processes that get a slot of their own when children are followed.
-const FOLLOWED: u32 = 4096;
-/// Upper bound of the ledgers' memory when it has to be traded for shards.
-const LEDGER_BYTES: usize = 64 << 20;
 
 impl Session {
     /// Attaches everything; counts nothing yet.
     pub fn prepare(selection: &Selection, options: &Options) -> Result<Self> {
-        let facts = Facts::read()?;
-        let (config, sizes, life) = configure(selection, &facts, options)?;
-        let mut kernel = Kernel::create(config, sizes, options.fault.clone())?;
+        // The live text is read meanwhile: before anything is attached, so that no probe of ours is in it.
+        let (loaded, coverage) = std::thread::scope(|scope| {
+            let coverage = scope.spawn(|| Coverage::scan(&options.fault));
+            (load(selection, options), coverage.join())
+        });
+        let (facts, mut kernel, life) = loaded?;
+        let mut coverage =
+            coverage.map_err(|_| anyhow!("the thread that reads the kernel's text panicked"))?;
         let names = match facts.layout {
             Ok(_) => Names::learn(&mut kernel)?,
             Err(_) => Names::default(),
         };
         let waiting = match selection {
-            Selection::Processes { targets, .. } => {
-                targets.iter().flat_map(|t| inflight::waiting(t.pid)).collect()
+            Selection::Processes { targets, children } => {
+                let named: Vec<u32> = targets.iter().map(|t| t.pid).collect();
+                let pids = if *children { target::with_children(&named) } else { named };
+                pids.into_iter().flat_map(inflight::waiting).collect()
             }
             _ => Vec::new(),
         };
-        let mut coverage = Coverage::scan(&options.fault);
-        kernel.attach(plan::choose(&facts, Wanted { attach: options.attach, life }));
+        let tells_interrupts = tell_interrupts(&facts, &coverage, &kernel)?;
+        kernel.attach(plan::choose(
+            &facts,
+            Wanted { attach: options.attach, life, net: netdev::any_physical() },
+        ));
         coverage.cover(&mut kernel, options.attach, facts.check_is_on().err());
         let stats = options.stats.then(crate::sys::enable_stats).and_then(Result::ok);
         let mut session = Session {
@@ -86,17 +107,24 @@ impl Session {
             kernel,
             coverage,
             targets: BTreeMap::new(),
+            booted: target::boot_time(),
+            ended: Ended::new(options.fault.kept.unwrap_or(ended::KEPT)),
             started: SystemTime::now(),
             opened: Instant::now(),
             closed: None,
             missed_before: Vec::new(),
+            preemption: None,
             names,
             waiting,
+            tells_interrupts,
             _stats: stats,
         };
-        if let Selection::Processes { targets, .. } = selection {
+        if let Selection::Processes { targets, children } = selection {
             for target in targets {
                 session.admit(target.clone())?;
+            }
+            if *children {
+                session.admit_children()?;
             }
         }
         if !matches!(selection, Selection::Nothing) {
@@ -130,7 +158,7 @@ impl Session {
         };
         let tgid = self.names.tgid(target.pid)?;
         if slot != abi::OVERFLOW {
-            self.kernel.processes.set(slot as usize, entry(tgid, &target));
+            self.enter(slot, tgid, &target);
         }
         self.kernel
             .process_map("SLOTS")?
@@ -138,6 +166,43 @@ impl Session {
             .with_context(|| format!("cannot enter process {} into the map of processes", target.pid))?;
         self.targets.insert(target.pid, target);
         Ok(())
+    }
+
+    /// Enters the children that the targets have by now; the kernel side enters those to come. It goes on
+    /// until it finds no more: a child may have forked before it was entered.
+    fn admit_children(&mut self) -> Result<()> {
+        loop {
+            let known: Vec<u32> = self.targets.keys().copied().collect();
+            self.names.refresh(&mut self.kernel)?;
+            let mut found = false;
+            for pid in target::with_children(&known).into_iter().filter(|pid| !known.contains(pid)) {
+                // Gone meanwhile, or a child of a vfork that has nothing of its own yet: no reason to stop.
+                let (Ok(target), Ok(tgid)) = (target::resolve(pid), self.names.tgid(pid)) else { continue };
+                found = true;
+                if self.kernel.process_map("SLOTS")?.get(&tgid, 0).is_ok() {
+                    self.targets.insert(pid, target);
+                    continue;
+                }
+                self.admit(target)?;
+                // It may have ended before it was entered: its pid must not be counted when another gets it.
+                if !target::is_alive(pid) {
+                    let _ = self.kernel.process_map("SLOTS")?.remove(&tgid);
+                }
+            }
+            if !found {
+                return Ok(());
+            }
+        }
+    }
+
+    /// A slot's entry for a process that userspace selected.
+    fn enter(&self, slot: u32, tgid: u32, target: &Target) {
+        let mut comm = [0; 16];
+        for (to, from) in comm.iter_mut().take(15).zip(target.comm.bytes()) {
+            *to = from;
+        }
+        let free = self.kernel.processes.get(slot as usize).unwrap_or_default();
+        self.kernel.processes.set(slot as usize, abi::Process { tgid, comm, ..free });
     }
 
     /// What a process is called changes with its exec.
@@ -150,7 +215,7 @@ impl Session {
         let slot = self.kernel.free_slots()?.pop(0).context("no slot is free")?;
         self.names.refresh(&mut self.kernel)?;
         let tgid = self.names.tgid(target.pid)?;
-        self.kernel.processes.set(slot as usize, entry(tgid, &target));
+        self.enter(slot, tgid, &target);
         self.kernel.process_map("AT_EXEC")?.insert(tgid, slot, 0)?;
         self.targets.insert(target.pid, target);
         Ok(())
@@ -158,7 +223,11 @@ impl Session {
 
     /// Counting begins.
     pub fn open(&mut self) -> Result<()> {
+        if self.facts.watches_preemption() && self.is_attached("sched_switch") {
+            self.preemption = Some(Preemption::begin(&mut self.kernel)?);
+        }
         self.missed_before = self.kernel.rows.iter().map(|row| self.stats(row).0).collect();
+        self.coverage.begin(&self.kernel);
         // Only in the initial namespace are thread ids what the kernel side calls them.
         let waiting = if self.names.is_initial() { std::mem::take(&mut self.waiting) } else { Vec::new() };
         for thread in &waiting {
@@ -189,183 +258,27 @@ impl Session {
         self.coverage.refresh(&mut self.kernel);
     }
 
-    /// What was counted since the gate was opened.
-    pub fn snapshot(&self) -> Snapshot {
-        let observed = self.observed();
-        let probes = self.probes();
-        Snapshot {
-            kernel: self.facts.release.clone(),
-            started: self.started,
-            window: self.closed.unwrap_or_else(|| self.opened.elapsed()),
-            observed,
-            coverage: self.coverage.judge(&probes, observed.copies),
-            losses: self.losses(),
-            processes: self.processes(),
-            total: self.ledger(abi::TOTAL),
-            overflow: self.ledger(abi::OVERFLOW),
-            softirq: self.ledger(abi::SOFTIRQ),
-            kernel_threads: self.ledger(abi::KERNEL_THREAD),
-            notes: self.notes(observed),
-            probes,
-        }
-    }
-
-    fn ledger(&self, slot: u32) -> Ledger {
-        let shards = self.kernel.sizes.shards;
-        (0..shards)
-            .filter_map(|shard| self.kernel.ledgers.get((slot * shards + shard) as usize))
-            .fold(Ledger::ZERO, |sum, shard| plus(&sum, &shard))
-    }
-
-    fn processes(&self) -> Vec<Process> {
-        (FIRST_PROCESS..self.kernel.sizes.slots())
-            .filter_map(|slot| Some((slot, self.kernel.processes.get(slot as usize)?)))
-            .filter(|(_, process)| process.tgid != 0)
-            .map(|(slot, process)| self.process(slot, &process))
-            .collect()
-    }
-
-    fn process(&self, slot: u32, process: &abi::Process) -> Process {
-        let pid = self.names.pid(process.tgid);
-        let target = self.targets.get(&pid).cloned().unwrap_or_else(|| target::describe(pid));
-        let comm = process.comm.split(|b| *b == 0).next().unwrap_or_default();
-        let started = Duration::from_nanos(process.start_boottime);
-        Process {
-            pid,
-            comm: String::from_utf8_lossy(comm).into_owned(),
-            start_time: target.start_time.or_else(|| Some(target::boot_time()? + started)),
-            exited: process.exited != 0 || !target::is_alive(pid),
-            exe: target.exe,
-            cgroup: target.cgroup,
-            ledger: self.ledger(slot),
-        }
-    }
-
-    fn losses(&self) -> Vec<LossCount> {
-        Loss::ALL
-            .iter()
-            .map(|loss| LossCount {
-                reason: loss.name(),
-                count: self.kernel.losses.get(*loss as usize).unwrap_or(0),
-                loses_events: loss.loses_events(),
-            })
-            .collect()
-    }
-
-    /// `(missed, runs, run time)` of a row's programs.
-    fn stats(&self, row: &Attached) -> (u64, u64, u64) {
-        let Ok(way) = &row.way else { return (0, 0, 0) };
-        let stats = self.kernel.stats(way.programs);
-        (stats.recursion_misses, stats.runs, stats.run_time_ns)
-    }
-
-    /// One entry per row of the table that is meant for this kernel, then the call sites.
-    pub fn probes(&self) -> Vec<Probe> {
-        let mut probes: Vec<_> =
-            self.kernel.rows.iter().enumerate().map(|(i, row)| self.probe(i, row)).collect();
-        probes.extend(self.coverage.site_probe());
-        probes
-    }
-
-    fn probe(&self, index: usize, row: &Attached) -> Probe {
-        let (missed, runs, run_time_ns) = self.stats(row);
-        let (way, refusal) = match &row.way {
-            Ok(way) => (Some(*way), None),
-            Err(refusal) => (None, Some(refusal.clone())),
-        };
-        let symbol = way.map_or_else(|| row.row.ways.first().map_or("", |w| w.symbol), |way| way.symbol);
-        Probe {
-            name: row.row.name,
-            method: way.map_or("", |way| self.kernel.method(way)),
-            symbol: symbol.to_owned(),
-            attached: way.is_some(),
-            required: !row.row.optional && matches!(row.row.group, Group::Copy | Group::Mark),
-            missed: missed.saturating_sub(self.missed_before.get(index).copied().unwrap_or(missed)),
-            runs,
-            run_time_ns,
-            cause: refusal.as_ref().map_or_else(String::new, |r| r.why.clone()),
-            remedy: refusal.map_or_else(String::new, |r| r.hint),
-        }
-    }
-
-    fn is_attached(&self, name: &str) -> bool {
-        self.kernel.rows.iter().any(|row| row.row.name == name && row.way.is_ok())
-    }
-
-    /// Copies count as observed once their main sources are; what is missing then is a gap in coverage.
-    pub fn observed(&self) -> Observed {
-        let group = |group| {
-            self.kernel.rows.iter().any(|row| {
-                row.row.group == group && row.way.as_ref().is_ok_and(|way| !way.programs.is_empty())
-            })
-        };
-        Observed {
-            copies: group(Group::Copy) || self.coverage.has_probed_sites(),
-            references: group(Group::Reference),
-            syscalls: self.is_attached("sys_enter"),
-            payload: self.is_attached("sys_exit"),
-            faults: self.is_attached("page_fault"),
-            interrupts: self.is_attached("irq_timer"),
-            context_switches: self.is_attached("sched_switch"),
-        }
-    }
-
-    fn notes(&self, observed: Observed) -> Vec<String> {
-        let mut notes = Vec::new();
-        if !observed.copies {
-            let why = self.kernel.rows.iter().find(|row| row.row.group == Group::Copy && row.way.is_err());
-            let why = why.and_then(|row| row.way.as_ref().err()).map_or("", |r| &r.why);
-            notes.push(format!("copies are NOT OBSERVED on this kernel ({why}); `tracer doctor` tells more"));
-        }
-        notes.extend(self.coverage.notes());
-        notes
-    }
-
     /// The processes that were named, as they were found.
     pub fn targets(&self) -> impl Iterator<Item = &Target> {
         self.targets.values()
     }
 }
 
-/// A slot's entry for a process that userspace selected.
-fn entry(tgid: u32, target: &Target) -> abi::Process {
-    let mut comm = [0; 16];
-    for (to, from) in comm.iter_mut().take(15).zip(target.comm.bytes()) {
-        *to = from;
-    }
-    abi::Process { tgid, comm, ..abi::Process::default() }
+/// What this kernel offers, the maps, and whether forks and exits matter.
+fn load(selection: &Selection, options: &Options) -> Result<(Facts, Kernel, bool)> {
+    let facts = Facts::read()?;
+    let (config, sizes, life) = config::configure(selection, &facts, options)?;
+    let kernel = Kernel::create(config, sizes, &facts, options.fault.clone())?;
+    Ok((facts, kernel, life))
 }
 
-fn configure(selection: &Selection, facts: &Facts, options: &Options) -> Result<(Config, Sizes, bool)> {
-    let layout = facts.layout.as_ref().copied().unwrap_or_default();
-    let (only, follows, processes) = match selection {
-        Selection::Processes { targets, children: false } => match targets.as_slice() {
-            // The constant is the kernel's name of the process, which another namespace's is not.
-            [one] if names::in_initial_namespace() => (one.pid, false, 1),
-            many => (0, false, many.len() as u32),
-        },
-        Selection::Processes { children: true, .. } => (0, true, FOLLOWED),
-        Selection::AtExec { children } => (0, *children, FOLLOWED),
-        Selection::Nothing => (0, false, 1),
+/// Tells the kernel side where `preempt_count` is; false if nobody knows.
+fn tell_interrupts(facts: &Facts, coverage: &Coverage, kernel: &Kernel) -> Result<bool> {
+    let preempt = match coverage.symbols() {
+        Some(symbols) => facts.preempt(symbols),
+        // The kernel's text could not be read, which does not mean that its symbols cannot.
+        None => Kallsyms::read().ok().and_then(|symbols| facts.preempt(&symbols)),
     };
-    let processes = options.fault.slots.unwrap_or(processes.max(1));
-    let config = Config {
-        only_tgid: if options.fault.slots.is_some() { 0 } else { only },
-        follow: if follows { follow::CHILDREN } else { follow::LISTED },
-        process_vm_by_return: (options.attach != Attach::Callsite).into(),
-        audit: options.audit.into(),
-        pid_namespace: names::own_namespace(),
-        ..layout
-    };
-    let life = only == 0 || options.fault.slots.is_some();
-    Ok((config, Sizes { processes, shards: shards(processes) }, life))
-}
-
-/// One shard per CPU, as far as memory allows: sharing one is exact, only slower.
-fn shards(processes: u32) -> u32 {
-    let per_shard = (processes + FIRST_PROCESS) as usize * size_of::<Ledger>();
-    let affordable = (LEDGER_BYTES / per_shard).clamp(1, 64);
-    let wanted = crate::sys::possible_cpus().next_power_of_two();
-    let floor = if affordable.is_power_of_two() { affordable } else { affordable.next_power_of_two() / 2 };
-    wanted.min(floor) as u32
+    kernel.set_preempt(preempt.unwrap_or_default())?;
+    Ok(preempt.is_some())
 }

@@ -3,9 +3,16 @@
 //! Everything derived (copies per byte, zero-copied bytes, switches per MiB) is computed here and
 //! nowhere else, so that every sink shows the same number.
 
+mod derived;
+
+use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
-use tracer_ebpf::abi::{Count, Direction, Ledger, Path};
+use tracer_ebpf::abi::Ledger;
+
+use crate::copy_sizes::{CopySizes, UnnamedSizes};
+
+pub use self::derived::Derived;
 
 /// One reading of everything. Counters are cumulative since counting began, unless it came from
 /// [`Snapshot::since`].
@@ -25,9 +32,15 @@ pub struct Snapshot {
     pub total: Ledger,
     /// Processes for which no slot was left, together.
     pub overflow: Ledger,
+    /// Processes that ended long ago, when there were too many to keep them one by one.
+    pub ended: Folded,
     /// Softirq copies whose owner is not known: of the whole machine, not of the selected processes.
     pub softirq: Ledger,
     pub kernel_threads: Ledger,
+    /// Copies by size of the three ledgers above that are no process's.
+    pub unnamed_sizes: UnnamedSizes,
+    /// Network devices, by which packets left, that take them in one piece only.
+    pub linear_devices: Vec<String>,
     /// Sentences about what could not be seen, to be shown before the numbers.
     pub notes: Vec<String>,
 }
@@ -43,6 +56,9 @@ pub struct Observed {
     pub faults: bool,
     pub interrupts: bool,
     pub context_switches: bool,
+    /// Bytes that block devices moved, and network devices.
+    pub block: bool,
+    pub net: bool,
 }
 
 /// How sure it is that every copy was seen.
@@ -101,8 +117,11 @@ pub struct Probe {
     pub attached: bool,
     /// True if its absence makes the ledger incomplete.
     pub required: bool,
-    /// Events that this probe is known to have missed.
+    /// Events of counted processes that this probe may have missed: an upper bound.
     pub missed: u64,
+    /// Runs that the kernel skipped, whomever they were for; 0 of them are `missed` if no counted process
+    /// ran where that happened.
+    pub skipped: u64,
     /// Times it ran and nanoseconds it took; only where the kernel keeps these statistics.
     pub runs: u64,
     pub run_time_ns: u64,
@@ -131,11 +150,42 @@ pub struct Process {
     pub exe: String,
     pub cgroup: String,
     pub ledger: Ledger,
+    /// Empty unless sizes are counted.
+    pub copy_sizes: CopySizes,
+}
+
+/// Processes of which only the sum is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folded {
+    pub processes: u64,
+    pub ledger: Ledger,
+    pub copy_sizes: CopySizes,
+}
+
+impl Default for Folded {
+    fn default() -> Self {
+        Folded { processes: 0, ledger: Ledger::ZERO, copy_sizes: CopySizes::default() }
+    }
+}
+
+impl Folded {
+    /// Adds what was counted for one process.
+    pub fn add(&mut self, process: &Process) {
+        self.ledger = plus(&self.ledger, &process.ledger);
+        self.copy_sizes = std::mem::take(&mut self.copy_sizes).plus(&process.copy_sizes);
+    }
+}
+
+impl Process {
+    /// What tells it from another one: pids are used again.
+    fn identity(&self) -> (u32, Option<SystemTime>) {
+        (self.pid, self.start_time)
+    }
 }
 
 impl Snapshot {
     /// The window between an earlier snapshot and this one. A process that is new since then is taken
-    /// whole; counters never go below 0.
+    /// whole; one that had ended before is left out if nothing was counted late. Counters never go below 0.
     pub fn since(&self, earlier: &Snapshot) -> Snapshot {
         let mut window = self.clone();
         window.started = earlier.started + earlier.window;
@@ -144,18 +194,28 @@ impl Snapshot {
         window.overflow = minus(&self.overflow, &earlier.overflow);
         window.softirq = minus(&self.softirq, &earlier.softirq);
         window.kernel_threads = minus(&self.kernel_threads, &earlier.kernel_threads);
-        for process in &mut window.processes {
-            let before =
-                earlier.processes.iter().find(|p| p.pid == process.pid && p.start_time == process.start_time);
-            if let Some(before) = before {
-                process.ledger = minus(&process.ledger, &before.ledger);
-            }
-        }
+        let mut before: HashMap<_, &Process> = earlier.processes.iter().map(|p| (p.identity(), p)).collect();
+        window.processes.retain_mut(|process| {
+            let Some(before) = before.remove(&process.identity()) else { return true };
+            process.ledger = minus(&process.ledger, &before.ledger);
+            process.copy_sizes = std::mem::take(&mut process.copy_sizes).minus(&before.copy_sizes);
+            !before.exited || !process.ledger.is_empty()
+        });
+        // What is left was folded since; its earlier counts belong to earlier windows.
+        let mut known = earlier.ended.clone();
+        before.values().for_each(|process| known.add(process));
+        window.ended = Folded {
+            processes: self.ended.processes.saturating_sub(earlier.ended.processes),
+            ledger: minus(&self.ended.ledger, &known.ledger),
+            copy_sizes: self.ended.copy_sizes.clone().minus(&known.copy_sizes),
+        };
+        window.unnamed_sizes = window.unnamed_sizes.minus(&earlier.unnamed_sizes);
         for (loss, before) in window.losses.iter_mut().zip(&earlier.losses) {
             loss.count = loss.count.saturating_sub(before.count);
         }
         for (probe, before) in window.probes.iter_mut().zip(&earlier.probes) {
             probe.missed = probe.missed.saturating_sub(before.missed);
+            probe.skipped = probe.skipped.saturating_sub(before.skipped);
         }
         window
     }
@@ -168,7 +228,14 @@ impl Snapshot {
 
     /// Sum of the selected processes' ledgers, with those that share the overflow slot.
     pub fn sum(&self) -> Ledger {
-        self.processes.iter().fold(self.overflow, |sum, p| plus(&sum, &p.ledger))
+        let unnamed = plus(&self.overflow, &self.ended.ledger);
+        self.processes.iter().fold(unnamed, |sum, p| plus(&sum, &p.ledger))
+    }
+
+    /// Copies by size of all that [`Snapshot::sum`] sums up.
+    pub fn sum_of_sizes(&self) -> CopySizes {
+        let unnamed = self.unnamed_sizes.overflow.clone().plus(&self.ended.copy_sizes);
+        self.processes.iter().fold(unnamed, |sum, p| sum.plus(&p.copy_sizes))
     }
 
     /// True if the kernel side's own total equals the sum of all parts. While counting goes on the parts
@@ -176,83 +243,6 @@ impl Snapshot {
     pub fn adds_up(&self) -> bool {
         self.sum() == self.total
     }
-}
-
-/// What is computed from a ledger.
-pub trait Derived {
-    /// Payload copies of one path in all directions.
-    fn copied(&self, path: Path) -> Count;
-    /// Payload copies of all paths in one direction.
-    fn copied_in(&self, direction: Direction) -> Count;
-    /// Bytes of one path that arrived without a copy: handed over by reference, and not also copied.
-    fn zero_copied(&self, path: Path) -> u64;
-    /// Sum of payload over all paths.
-    fn payload(&self) -> Count;
-    /// Copied bytes of all paths per byte of payload; `None` without payload.
-    fn copies_per_byte(&self) -> Option<f64>;
-    /// The same for one path.
-    fn path_copies_per_byte(&self, path: Path) -> Option<f64>;
-    /// Boundary crossings by system calls: two each.
-    fn syscall_switches(&self) -> u64;
-    /// Boundary crossings of all kinds.
-    fn mode_switches(&self) -> u64;
-    /// Boundary crossings per MiB of payload; `None` without payload.
-    fn mode_switches_per_mib(&self) -> Option<f64>;
-    /// True if nothing was counted.
-    fn is_empty(&self) -> bool;
-}
-
-impl Derived for Ledger {
-    fn copied(&self, path: Path) -> Count {
-        sum(self.copied[path as usize].iter())
-    }
-
-    fn copied_in(&self, direction: Direction) -> Count {
-        sum(self.copied.iter().map(|by_direction| &by_direction[direction as usize]))
-    }
-
-    fn zero_copied(&self, path: Path) -> u64 {
-        let moved = self.payload[path as usize].bytes;
-        let not_copied = moved - moved.min(self.copied(path).bytes);
-        self.referenced[path as usize].min(not_copied)
-    }
-
-    fn payload(&self) -> Count {
-        sum(self.payload.iter())
-    }
-
-    fn copies_per_byte(&self) -> Option<f64> {
-        let copied: u64 = Path::ALL.iter().map(|&path| self.copied(path).bytes).sum();
-        ratio(copied, self.payload().bytes)
-    }
-
-    fn path_copies_per_byte(&self, path: Path) -> Option<f64> {
-        ratio(self.copied(path).bytes, self.payload[path as usize].bytes)
-    }
-
-    fn syscall_switches(&self) -> u64 {
-        2 * self.syscalls.iter().sum::<u64>()
-    }
-
-    fn mode_switches(&self) -> u64 {
-        self.syscall_switches() + 2 * self.faults + 2 * self.interrupts
-    }
-
-    fn mode_switches_per_mib(&self) -> Option<f64> {
-        ratio(self.mode_switches(), self.payload().bytes).map(|r| r * f64::from(1 << 20))
-    }
-
-    fn is_empty(&self) -> bool {
-        *self == Ledger::ZERO
-    }
-}
-
-fn sum<'a>(counts: impl Iterator<Item = &'a Count>) -> Count {
-    counts.fold(Count::default(), |a, b| Count { bytes: a.bytes + b.bytes, calls: a.calls + b.calls })
-}
-
-fn ratio(a: u64, b: u64) -> Option<f64> {
-    (b > 0).then(|| a as f64 / b as f64)
 }
 
 /// Counter by counter.
@@ -287,6 +277,8 @@ pub fn words_mut(ledger: &mut Ledger) -> &mut [u64; Ledger::WORDS] {
 
 #[cfg(test)]
 mod tests {
+    use tracer_ebpf::abi::{Count, Direction, Path};
+
     use super::*;
 
     fn ledger(payload: u64, copied: u64, referenced: u64) -> Ledger {
@@ -315,8 +307,44 @@ mod tests {
     }
 
     #[test]
+    fn a_window_is_what_came_since() {
+        use crate::sink::testing::{process, snapshot};
+        let ended = |pid, ledger| Process { exited: true, ..process(pid, "x", ledger) };
+        let (one, two) = (ledger(1, 10, 0), ledger(2, 20, 0));
+        let before = snapshot(vec![process(1, "x", one), process(2, "x", one), ended(3, one)]);
+        // 1 goes on, 2 is folded after more was counted for it, 3 ended before, 4 is new and has ended.
+        let mut now = snapshot(vec![process(1, "x", two), ended(3, one), ended(4, two)]);
+        now.ended = Folded { processes: 1, ledger: two, ..Folded::default() };
+        now.total = now.sum();
+        let window = now.since(&before);
+        let pids: Vec<_> = window.processes.iter().map(|p| (p.pid, p.ledger.payload().bytes)).collect();
+        assert_eq!(pids, [(1, 1), (4, 2)]);
+        assert_eq!((window.ended.processes, window.ended.ledger.payload().bytes), (1, 1));
+        assert_eq!(window.sum().payload().bytes, window.total.payload().bytes);
+    }
+
+    #[test]
     fn ratios_need_payload() {
         assert_eq!(ledger(0, 5, 0).copies_per_byte(), None);
         assert_eq!(ledger(10, 5, 0).copies_per_byte(), Some(0.5));
+    }
+
+    #[test]
+    fn copies_without_payload_are_in_no_ratio() {
+        // 921 bytes read, and 19 pages copied on write after a fork.
+        let mut l = Ledger::ZERO;
+        l.payload[Path::Read as usize] = Count { bytes: 921, calls: 2 };
+        l.copied[Path::Read as usize][Direction::ToUser as usize] = Count { bytes: 921, calls: 2 };
+        l.copied[Path::MmapFault as usize][Direction::InKernel as usize] =
+            Count { bytes: 19 * 4096, calls: 19 };
+        assert_eq!(l.copies_per_byte(), Some(1.0));
+        assert_eq!(l.path_copies_per_byte(Path::MmapFault), None);
+        assert_eq!(l.copied_with_payload(), 921);
+        assert_eq!(l.copied_without_payload(), [(Path::MmapFault, 77_824)]);
+        let all: u64 = l.copied_without_payload().iter().map(|(_, bytes)| bytes).sum();
+        assert_eq!(l.copied_with_payload() + all, l.copied_in(Direction::ToUser).bytes + 77_824);
+        // Nothing is counted on either side twice, or on none.
+        assert_eq!(ledger(0, 5, 0).copied_without_payload(), [(Path::Sendfile, 5)]);
+        assert_eq!(ledger(10, 5, 0).copied_without_payload(), []);
     }
 }

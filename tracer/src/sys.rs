@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const BPF_LINK_GET_FD_BY_ID: libc::c_long = 30;
 const BPF_ENABLE_STATS: libc::c_long = 32;
 
 /// What the kernel counts per loaded program.
@@ -13,8 +14,9 @@ pub struct ProgramStats {
     /// Times and nanoseconds it ran, while statistics are enabled.
     pub runs: u64,
     pub run_time_ns: u64,
-    /// Times it was skipped because it was running on this CPU already (5.12 and newer).
-    pub recursion_misses: u64,
+    /// Times it was skipped because it was running on this CPU already (5.12 and newer); with
+    /// [`probe_missed`], if it is a kprobe's.
+    pub missed: u64,
 }
 
 /// Prefix of `struct bpf_prog_info`, include/uapi/linux/bpf.h; the kernel fills as much as it knows.
@@ -38,18 +40,56 @@ struct InfoByFd {
 /// Statistics of one program.
 pub fn program_stats(program: impl AsFd) -> io::Result<ProgramStats> {
     let mut info = ProgramInfo { head: [0; 48], run_time_ns: 0, run_cnt: 0, recursion_misses: 0 };
-    let attr = InfoByFd {
-        fd: program.as_fd().as_raw_fd() as u32,
-        len: size_of::<ProgramInfo>() as u32,
-        info: &raw mut info as u64,
-    };
+    // SAFETY: any bytes are valid in it.
+    unsafe { info_by_fd(program.as_fd(), &mut info) }?;
+    Ok(ProgramStats { runs: info.run_cnt, run_time_ns: info.run_time_ns, missed: info.recursion_misses })
+}
+
+/// Prefix of `struct bpf_link_info` for the link of a kprobe, include/uapi/linux/bpf.h. Without a buffer for
+/// the function's name the kernel fills in the rest.
+#[repr(C)]
+#[derive(Default)]
+struct ProbeLinkInfo {
+    kind: u32,
+    id: u32,
+    program: u32,
+    _pad: u32,
+    event: u32,
+    _event_pad: u32,
+    name: u64,
+    name_len: u32,
+    offset: u32,
+    addr: u64,
+    missed: u64,
+}
+const _: () = assert!(std::mem::offset_of!(ProbeLinkInfo, missed) == 48);
+
+/// Times a kprobe or kretprobe was hit and did not run its program (6.7): another kprobe was running on that
+/// CPU, or all instances of the return probe were in use. 0 on older kernels, which do not tell.
+pub fn probe_missed(link_id: u32) -> io::Result<u64> {
+    let attr = [link_id, 0, 0];
+    // SAFETY: `attr` outlives the call.
+    let fd = check(unsafe {
+        libc::syscall(libc::SYS_bpf, BPF_LINK_GET_FD_BY_ID, &raw const attr, size_of_val(&attr))
+    })?;
+    // SAFETY: a new descriptor that nobody else owns.
+    let link = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+    let mut info = ProbeLinkInfo::default();
+    // SAFETY: any bytes are valid in it.
+    unsafe { info_by_fd(link.as_fd(), &mut info) }?;
+    Ok(info.missed)
+}
+
+/// Asks the kernel about a BPF object.
+///
+/// # Safety
+/// Any bytes must be valid in a `T`.
+unsafe fn info_by_fd<T>(object: BorrowedFd<'_>, info: &mut T) -> io::Result<()> {
+    let attr =
+        InfoByFd { fd: object.as_raw_fd() as u32, len: size_of::<T>() as u32, info: &raw mut *info as u64 };
     // SAFETY: `attr` and `info` outlive the call, and the kernel writes at most `len` bytes.
     check(unsafe { libc::syscall(libc::SYS_bpf, BPF_OBJ_GET_INFO_BY_FD, &attr, size_of::<InfoByFd>()) })?;
-    Ok(ProgramStats {
-        runs: info.run_cnt,
-        run_time_ns: info.run_time_ns,
-        recursion_misses: info.recursion_misses,
-    })
+    Ok(())
 }
 
 /// Makes the kernel keep run times as long as the descriptor is open (5.8; costs two clock reads a run).
@@ -137,6 +177,14 @@ pub fn lift_memlock() {
     unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) };
 }
 
+/// Bytes of memory that this process may lock; `None` if there is no limit.
+pub fn locked_memory() -> Option<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel writes one `rlimit`.
+    let ret = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) };
+    (ret == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
+}
+
 /// A descriptor that becomes readable when the process ends (5.3).
 pub fn pidfd(pid: u32) -> io::Result<OwnedFd> {
     // SAFETY: no memory is involved.
@@ -154,16 +202,27 @@ pub fn wait_readable(fd: &OwnedFd) {
     {}
 }
 
+/// Waits until every BPF program that runs now has ended.
+///
+/// Programs run inside RCU read sections, and membarrier's global command waits for an RCU grace period
+/// (kernel/sched/membarrier.c); but not with one CPU, where a program may be preempted too, and not with
+/// CPUs in nohz_full mode. There, a tenth of a second has to do: programs take microseconds.
+pub fn wait_for_programs() {
+    const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+    // SAFETY: no memory is involved.
+    let (cpus, done) = unsafe {
+        let done = libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) == 0;
+        (libc::sysconf(libc::_SC_NPROCESSORS_ONLN), done)
+    };
+    if !done || cpus < 2 {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+}
+
 /// A system call with a mark in its first argument and no effect: `prctl` refuses the unknown option.
 pub fn marked_call(mark: u64) {
     // SAFETY: an unknown option; the kernel answers EINVAL.
     unsafe { libc::syscall(libc::SYS_prctl, mark, mark, mark, mark, mark) };
-}
-
-/// True if the caller's effective user is root.
-pub fn is_root() -> bool {
-    // SAFETY: no memory is involved.
-    unsafe { libc::geteuid() == 0 }
 }
 
 /// Asks a process to end.
@@ -172,10 +231,41 @@ pub fn terminate(pid: u32) {
     unsafe { libc::kill(pid as i32, libc::SIGTERM) };
 }
 
-/// Columns of the terminal on stdout.
-pub fn terminal_width() -> Option<u16> {
+/// Columns and rows of a terminal.
+pub fn terminal_size(terminal: impl AsFd) -> Option<(u16, u16)> {
     let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    let fd = terminal.as_fd().as_raw_fd();
     // SAFETY: the kernel writes one `winsize`.
-    let ret = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) };
-    (ret == 0 && size.ws_col > 0).then_some(size.ws_col)
+    let ret = unsafe { libc::ioctl(fd, libc::TIOCGWINSZ, &raw mut size) };
+    (ret == 0 && size.ws_col > 0).then_some((size.ws_col, size.ws_row))
+}
+
+/// What a network device's driver may take off the kernel's hands: commands of include/uapi/linux/ethtool.h.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug)]
+pub enum Offload {
+    TransmitChecksum = 0x16,
+    ScatterGather = 0x18,
+    TcpSegmentation = 0x1e,
+}
+
+const SIOCETHTOOL: u64 = 0x8946;
+
+/// Asks a network device whether an offload is on (`ETHTOOL_GTXCSUM`, `ETHTOOL_GSG`, `ETHTOOL_GTSO`).
+pub fn offload(device: &str, what: Offload) -> io::Result<bool> {
+    if device.len() >= libc::IFNAMSIZ {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
+    // `struct ethtool_value`: command, answer.
+    let mut value = [what as u32, 0];
+    // SAFETY: all zeros are a valid `ifreq`.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(device.bytes()) {
+        *to = from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_data = value.as_mut_ptr().cast();
+    // SAFETY: `request` and the two words that it points to outlive the call.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL as _, &raw mut request) }.into())?;
+    Ok(value[1] != 0)
 }

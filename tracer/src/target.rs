@@ -3,7 +3,9 @@
 use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
+
+use crate::sink::human;
 
 /// A process as `/proc` describes it.
 #[derive(Clone, Debug)]
@@ -15,12 +17,24 @@ pub struct Target {
     pub cgroup: String,
 }
 
+impl Target {
+    /// A process that cannot be looked up any more.
+    pub fn unknown(pid: u32) -> Self {
+        Target { pid, comm: String::new(), start_time: None, exe: String::new(), cgroup: String::new() }
+    }
+
+    /// `7 (nginx)`: safe to print, whatever the process calls itself.
+    pub fn label(&self) -> String {
+        format!("{} ({})", self.pid, human::escape(&self.comm))
+    }
+}
+
 /// Looks a process up, and refuses what cannot be counted.
 pub fn resolve(pid: u32) -> Result<Target> {
     let Ok(status) = fs::read(format!("/proc/{pid}/status")) else {
         bail!(
             "no process {pid} in this pid namespace\n  \
-             `ps -e` lists what there is; inside a container, only the container's own"
+             `ps -e` lists what there is; a container sees only its own processes"
         );
     };
     let status = String::from_utf8_lossy(&status);
@@ -32,12 +46,20 @@ pub fn resolve(pid: u32) -> Result<Target> {
         bail!("{pid} is a thread of process {tgid}\n  count the whole process: tracer --pid {tgid}");
     }
     if field("State").is_some_and(|state| state.starts_with(['Z', 'X'])) {
-        bail!("process {pid} has ended already (a zombie, not yet reaped by its parent)");
+        let parent = field("PPid").unwrap_or("its parent");
+        bail!(
+            "process {pid} has ended already: it is a zombie that its parent, {parent}, has not reaped\n  \
+             `pgrep -a NAME` finds one that runs"
+        );
     }
     let target = describe(pid);
     // Kernel threads have no user memory; `Kthread` is there since 6.8, an empty VmSize before.
     if field("VmSize").is_none() && field("Kthread") != Some("0") {
-        bail!("{pid} ({}) is a kernel thread: it has no user memory and makes no system calls", target.comm);
+        bail!(
+            "{} is a kernel thread: it has no user memory and makes no system calls\n  \
+             `pgrep -a NAME` finds a process that has",
+            target.label()
+        );
     }
     Ok(target)
 }
@@ -91,36 +113,53 @@ pub fn is_alive(pid: u32) -> bool {
     !matches!(state, None | Some('Z' | 'X'))
 }
 
-/// Every process that has user memory, but this one.
-pub fn everyone() -> Vec<u32> {
+/// Every process but this one.
+fn everyone() -> Vec<u32> {
     let own = std::process::id();
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    entries
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter(|pid| *pid != own && fs::read_link(format!("/proc/{pid}/exe")).is_ok())
-        .collect()
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| *pid != own).collect()
 }
 
-/// Processes with this name.
-pub fn by_comm(comm: &str) -> Vec<u32> {
-    everyone().into_iter().filter(|pid| describe(*pid).comm == comm).collect()
+/// Bytes of a name that the kernel keeps (`TASK_COMM_LEN` without its NUL).
+const COMM: usize = 15;
+
+/// Processes with this name that can be counted, one at least.
+pub fn by_comm(comm: &str) -> Result<Vec<Target>> {
+    let pids = everyone().into_iter().filter(|pid| describe(*pid).comm == comm);
+    let found: Vec<Target> = pids.filter_map(|pid| resolve(pid).ok()).collect();
+    if found.is_empty() {
+        let mut hint = "`ps -e -o pid,comm` lists the names".to_owned();
+        if comm.len() > COMM {
+            let kept = String::from_utf8_lossy(&comm.as_bytes()[..COMM]);
+            hint = format!("the kernel keeps {COMM} bytes of a name: try --comm '{}'", human::escape(&kept));
+        }
+        bail!("no process is called `{}`\n  {hint}", human::escape(comm));
+    }
+    Ok(found)
 }
 
-/// Processes in a cgroup (v2) and below; the path as in `/proc/PID/cgroup` or under `/sys/fs/cgroup`.
-pub fn by_cgroup(path: &str) -> Result<Vec<u32>> {
+/// Processes in a cgroup (v2) and below that can be counted, one at least; the path as in
+/// `/proc/PID/cgroup` or under `/sys/fs/cgroup`.
+pub fn by_cgroup(path: &str) -> Result<Vec<Target>> {
+    let shown = human::escape(path);
     let path = path.strip_prefix("/sys/fs/cgroup").unwrap_or(path).trim_end_matches('/');
-    let root = format!("/sys/fs/cgroup{path}");
-    fs::metadata(format!("{root}/cgroup.procs")).with_context(|| {
-        format!("no cgroup {path}\n  `systemd-cgls` lists them; the path begins with a slash")
-    })?;
+    if let Err(cause) = fs::metadata(format!("/sys/fs/cgroup{path}/cgroup.procs")) {
+        bail!(
+            "no cgroup {shown} (of version 2): {cause}\n  \
+             `cat /proc/PID/cgroup` tells a process's, behind `0::`; the path begins with a slash"
+        );
+    }
     let below = format!("{path}/");
-    Ok(everyone()
-        .into_iter()
-        .filter(|pid| {
-            let cgroup = describe(*pid).cgroup;
-            cgroup == path || cgroup.starts_with(&below)
-        })
-        .collect())
+    let is_in = |cgroup: &str| cgroup == path || cgroup.starts_with(&below);
+    let pids = everyone().into_iter().filter(|pid| is_in(&describe(*pid).cgroup));
+    let found: Vec<Target> = pids.filter_map(|pid| resolve(pid).ok()).collect();
+    if found.is_empty() {
+        bail!(
+            "cgroup {shown} has no process that can be counted\n  `systemd-cgls` lists cgroups with processes"
+        );
+    }
+    Ok(found)
 }
 
 /// Direct and indirect children of some processes, themselves included.
@@ -157,6 +196,9 @@ pub fn parse_pid(text: &str) -> Result<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     #[test]
@@ -184,5 +226,33 @@ mod tests {
     fn this_process_is_no_candidate_but_exists() {
         assert!(!everyone().contains(&std::process::id()));
         assert!(resolve(std::process::id()).is_ok());
+    }
+
+    #[test]
+    fn a_hostile_name_is_harmless_where_it_is_printed() {
+        // A line break, a terminal escape, a byte that is not UTF-8; the shell waits on its stdin.
+        let script = r"printf 'a\n\033[2J\377' > /proc/$$/comm; echo; read line";
+        let mut child = Command::new("sh")
+            .args(["-c", script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("sh");
+        let mut ready = [0];
+        child.stdout.take().expect("piped").read_exact(&mut ready).expect("echo");
+        let target = resolve(child.id()).expect("it runs");
+        drop(child.stdin.take());
+        child.wait().expect("ended");
+        assert_eq!(target.comm, "a\n\x1b[2J\u{fffd}");
+        let escaped = "(a\\n\\u{1b}[2J\u{fffd})";
+        assert_eq!(target.label(), format!("{} {escaped}", target.pid));
+        let error = by_comm("no\x1bsuch").expect_err("nothing is called so").to_string();
+        assert!(error.starts_with(r"no process is called `no\u{1b}such`"), "{error}");
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_is_cut_for_the_user() {
+        let error = by_comm("a-name-of-twenty-bytes").expect_err("nothing is called so").to_string();
+        assert!(error.contains("--comm 'a-name-of-twent'"), "{error}");
     }
 }

@@ -9,7 +9,7 @@ use aya::programs::perf_event::{
     BreakpointConfig, PerfEventConfig, PerfEventLinkId, PerfEventScope, SamplePolicy,
 };
 use aya::programs::{PerfEvent, Program};
-use tracer_ebpf::abi::{Count, DIRECTIONS, Direction, WitnessKey};
+use tracer_ebpf::abi::{Count, DIRECTIONS, Direction, SITE, WitnessKey};
 use tracer_ebpf::table::{PRIMITIVES, Primitive, ROWS};
 
 use crate::load::Kernel;
@@ -38,6 +38,22 @@ pub struct Testimony {
     pub primitive: &'static Primitive,
     pub direction: Direction,
     pub count: Count,
+}
+
+/// What the probe on one call site counted.
+#[derive(Clone, Copy, Debug)]
+pub struct SiteCount {
+    /// Of the call instruction.
+    pub address: u64,
+    pub direction: Direction,
+    pub bytes: u64,
+}
+
+/// Both sides, by call site.
+#[derive(Default)]
+pub struct Heard {
+    pub testimonies: Vec<Testimony>,
+    pub sites: Vec<SiteCount>,
 }
 
 /// Places breakpoints on primitives, on every CPU.
@@ -83,15 +99,26 @@ fn program<'a>(kernel: &'a mut Kernel, name: &str) -> Result<&'a mut PerfEvent> 
     }
 }
 
-/// Takes what the witness saw, and leaves the map empty.
-pub fn hear(kernel: &mut Kernel) -> Result<Vec<Testimony>> {
+/// Takes what the witness saw and what probes on call sites counted, and leaves the map empty.
+pub fn hear(kernel: &mut Kernel) -> Result<Heard> {
     let map = kernel.object().map_mut("WITNESS").context("the BPF object has no map WITNESS")?;
     let mut map: HashMap<&mut MapData, Pod<WitnessKey>, Pod<Count>> = HashMap::try_from(map)?;
-    let heard: Vec<_> = map.iter().filter_map(Result::ok).collect();
-    for (key, _) in &heard {
-        map.remove(key)?;
+    let entries: Vec<_> = map.iter().filter_map(Result::ok).collect();
+    let mut heard = Heard::default();
+    for (key, count) in entries {
+        map.remove(&key)?;
+        if key.0.primitive == SITE {
+            heard.sites.extend(site(key.0, count.0));
+        } else {
+            heard.testimonies.extend(testimony(key.0, count.0));
+        }
     }
-    Ok(heard.into_iter().filter_map(|(key, count)| testimony(key.0, count.0)).collect())
+    Ok(heard)
+}
+
+fn site(key: WitnessKey, count: Count) -> Option<SiteCount> {
+    let direction = *Direction::ALL.get(key.direction as usize)?;
+    Some(SiteCount { address: key.return_address, direction, bytes: count.bytes })
 }
 
 fn testimony(key: WitnessKey, count: Count) -> Option<Testimony> {

@@ -45,6 +45,14 @@ pub fn workload() -> Result<PathBuf> {
     find(&cargo_static(&arguments, "build the workloads")?, "bin", "workload")
 }
 
+/// The static `claims` and its workload.
+pub fn claims() -> Result<(PathBuf, PathBuf)> {
+    sh::progress("building the workloads");
+    let arguments = ["build", "--release", "-p", "tracer-tests", "--bins"];
+    let built = cargo_static(&arguments, "build the workloads")?;
+    Ok((find(&built, "bin", "claims")?, find(&built, "bin", "workload")?))
+}
+
 /// The static matrix test and its workload.
 pub fn matrix() -> Result<(PathBuf, PathBuf)> {
     let workload = workload()?;

@@ -7,9 +7,11 @@ use crate::{build, setup, sh, test};
 /// Format, lints, then the tests of the README. Stops at the first that fails: the cheap ones first.
 pub fn main() -> Result<u8> {
     setup::ensure_build()?;
-    let steps: [(&str, &[&str]); 2] = [
+    let steps: [(&str, &[&str]); 3] = [
         ("format", &["fmt", "--all", "--check"]),
         ("lints", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]),
+        // `test = false` keeps it out of --all-targets.
+        ("lints", &["clippy", "-p", "tracer-tests", "--test", "matrix", "--quiet", "--", "-D", "warnings"]),
     ];
     for (name, arguments) in steps {
         sh::progress(&format!("{name}: cargo {}", arguments.join(" ")));

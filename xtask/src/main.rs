@@ -1,12 +1,14 @@
-//! What people who work on tracer run: `cargo xtask setup|build|demo|vm|test|ci`.
+//! What people who work on tracer run: `cargo xtask setup|build|demo|vm|test|claims|ci`.
 //!
 //! Progress goes to stderr, results to stdout, so that `$(cargo xtask build | tail -1)` works.
 
 mod build;
 mod ci;
+mod claims;
 mod demo;
 mod kernels;
 mod paths;
+mod programs;
 mod setup;
 mod sh;
 mod test;
@@ -35,6 +37,8 @@ enum Command {
     Vm(vm::cli::Args),
     /// Run all tests: those of the host, then the matrix, one VM per kernel
     Test(test::Args),
+    /// Measure every zero-copy mechanism on every kernel, and write docs/zero-copy-measured.md
+    Claims(claims::Args),
     /// What .ci/run runs: format check, clippy, all tests
     Ci,
 }
@@ -49,6 +53,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::main(&args),
         Command::Vm(args) => vm::cli::main(args),
         Command::Test(args) => test::main(&args),
+        Command::Claims(args) => claims::main(&args),
         Command::Ci => ci::main(),
     };
     match result {

@@ -17,7 +17,8 @@ use tracer_tests::workload::{
 };
 
 const USAGE: &str = "\
-usage: workload NAME [--bytes N] [--chunk C] [--dir D] [--notify PID] [--in-flight] [--once]
+usage: workload NAME [--bytes N] [--chunk C] [--dir D] [--to D] [--cold] [--host IP]
+                     [--notify PID] [--in-flight] [--once]
        workload --list
        workload selftest [FILTER] [--dir D]
        workload demo --tracer PATH [--mib 64] [--dir D]";
@@ -98,8 +99,16 @@ struct Line {
 
 impl Line {
     fn parse(arguments: &[String]) -> Result<Self> {
-        let options =
-            Options { bytes: 1 << 20, chunk: 64 << 10, dir: "".into(), notify: None, in_flight: false };
+        let options = Options {
+            bytes: 1 << 20,
+            chunk: 64 << 10,
+            dir: "".into(),
+            to: None,
+            cold: false,
+            notify: None,
+            in_flight: false,
+            host: None,
+        };
         let mut line = Line { options, word: None, fds: Vec::new(), once: false, tracer: None, mib: 64 };
         let mut words = arguments.iter();
         while let Some(word) = words.next() {
@@ -108,9 +117,12 @@ impl Line {
                 "--bytes" => line.options.bytes = value()?.parse()?,
                 "--chunk" => line.options.chunk = value()?.parse()?,
                 "--dir" => line.options.dir = value()?.into(),
+                "--to" => line.options.to = Some(value()?.into()),
+                "--cold" => line.options.cold = true,
                 "--notify" => line.options.notify = Some(value()?.parse()?),
                 // SAFETY: handed down by the parent for this role alone.
                 "--fd" => line.fds.push(unsafe { OwnedFd::from_raw_fd(value()?.parse()?) }),
+                "--host" => line.options.host = Some(value()?.parse()?),
                 "--in-flight" => line.options.in_flight = true,
                 "--once" => line.once = true,
                 "--tracer" => line.tracer = Some(value()?.into()),

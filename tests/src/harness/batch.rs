@@ -32,7 +32,7 @@ impl Batches {
 }
 
 /// One window of each workload, one after the other, all under one tracer.
-fn observe(bench: &Bench, batch: &[Key]) -> Vec<(Key, Result<Observed, String>)> {
+pub fn observe(bench: &Bench, batch: &[Key]) -> Vec<(Key, Result<Observed, String>)> {
     let mut results = Vec::new();
     let mut ready = Vec::new();
     for key in batch {

@@ -32,21 +32,40 @@ impl<'a> Facts<'a> {
 
 /// Collects differences.
 #[derive(Default)]
-pub struct Differences(Vec<String>);
+pub struct Differences {
+    about: String,
+    found: Vec<String>,
+}
 
 impl Differences {
+    /// Names whose differences come next.
+    pub fn about(&mut self, what: &str) -> &mut Self {
+        self.about = format!("{what}: ");
+        self
+    }
+
     pub fn equal(&mut self, what: &str, found: u64, expected: u64) {
         if found != expected {
             let delta = i128::from(found) - i128::from(expected);
-            self.0.push(format!("{what}: tracer says {found}, known are {expected} ({delta:+})"));
+            let about = &self.about;
+            self.found.push(format!("{about}{what}: tracer says {found}, known are {expected} ({delta:+})"));
+        }
+    }
+
+    pub fn between(&mut self, what: &str, found: u64, least: u64, most: u64) {
+        if least == most {
+            self.equal(what, found, least);
+        } else if found < least || found > most {
+            let about = &self.about;
+            self.found.push(format!("{about}{what}: tracer says {found}, known are {least} to {most}"));
         }
     }
 
     pub fn into_result(self, about: &str) -> anyhow::Result<()> {
-        if self.0.is_empty() {
+        if self.found.is_empty() {
             return Ok(());
         }
-        anyhow::bail!("{about}:\n  {}", self.0.join("\n  "))
+        anyhow::bail!("{about}:\n  {}", self.found.join("\n  "))
     }
 }
 
@@ -144,7 +163,8 @@ fn compared(path: &str, field: &str, facts: &Facts) -> bool {
 fn modes(row: &Row, ledger: Ledger, facts: &Facts, differences: &mut Differences) {
     let calls = facts.books["calls"].as_u64().unwrap_or(0);
     differences.equal("mode_switches.syscall", ledger.mode_switches("syscall"), 2 * calls);
-    let faults = row.faults * facts.bytes / PAGE as u64;
+    // None where there is none to a page.
+    let faults = (facts.bytes / PAGE as u64).checked_div(row.pages_per_fault).unwrap_or(0);
     differences.equal("mode_switches.fault", ledger.mode_switches("fault"), 2 * faults);
 }
 

@@ -1,4 +1,4 @@
-//! `sum(processes) + overflow == totals`, number by number: a full map costs
+//! `sum(processes) + ended + overflow == totals`, number by number: a full map costs
 //! detail, never truth.
 
 use std::collections::BTreeSet;
@@ -20,12 +20,12 @@ pub fn check(total: &Value) -> Result<()> {
     for part in PARTS {
         let processes = total["processes"].as_array().into_iter().flatten();
         let mut addends: Vec<&Value> = processes.map(|process| &process[part]).collect();
-        addends.push(&total["overflow"][part]);
+        addends.extend([&total["overflow"][part], &total["ended"][part]]);
         compare(part, &addends, &total["totals"][part], &mut differences);
     }
     ensure!(
         differences.is_empty(),
-        "sum(processes) + overflow differs from totals:\n  {}",
+        "sum(processes) + ended + overflow differs from totals:\n  {}",
         differences.join("\n  ")
     );
     Ok(())
@@ -62,7 +62,8 @@ mod tests {
         let process = |bytes: u64| json!({"paths": {"read": {"copied_bytes": {"to_user": bytes}}}});
         json!({
             "processes": [process(3), process(4)],
-            "overflow": process(overflow),
+            "overflow": process(overflow - 1),
+            "ended": process(1),
             "totals": process(12),
         })
     }

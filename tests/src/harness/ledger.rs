@@ -33,6 +33,16 @@ pub fn overflow(total: &Value) -> Ledger<'_> {
     Ledger(&total["overflow"])
 }
 
+/// Ended processes that are too many to be listed.
+pub fn ended(total: &Value) -> Ledger<'_> {
+    Ledger(&total["ended"])
+}
+
+/// What belongs to no process: softirqs, kernel threads.
+pub fn unattributed(total: &Value) -> [Ledger<'_>; 2] {
+    ["softirq", "kernel_thread"].map(|part| Ledger(&total["unattributed"][part]))
+}
+
 fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or(0)
 }
@@ -40,6 +50,15 @@ fn number(value: &Value) -> u64 {
 impl<'a> Ledger<'a> {
     pub fn exists(&self) -> bool {
         self.0.is_object()
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.0["exited"] == true
+    }
+
+    /// A number that is said beside the ledger itself.
+    pub fn number(&self, field: &str) -> u64 {
+        number(&self.0[field])
     }
 
     pub fn path_names(&self) -> Vec<&'a str> {
@@ -52,7 +71,12 @@ impl<'a> Ledger<'a> {
         number(&self.0["paths"][path]["copied_bytes"][direction])
     }
 
-    /// One of `calls`, `syscalls`, `payload_bytes`, `zero_copied_bytes`.
+    /// Copies by size, if they are counted.
+    pub fn copy_sizes(&self, path: &str, direction: &str) -> Option<&'a Map<String, Value>> {
+        self.0["paths"][path]["copy_sizes"][direction].as_object()
+    }
+
+    /// One of `calls`, `syscalls`, `payload_bytes`, `zero_copied_bytes`, `crypto_bytes`.
     pub fn of_path(&self, path: &str, field: &str) -> u64 {
         number(&self.0["paths"][path][field])
     }
@@ -66,6 +90,11 @@ impl<'a> Ledger<'a> {
         DIRECTIONS.iter().map(|direction| self.copied_in_all(direction)).sum()
     }
 
+    /// Payload copied, of a ledger that has no paths ([`unattributed`]).
+    pub fn copied_without_path(&self) -> u64 {
+        DIRECTIONS.iter().map(|direction| number(&self.0["copied_bytes"][*direction])).sum()
+    }
+
     pub fn control(&self, direction: &str) -> u64 {
         number(&self.0["control_bytes"][direction])
     }
@@ -74,8 +103,19 @@ impl<'a> Ledger<'a> {
         number(&self.0["other_kinds"][kind])
     }
 
+    /// Bytes that devices moved, if they were observed.
+    pub fn device_bytes(&self) -> Option<&'a Value> {
+        Some(&self.0["device_bytes"]).filter(|value| value.is_object())
+    }
+
     pub fn mode_switches(&self, reason: &str) -> u64 {
         number(&self.0["mode_switches"][reason])
+    }
+
+    /// `device_bytes`; absent is an error, for it means "not observed".
+    pub fn device(&self, kind: &str, op: &str) -> Result<u64> {
+        let bytes = self.0["device_bytes"][kind][op].as_u64();
+        bytes.with_context(|| format!("no device_bytes.{kind}.{op} in {}", self.0))
     }
 
     pub fn context_switches(&self, kind: &str) -> u64 {

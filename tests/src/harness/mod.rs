@@ -5,11 +5,14 @@ pub mod batch;
 pub mod bench;
 pub mod bpf;
 pub mod check;
+pub mod claims;
 pub mod compare;
 pub mod invariant;
 pub mod ledger;
 pub mod metrics;
+pub mod nic;
 pub mod process;
+pub mod programs;
 pub mod session;
 pub mod tracer;
 

@@ -6,17 +6,33 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use super::memory::Mapping;
 use super::{Mechanism, Options, counts, scratch, sys};
 
-pub const CHILDREN: usize = 200;
+/// How many children there are, and how they come.
+#[derive(Clone, Copy)]
+pub struct Flow {
+    pub children: usize,
+    /// Started one after the other, then waited for.
+    pub wave: usize,
+    /// Between two waves.
+    pub pause: Duration,
+}
+
+/// One at a time.
+pub const SINGLE: Flow = Flow { children: 200, wave: 1, pause: Duration::ZERO };
+/// More than a tracer with few slots can tell apart at once, with time for it to give slots back.
+pub const WAVES: Flow = Flow { children: 320, wave: 20, pause: Duration::from_millis(500) };
+
 /// Bytes that each child reads, and writes.
 pub const CHILD_BYTES: usize = 4096;
 
 pub struct Children {
+    flow: Flow,
     view: Mapping,
     out: File,
     /// One argument vector per child.
@@ -24,9 +40,9 @@ pub struct Children {
 }
 
 impl Children {
-    pub fn new(options: &Options) -> Result<Self> {
+    pub fn new(options: &Options, flow: Flow) -> Result<Self> {
         counts::declare_open();
-        let bytes = CHILDREN * CHILD_BYTES;
+        let bytes = flow.children * CHILD_BYTES;
         let source = scratch::source(&options.dir, bytes)?;
         let out = scratch::nameless(&options.dir, 0)?;
         let view = Mapping::shared(source.as_fd(), bytes)?;
@@ -35,7 +51,7 @@ impl Children {
             let ret = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFD, 0) };
             ensure!(ret == 0, "fcntl: {}", std::io::Error::last_os_error());
         }
-        let commands = (0..CHILDREN)
+        let commands = (0..flow.children)
             .map(|index| {
                 let (from, to) = (source.as_raw_fd(), out.as_raw_fd());
                 let line = format!("workload role child {from} {to} {}", index * CHILD_BYTES);
@@ -44,18 +60,23 @@ impl Children {
             .collect::<Result<_>>()?;
         // The children inherit it: it stays open as long as this process lives.
         std::mem::forget(source);
-        Ok(Children { view, out, commands })
+        Ok(Children { flow, view, out, commands })
     }
 }
 
 impl Mechanism for Children {
     fn window(&mut self) -> Result<()> {
-        for command in &self.commands {
-            let child = spawn(command)?;
-            let mut status = 0;
-            // SAFETY: our own child, and room for its status.
-            let ended = unsafe { libc::waitpid(child, &mut status, 0) };
-            ensure!(ended == child && status == 0, "child {child} ended with status {status:#x}");
+        for wave in self.commands.chunks(self.flow.wave) {
+            let children = wave.iter().map(|command| spawn(command)).collect::<Result<Vec<_>>>()?;
+            for child in children {
+                let mut status = 0;
+                // SAFETY: our own child, and room for its status.
+                let ended = unsafe { libc::waitpid(child, &mut status, 0) };
+                ensure!(ended == child && status == 0, "child {child} ended with status {status:#x}");
+            }
+            if !self.flow.pause.is_zero() {
+                std::thread::sleep(self.flow.pause);
+            }
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result};
 
-use super::memory::{Checksum, Mapping};
+use super::memory::{self, Checksum, Hole, Mapping};
 use super::peer::Drain;
 use super::receive::Receiver;
 use super::scratch::{self, Pipe};
@@ -21,8 +21,11 @@ pub struct Job {
     pub bytes: usize,
     pub chunk: usize,
     pub source: File,
-    /// The source, mapped and present.
+    /// The source, mapped and present; of a source that is not cached, other memory with its bytes.
     pub view: Mapping,
+    /// Where a method may map the source itself.
+    pub hole: Hole,
+    cold: bool,
     /// One chunk of private memory.
     pub buffer: Mapping,
     /// Room for one chunk.
@@ -34,7 +37,7 @@ pub struct Job {
 }
 
 pub enum Sink {
-    /// /dev/null, for methods whose bytes cannot be looked at afterwards.
+    /// /dev/null or a far host, for methods whose bytes cannot be looked at afterwards.
     Nothing(File),
     File {
         file: File,
@@ -68,11 +71,21 @@ impl Sink {
 impl Job {
     fn new(options: &Options, sink: Sink) -> Result<Self> {
         let source = scratch::source(&options.dir, options.bytes)?;
+        let view = if options.cold {
+            scratch::evict(&source)?;
+            let mut view = Mapping::anonymous(options.bytes)?;
+            memory::fill(view.bytes_mut());
+            view
+        } else {
+            Mapping::shared(source.as_fd(), options.bytes)?
+        };
         let room = options.chunk.max(64 * 1024);
         Ok(Job {
             bytes: options.bytes,
             chunk: options.chunk,
-            view: Mapping::shared(source.as_fd(), options.bytes)?,
+            view,
+            hole: Hole::of(options.bytes)?,
+            cold: options.cold,
             source,
             buffer: Mapping::anonymous(options.chunk)?,
             pipe: Pipe::with_room(room).context("cannot size a pipe")?,
@@ -82,7 +95,7 @@ impl Job {
     }
 
     pub fn to_file(options: &Options) -> Result<Self> {
-        let file = scratch::nameless(&options.dir, 0)?;
+        let file = scratch::nameless(options.destination(), 0)?;
         Self::new(options, Sink::File { file, view: None })
     }
 
@@ -91,9 +104,14 @@ impl Job {
         Self::new(options, Sink::Nothing(null))
     }
 
+    /// To something that is open already, and swallows what it gets.
+    pub fn to_descriptor(options: &Options, file: File) -> Result<Self> {
+        Self::new(options, Sink::Nothing(file))
+    }
+
     /// To a file that is mapped already, all pages present and dirty.
     pub fn to_mapped_file(options: &Options) -> Result<Self> {
-        let file = scratch::nameless(&options.dir, 0)?;
+        let file = scratch::nameless(options.destination(), 0)?;
         file.set_len(options.bytes as u64)?;
         let view = Some(Mapping::shared(file.as_fd(), options.bytes)?);
         Self::new(options, Sink::File { file, view })
@@ -108,6 +126,9 @@ impl Job {
 
     pub fn rewind(&mut self) -> Result<()> {
         sys::rewind(self.source.as_fd())?;
+        if self.cold {
+            sys::forget_pages(self.source.as_fd())?;
+        }
         if let Sink::File { file, .. } = &self.sink {
             sys::rewind(file.as_fd())?;
         }

@@ -108,6 +108,44 @@ impl Drop for Mapping {
     }
 }
 
+/// What a fault on a page of a cached file maps at most (`fault_around_bytes`, its default).
+pub const FAULT_AROUND: usize = 64 * 1024;
+
+/// Addresses kept free for a mapping of the window. They begin where a fault-around window does, so that the
+/// number of faults on a mapping there is known.
+pub struct Hole(Mapping);
+
+impl Hole {
+    pub fn of(len: usize) -> io::Result<Self> {
+        Mapping::map(len + FAULT_AROUND, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, None).map(Hole)
+    }
+
+    pub fn start(&self) -> usize {
+        (self.0.start as usize).next_multiple_of(FAULT_AROUND)
+    }
+}
+
+/// Keeps what is locked, and lets later mappings fault.
+pub fn lock_present() {
+    // SAFETY: takes no memory of ours.
+    unsafe { libc::mlockall(libc::MCL_CURRENT) };
+}
+
+/// Pages of a file that are in the page cache. Asks without reading: a read that may not wait (RWF_NOWAIT)
+/// begins to read ahead.
+pub fn cached_pages(file: BorrowedFd, len: usize) -> io::Result<usize> {
+    let mut pages = vec![0u8; len.div_ceil(PAGE)];
+    // Locked memory would be read in at once.
+    lock_present();
+    let mapping = Mapping::map(len, libc::MAP_SHARED, Some(file))?;
+    // SAFETY: one byte for each page of the mapping.
+    let ret = unsafe { libc::mincore(mapping.start.cast(), len, pages.as_mut_ptr()) };
+    let error = io::Error::last_os_error();
+    drop(mapping);
+    lock_all();
+    if ret < 0 { Err(error) } else { Ok(pages.iter().filter(|page| **page & 1 != 0).count()) }
+}
+
 /// Locks all memory, present and future: no fault in the window. Without the
 /// privilege a fault may be counted, which only the matrix would mind.
 pub fn lock_all() {

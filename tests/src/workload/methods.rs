@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use anyhow::{Context, Result, ensure};
 
 use super::job::Job;
+use super::memory::PAGE;
 use super::sys;
 
 /// Calls `step(offset, length)` until all bytes are done.
@@ -89,6 +90,33 @@ pub fn mmap_writev(job: &mut Job) -> Result<()> {
     mapped_and(job, sys::writev)
 }
 
+/// mmap, write chunk by chunk, munmap: the program does not look at the bytes, so that all faults are the
+/// kernel's own, taken while it copies.
+pub fn map_write(job: &mut Job) -> Result<()> {
+    map_and_write(job, |_| {})
+}
+
+/// As [`map_write`], by a program that looks at each page first.
+pub fn map_look_write(job: &mut Job) -> Result<()> {
+    map_and_write(job, |part| {
+        for page in part.chunks(PAGE) {
+            std::hint::black_box(page[0]);
+        }
+    })
+}
+
+fn map_and_write(job: &mut Job, look: impl Fn(&[u8])) -> Result<()> {
+    let (view, out) = (sys::map(&job.hole, job.source.as_fd(), job.bytes)?, job.sink.fd());
+    let written = in_chunks(job.bytes, job.chunk, |offset, len| {
+        let part = &view[offset..offset + len];
+        look(part);
+        sys::write_all(part, |bytes| sys::write(out, bytes))?;
+        Ok(len)
+    });
+    sys::unmap(view)?;
+    written
+}
+
 /// A copy that no kernel sees: the program's own.
 pub fn mmap_mmap(job: &mut Job) -> Result<()> {
     job.sink.view().copy_from_slice(job.view.bytes());
@@ -103,6 +131,11 @@ pub fn sendfile(job: &mut Job) -> Result<()> {
 pub fn copy_file_range(job: &mut Job) -> Result<()> {
     let (source, out) = (job.source.as_fd(), job.sink.fd());
     in_chunks(job.bytes, job.chunk, |_, len| sys::copy_file_range(source, out, len))
+}
+
+/// Whether this kernel does it at all between the two files.
+pub fn copy_one_byte(job: &Job) -> io::Result<()> {
+    sys::copy_file_range(job.source.as_fd(), job.sink.fd(), 1).map(drop)
 }
 
 /// Drains `len` bytes of a pipe into `out`.
@@ -135,9 +168,18 @@ pub fn splice_into_pipe(job: &mut Job) -> Result<()> {
 
 /// Memory to pipe to sink, by reference twice.
 pub fn vmsplice_splice(job: &mut Job) -> Result<()> {
+    referenced_and_spliced(job, sys::vmsplice_out)
+}
+
+/// As [`vmsplice_splice`], the pages given away.
+pub fn vmsplice_gift_splice(job: &mut Job) -> Result<()> {
+    referenced_and_spliced(job, sys::vmsplice_gift)
+}
+
+fn referenced_and_spliced(job: &mut Job, put: impl Fn(BorrowedFd, &[u8]) -> io::Result<usize>) -> Result<()> {
     let (view, out, pipe) = (job.view.bytes(), job.sink.fd(), &job.pipe);
     in_chunks(job.bytes, job.chunk, |offset, len| {
-        let got = sys::vmsplice_out(pipe.write.as_fd(), &view[offset..offset + len])?;
+        let got = put(pipe.write.as_fd(), &view[offset..offset + len])?;
         drain(pipe.read.as_fd(), out, got)?;
         Ok(got)
     })

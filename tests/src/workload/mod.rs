@@ -7,6 +7,7 @@
 //! the second window on also what rewinds the files, booked like the rest.
 
 pub mod children;
+pub mod cold;
 pub mod control;
 pub mod counts;
 pub mod faults;
@@ -14,12 +15,14 @@ pub mod job;
 pub mod ktls;
 pub mod memory;
 pub mod methods;
+pub mod misaligned;
 pub mod peer;
 pub mod pingpong;
 pub mod process_vm;
 pub mod protocol;
 pub mod receive;
 pub mod registry;
+pub mod remote;
 pub mod scratch;
 pub mod selftest;
 pub mod signals;
@@ -29,7 +32,8 @@ pub mod threads;
 pub mod transport;
 pub mod uring;
 
-use std::path::PathBuf;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
@@ -45,11 +49,24 @@ pub struct Options {
     pub chunk: usize,
     /// Where files are made: the filesystem under test.
     pub dir: PathBuf,
+    /// Where the destination is made, if on another filesystem.
+    pub to: Option<PathBuf>,
+    /// The source is not in the page cache when a window begins.
+    pub cold: bool,
     /// Whom a peer tells that the window's bytes have arrived.
     pub notify: Option<i32>,
     /// A receiving peer waits within its receiving call, so that the call is
     /// in flight when a tracer comes.
     pub in_flight: bool,
+    /// A host behind a network device, for what is sent there.
+    pub host: Option<Ipv4Addr>,
+}
+
+impl Options {
+    /// Where destinations are made.
+    pub fn destination(&self) -> &Path {
+        self.to.as_deref().unwrap_or(&self.dir)
+    }
 }
 
 /// One mechanism, set up and ready.

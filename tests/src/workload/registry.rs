@@ -7,8 +7,8 @@ use super::ktls::Version;
 use super::receive::Receiver;
 use super::transport::Transport;
 use super::uring::{Uring, Way};
-use super::{Mechanism, Options, methods, threads};
-use super::{children, control, faults, pingpong, process_vm, special};
+use super::{Mechanism, Options, lacking, memory, methods, misaligned, threads};
+use super::{children, cold, control, faults, pingpong, process_vm, remote, special};
 
 pub struct Entry {
     pub name: &'static str,
@@ -18,6 +18,8 @@ pub struct Entry {
 enum Kind {
     /// File to file.
     File(Method),
+    /// File to file, perhaps on another filesystem.
+    FileRange,
     /// File to /dev/null.
     Discard(Method),
     /// File to a mapped file.
@@ -28,16 +30,23 @@ enum Kind {
     RingStream(Way, Receiver),
     Control(control::Kind),
     Faults(faults::Kind),
+    /// As a stream over TCP, by a method that maps the source in the window.
+    Mapping(Method),
     ProcessVm {
         write: bool,
     },
     Direct,
+    Cold(cold::Kind),
+    /// File to a host behind a network device; with MSG_ZEROCOPY or not.
+    Remote(bool, Method),
+    Echo,
+    Misaligned,
     ZeroToNull,
     Random,
     Generated,
     PingPong,
     Threads,
-    Children,
+    Children(children::Flow),
     Idle,
 }
 
@@ -56,8 +65,10 @@ pub const ALL: &[Entry] = &[
     Entry { name: "sendfile_file", kind: File(methods::sendfile) },
     Entry { name: "splice_file", kind: File(methods::splice) },
     Entry { name: "vmsplice_file", kind: File(methods::vmsplice_splice) },
-    Entry { name: "copy_file_range", kind: File(methods::copy_file_range) },
+    Entry { name: "vmsplice_gift_file", kind: File(methods::vmsplice_gift_splice) },
+    Entry { name: "copy_file_range", kind: FileRange },
     Entry { name: "odirect_rw", kind: Direct },
+    Entry { name: "odirect_misaligned", kind: Misaligned },
     Entry { name: "uring_rw_file", kind: RingFile(Way::ReadWrite) },
     Entry { name: "uring_fixed_file", kind: RingFile(Way::Fixed) },
     Entry { name: "uring_sqpoll_file", kind: RingFile(Way::Polled) },
@@ -65,9 +76,12 @@ pub const ALL: &[Entry] = &[
     Entry { name: "rw_tcp", kind: Stream(Tcp, R::Read, methods::read_write) },
     Entry { name: "readv_writev_tcp", kind: Stream(Tcp, R::Readv, methods::readv_writev) },
     Entry { name: "mmap_write_tcp", kind: Stream(Tcp, R::Read, methods::mmap_write) },
+    Entry { name: "map_write_tcp", kind: Mapping(methods::map_write) },
+    Entry { name: "map_look_write_tcp", kind: Mapping(methods::map_look_write) },
     Entry { name: "sendfile_tcp", kind: Stream(Tcp, R::Read, methods::sendfile) },
     Entry { name: "splice_tcp", kind: Stream(Tcp, R::Read, methods::splice) },
     Entry { name: "vmsplice_tcp", kind: Stream(Tcp, R::Read, methods::vmsplice_splice) },
+    Entry { name: "vmsplice_gift_tcp", kind: Stream(Tcp, R::Read, methods::vmsplice_gift_splice) },
     Entry { name: "zerocopy_tcp", kind: Stream(TcpZeroCopy, R::Read, methods::zerocopy) },
     Entry { name: "send_recv_tcp", kind: Stream(Tcp, R::Recv, methods::read_send) },
     Entry { name: "sendmsg_recvmsg_tcp", kind: Stream(Tcp, R::Recvmsg, methods::read_sendmsg) },
@@ -75,6 +89,7 @@ pub const ALL: &[Entry] = &[
     Entry { name: "recv_splice_tcp", kind: Stream(Tcp, R::Splice, methods::mmap_write) },
     Entry { name: "uring_send_recv_tcp", kind: RingStream(Way::Send, R::Uring) },
     Entry { name: "uring_sendzc_tcp", kind: RingStream(Way::SendZeroCopy, R::Read) },
+    Entry { name: "uring_sendzc_usage_tcp", kind: RingStream(Way::SendZeroCopyUsage, R::Read) },
     Entry { name: "ktls12_write", kind: Stream(Tls(Version::Tls12), R::Read, methods::read_write) },
     Entry { name: "ktls13_write", kind: Stream(Tls(Version::Tls13), R::Read, methods::read_write) },
     Entry { name: "ktls13_sendfile", kind: Stream(Tls(Version::Tls13), R::Read, methods::sendfile) },
@@ -111,7 +126,15 @@ pub const ALL: &[Entry] = &[
     Entry { name: "setsockopt_loop", kind: Control(control::Kind::Setsockopt) },
     Entry { name: "pingpong", kind: PingPong },
     Entry { name: "threads", kind: Threads },
-    Entry { name: "children", kind: Children },
+    Entry { name: "children", kind: Children(children::SINGLE) },
+    Entry { name: "children_waves", kind: Children(children::WAVES) },
+    Entry { name: "cold_read", kind: Cold(cold::Kind::Read) },
+    Entry { name: "write_sync", kind: Cold(cold::Kind::Sync) },
+    Entry { name: "rw_nic", kind: Remote(false, methods::read_write) },
+    Entry { name: "sendfile_nic", kind: Remote(false, methods::sendfile) },
+    Entry { name: "splice_nic", kind: Remote(false, methods::splice) },
+    Entry { name: "zerocopy_nic", kind: Remote(true, methods::zerocopy) },
+    Entry { name: "echo_nic", kind: Echo },
     Entry { name: "idle", kind: Idle },
 ];
 
@@ -134,6 +157,13 @@ impl Entry {
         let moving = |job, method| -> Box<dyn Mechanism> { Box::new(Moving { job, method }) };
         Ok(match self.kind {
             File(method) => moving(Job::to_file(options)?, method),
+            FileRange => {
+                if options.to.is_some() {
+                    let trial = methods::copy_one_byte(&Job::to_file(options)?);
+                    lacking("copy_file_range to another filesystem", trial)?;
+                }
+                moving(Job::to_file(options)?, methods::copy_file_range)
+            }
             Discard(method) => moving(Job::to_nothing(options)?, method),
             MappedFile(method) => moving(Job::to_mapped_file(options)?, method),
             Stream(transport, receiver, method) => {
@@ -141,16 +171,25 @@ impl Entry {
             }
             RingFile(way) => Box::new(Uring::new(Job::to_file(options)?, way)?),
             RingStream(way, receiver) => Box::new(Uring::new(Job::to_peer(options, Tcp, receiver)?, way)?),
+            Mapping(method) => {
+                let job = Job::to_peer(options, Tcp, R::Read)?;
+                memory::lock_present();
+                moving(job, method)
+            }
             Control(kind) => Box::new(control::Control::new(options, kind)?),
             Faults(kind) => Box::new(faults::Faults::new(options, kind)?),
             ProcessVm { write } => Box::new(process_vm::ProcessVm::new(options, write)?),
             Direct => Box::new(special::Direct::new(options)?),
+            Cold(kind) => Box::new(cold::Cold::new(options, kind)?),
+            Remote(zero_copy, method) => Box::new(remote::Remote::new(options, zero_copy, method)?),
+            Echo => Box::new(remote::Echo::new(options)?),
+            Misaligned => Box::new(misaligned::Misaligned::new(options)?),
             ZeroToNull => Box::new(special::Devices::zero_to_null(options)?),
             Random => Box::new(special::Devices::random(options)?),
             Generated => Box::new(special::Generated::new(options)?),
             PingPong => Box::new(pingpong::PingPong::new()?),
             Threads => Box::new(threads::Threads::new(options)?),
-            Children => Box::new(children::Children::new(options)?),
+            Children(flow) => Box::new(children::Children::new(options, flow)?),
             Idle => Box::new(special::Idle),
         })
     }

@@ -3,14 +3,14 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
-use super::memory::{Mapping, fill};
+use super::memory::{self, Mapping, fill};
 
 /// A nameless file in `dir`; `flags` as for open(2).
 pub fn nameless(dir: &Path, flags: i32) -> Result<File> {
@@ -36,6 +36,21 @@ pub fn source(dir: &Path, bytes: usize) -> Result<File> {
     file.write_all(pattern.bytes())?;
     io::Seek::rewind(&mut file)?;
     Ok(file)
+}
+
+/// Takes a file out of the page cache, and proves that it is out.
+pub fn evict(file: &File) -> Result<()> {
+    // A page that is still on its way to the device, or that some CPU still holds a reference to, stays.
+    const ATTEMPTS: usize = 100;
+    for _ in 0..ATTEMPTS {
+        file.sync_all()?;
+        super::sys::forget_pages(file.as_fd())?;
+        if memory::cached_pages(file.as_fd(), file.metadata()?.len() as usize)? == 0 {
+            return Ok(());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    bail!("the source stays in the page cache")
 }
 
 /// Fails unless `file` holds `copies` times `expected`, and nothing else.

@@ -19,6 +19,10 @@ pub fn copied_after_all() -> u32 {
     COPIED_AFTER_ALL.load(Relaxed)
 }
 
+pub fn book_copied_after_all(sends: u32) {
+    COPIED_AFTER_ALL.fetch_add(sends, Relaxed);
+}
+
 /// Reads one control message of the error queue: the number of sends that it
 /// says are complete.
 pub fn acknowledged(control: &[u64]) -> io::Result<u32> {
@@ -32,7 +36,7 @@ pub fn acknowledged(control: &[u64]) -> io::Result<u32> {
     }
     let range = error.ee_data.wrapping_sub(error.ee_info) + 1;
     if error.ee_code & COPIED != 0 {
-        COPIED_AFTER_ALL.fetch_add(range, Relaxed);
+        book_copied_after_all(range);
     }
     Ok(range)
 }

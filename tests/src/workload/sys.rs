@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use libc::{c_int, c_void, iovec, msghdr};
 
 use super::counts::{Call, book};
+use super::memory::Hole;
 
 type Fd<'a> = BorrowedFd<'a>;
 
@@ -101,9 +102,18 @@ pub fn tee(source: Fd, out: Fd, bytes: usize) -> io::Result<usize> {
 /// Pipe write end: the pages of `bytes` by reference. The caller leaves them
 /// alone until they have been consumed.
 pub fn vmsplice_out(pipe: Fd, bytes: &[u8]) -> io::Result<usize> {
+    vmsplice(pipe, bytes, 0)
+}
+
+/// As [`vmsplice_out`], with the promise never to touch the pages again.
+pub fn vmsplice_gift(pipe: Fd, bytes: &[u8]) -> io::Result<usize> {
+    vmsplice(pipe, bytes, libc::SPLICE_F_GIFT)
+}
+
+fn vmsplice(pipe: Fd, bytes: &[u8], flags: u32) -> io::Result<usize> {
     let vectors = [vector(bytes)];
     // SAFETY: the vector covers `bytes`; the kernel only reads them.
-    let ret = unsafe { libc::vmsplice(pipe.as_raw_fd(), vectors.as_ptr(), 1, 0) };
+    let ret = unsafe { libc::vmsplice(pipe.as_raw_fd(), vectors.as_ptr(), 1, flags) };
     book(Call::Vmsplice, ret)
 }
 
@@ -193,6 +203,31 @@ fn poll(fd: Fd, events: i16) -> io::Result<()> {
     // SAFETY: one valid item.
     let ret = unsafe { libc::poll(&mut item, 1, -1) };
     book(Call::Poll, ret as isize).map(drop)
+}
+
+/// Maps a file for reading into a hole that is at least as long, no page present.
+pub fn map<'a>(hole: &Hole, file: Fd, len: usize) -> io::Result<&'a [u8]> {
+    let (at, flags) = (hole.start() as *mut c_void, libc::MAP_SHARED | libc::MAP_FIXED);
+    // SAFETY: replaces only what the hole keeps free, or nothing.
+    let ret = unsafe { libc::mmap(at, len, libc::PROT_READ, flags, file.as_raw_fd(), 0) };
+    book(Call::Mmap, ret as isize)?;
+    // SAFETY: mapped just now, and readable until `unmap`, which takes it back.
+    Ok(unsafe { std::slice::from_raw_parts(ret.cast(), len) })
+}
+
+/// Ends a view that [`map`] gave.
+pub fn unmap(view: &[u8]) -> io::Result<()> {
+    // SAFETY: a mapping of its own, of which no other reference is left.
+    let ret = unsafe { libc::munmap(view.as_ptr() as *mut c_void, view.len()) };
+    book(Call::Munmap, ret as isize).map(drop)
+}
+
+/// Drops the file's clean pages from the page cache.
+pub fn forget_pages(file: Fd) -> io::Result<()> {
+    // SAFETY: takes no memory of ours. The call returns an error's number, and leaves errno alone.
+    let error = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+    book(Call::Fadvise, 0)?;
+    if error == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(error)) }
 }
 
 pub fn rewind(fd: Fd) -> io::Result<()> {

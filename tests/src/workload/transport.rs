@@ -38,8 +38,7 @@ pub fn connect(transport: Transport, bytes: usize) -> Result<Ends> {
         Transport::Tcp => tcp(),
         Transport::TcpZeroCopy => {
             let ends = tcp()?;
-            let set = set_option(ends.sender.as_fd(), libc::SO_ZEROCOPY, 1);
-            lacking("SO_ZEROCOPY", set)?;
+            allow_zero_copy(ends.sender.as_fd())?;
             Ok(ends)
         }
         Transport::Tls(version) => {
@@ -57,6 +56,10 @@ pub fn connect(transport: Transport, bytes: usize) -> Result<Ends> {
         }
         Transport::Udp => udp(bytes),
     }
+}
+
+pub fn allow_zero_copy(socket: BorrowedFd) -> Result<()> {
+    lacking("SO_ZEROCOPY", set_option(socket, libc::SO_ZEROCOPY, 1))
 }
 
 fn tcp() -> Result<Ends> {

@@ -3,12 +3,17 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use io_uring::{IoUring, cqueue, opcode, squeue, types::Fd};
 
 use super::counts::{Call, book_result};
 use super::job::Job;
-use super::{Mechanism, Skip, lacking};
+use super::{Mechanism, Skip, lacking, special};
+
+/// IORING_SEND_ZC_REPORT_USAGE of linux/io_uring.h.
+const REPORT_USAGE: u16 = 1 << 3;
+/// IORING_NOTIF_USAGE_ZC_COPIED: in a notification's value.
+const USAGE_COPIED: u32 = 1 << 31;
 
 /// A ring whose every entry into the kernel is booked.
 pub struct Ring(IoUring);
@@ -34,6 +39,17 @@ impl Ring {
         Err(Skip(format!("this kernel's io_uring has no {name}")).into())
     }
 
+    /// Fails with [`Skip`] if this kernel does not report whether SEND_ZC copied.
+    fn reports_usage(&mut self) -> Result<()> {
+        // A flag that is not known is refused before the file is looked for.
+        let entry = opcode::SendZc::new(Fd(-1), std::ptr::null(), 0).zc_flags(REPORT_USAGE).build();
+        match self.run(entry) {
+            Err(error) if error.raw_os_error() == Some(libc::EBADF) => Ok(()),
+            Err(error) => Err(Skip(format!("IORING_SEND_ZC_REPORT_USAGE: {error}")).into()),
+            Ok(_) => bail!("a send to no file succeeded"),
+        }
+    }
+
     fn register(&self, buffer: &mut [u8]) -> Result<()> {
         let vector = super::sys::vector(buffer);
         // SAFETY: the buffer is a mapping that lives as long as the ring's job.
@@ -52,7 +68,8 @@ impl Ring {
         loop {
             book_result(Call::UringEnter, self.0.submit_and_wait(1))?;
             if let Some(entry) = self.0.completion().next() {
-                return if entry.result() < 0 {
+                // A notification's value is a report, whose highest bit is no sign.
+                return if entry.result() < 0 && !cqueue::notif(entry.flags()) {
                     Err(io::Error::from_raw_os_error(-entry.result()))
                 } else {
                     Ok(entry)
@@ -83,6 +100,8 @@ pub enum Way {
     Send,
     /// Send from the source's mapping, by reference.
     SendZeroCopy,
+    /// The same, with the kernel's report whether it copied after all.
+    SendZeroCopyUsage,
     /// File to pipe to file.
     Splice,
 }
@@ -104,6 +123,11 @@ impl Uring {
         match way {
             Way::Fixed => ring.register(job.buffer.bytes_mut())?,
             Way::SendZeroCopy => ring.needs("SEND_ZC", opcode::SendZc::CODE)?,
+            Way::SendZeroCopyUsage => {
+                ring.needs("SEND_ZC", opcode::SendZc::CODE)?;
+                // A ring of its own: even a send that fails has its notification.
+                Ring::plain(8)?.reports_usage()?;
+            }
             Way::Splice => ring.needs("SPLICE", opcode::Splice::CODE)?,
             _ => {}
         }
@@ -112,7 +136,7 @@ impl Uring {
 
     /// One chunk at `offset`; the bytes that moved.
     fn step(&mut self, offset: usize, len: usize) -> Result<usize> {
-        if self.way == Way::SendZeroCopy {
+        if matches!(self.way, Way::SendZeroCopy | Way::SendZeroCopyUsage) {
             return self.send_zero_copy(offset, len);
         }
         if self.way == Way::Splice {
@@ -145,11 +169,15 @@ impl Uring {
     fn send_zero_copy(&mut self, offset: usize, len: usize) -> Result<usize> {
         let part = &self.job.view.bytes()[offset..offset + len];
         let out = Fd(self.job.sink.fd().as_raw_fd());
-        let entry = opcode::SendZc::new(out, part.as_ptr(), part.len() as u32).build();
+        let flags = if self.way == Way::SendZeroCopyUsage { REPORT_USAGE } else { 0 };
+        let entry = opcode::SendZc::new(out, part.as_ptr(), part.len() as u32).zc_flags(flags).build();
         let result = self.ring.run(entry).context("send_zc")?;
         if cqueue::more(result.flags()) {
             let notice = self.ring.completion().context("send_zc notification")?;
             ensure!(cqueue::notif(notice.flags()), "a completion that is no notification");
+            if notice.result() as u32 & USAGE_COPIED != 0 {
+                special::book_copied_after_all(1);
+            }
         }
         Ok(result.result() as usize)
     }

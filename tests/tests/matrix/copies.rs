@@ -30,13 +30,9 @@ pub fn checks() -> Vec<Check> {
 }
 
 fn of((workload, place): Key, batch: Vec<Key>, batches: Arc<Batches>) -> Check {
-    let suffix = match place {
-        Place::Tmpfs => "",
-        Place::Ext4 => "@ext4",
-    };
-    checked(&format!("copies::{workload}{suffix}"), move |bench| {
+    checked(&format!("copies::{workload}{}", place.suffix()), move |bench| {
         if expect::find(&bench.kernel, workload, place, Role::Worker).is_none() {
-            return Ok(Verdict::Skipped(cause_of_absence(workload)));
+            return Ok(Verdict::Skipped(cause_of_absence(workload, place)));
         }
         let here = |key: &Key| expect::find(&bench.kernel, key.0, key.1, Role::Worker).is_some();
         let batch: Vec<Key> = batch.iter().copied().filter(here).collect();
@@ -50,8 +46,8 @@ fn of((workload, place): Key, batch: Vec<Key>, batches: Arc<Batches>) -> Check {
     })
 }
 
-fn cause_of_absence(workload: &str) -> String {
-    let row = expect::ROWS.iter().find(|row| row.workload == workload);
+fn cause_of_absence(workload: &str, place: Place) -> String {
+    let row = expect::ROWS.iter().find(|row| row.workload == workload && row.place == place);
     row.map_or(String::new(), |row| row.cause.to_string())
 }
 

@@ -17,35 +17,41 @@ use crate::{Check, Verdict, check, checked, sound};
 pub fn checks() -> Vec<Check> {
     vec![
         check("prometheus::values_equal_the_json", |bench| {
-            let (page, total, pid) = scrape_of(bench, "rw_tcp")?;
+            let (page, total, pid) = scrape_of(bench, "rw_tcp", &[])?;
             sound(&total)?;
             equal(&page, &total, pid)
         }),
         checked("prometheus::promtool_accepts_a_live_scrape", |bench| {
-            let Some(promtool) = &bench.promtool else {
-                return Ok(Verdict::Skipped("PROMTOOL is not set".into()));
-            };
-            let (page, ..) = scrape_of(bench, "sendfile_tcp")?;
-            let mut child = Command::new(promtool)
-                .args(["check", "metrics"])
-                .stdin(Stdio::piped())
-                .stderr(Stdio::piped())
-                .spawn()
-                .with_context(|| format!("cannot start {}", promtool.display()))?;
-            child.stdin.take().expect("piped").write_all(page.as_bytes())?;
-            let output = child.wait_with_output()?;
-            let said = String::from_utf8_lossy(&output.stderr);
-            ensure!(output.status.success(), "promtool refuses the page:\n{said}\n{page}");
-            Ok(Verdict::Passed)
+            let (page, ..) = scrape_of(bench, "sendfile_tcp", &[])?;
+            promtool_accepts(bench, &page)
         }),
     ]
 }
 
-/// A page scraped at rest after a window, and the total that follows it.
-fn scrape_of(bench: &Bench, workload: &str) -> Result<(String, Value, u32)> {
+/// `promtool check metrics`, if there is one.
+pub fn promtool_accepts(bench: &Bench, page: &str) -> Result<Verdict> {
+    let Some(promtool) = &bench.promtool else {
+        return Ok(Verdict::Skipped("PROMTOOL is not set".into()));
+    };
+    let mut child = Command::new(promtool)
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start {}", promtool.display()))?;
+    child.stdin.take().expect("piped").write_all(page.as_bytes())?;
+    let output = child.wait_with_output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "promtool refuses the page:\n{said}\n{page}");
+    Ok(Verdict::Passed)
+}
+
+/// A page scraped at rest after a window, the total that follows it, and the worker's pid.
+pub fn scrape_of(bench: &Bench, workload: &str, extra: &[&str]) -> Result<(String, Value, u32)> {
     let mut session = bench.ready(workload, MIB)?;
     let address: SocketAddr = metrics::free_address()?;
-    let arguments = watch(&[session.pid], &["--listen", &address.to_string()]);
+    let listen = ["--listen", &address.to_string()];
+    let arguments = watch(&[session.pid], &[&listen, extra].concat());
     let mut tracer = Tracer::start(&bench.tracer, &arguments)?;
     tracer.wait_counting(&[session.pid])?;
     session.window()?;

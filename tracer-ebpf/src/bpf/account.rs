@@ -2,12 +2,13 @@
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id};
 use tracer_ebpf::abi::{
-    Count, Direction, FIRST_PROCESS, KERNEL_THREAD, Ledger, Path, SOFTIRQ, TOTAL, follow, gate,
+    BUCKETS, Count, Direction, FIRST_PROCESS, KERNEL_THREAD, Ledger, Path, SOFTIRQ, TOTAL, bucket, follow,
+    gate,
 };
 use tracer_ebpf::syscalls;
 
 use super::kernel::{Service, Task};
-use super::maps::{AUDIT, DEPTH, IN_SOFTIRQ, LEDGERS, SLOTS, add, config};
+use super::maps::{AUDIT, COPY_SIZES, DEPTH, IN_SOFTIRQ, LEDGERS, PROCESSES, SLOTS, add, config};
 
 /// The slot of the current process, if it is counted.
 #[inline(always)]
@@ -52,6 +53,13 @@ pub fn slot_of(tgid: u32) -> Option<u32> {
     }
     // Every process was entered at start or at its fork: what is left are kernel threads.
     (config!(follow) == follow::EVERYONE && Task::current().is_kernel_thread()).then_some(KERNEL_THREAD)
+}
+
+/// How often a slot was given back so far.
+#[inline(always)]
+pub fn generation(slot: u32) -> u32 {
+    // SAFETY: reads one aligned word of a map value.
+    PROCESSES.get_ptr(slot).map_or(0, |process| unsafe { (*process).generation })
 }
 
 /// Raises counters of one slot and of the total of all processes, on this CPU's shard.
@@ -110,10 +118,26 @@ pub fn book_copy(slot: u32, probe: u32, kind: Kind, path: Path, direction: Direc
         };
         raise(count, bytes);
     });
+    if config!(copy_sizes) != 0 && kind == Kind::Copy {
+        book_size(slot, path, direction, bytes);
+    }
     if config!(audit) != 0 {
         if let Some(count) = AUDIT.get_ptr_mut(probe * 3 + direction as u32) {
             raise(count, bytes);
         }
+    }
+}
+
+/// Books a copy by its size.
+#[inline(always)]
+fn book_size(slot: u32, path: Path, direction: Direction, bytes: u64) {
+    let shard = config!(copy_sizes_shard_mask);
+    // SAFETY: no arguments, no effects.
+    let cpu = unsafe { bpf_get_smp_processor_id() } & shard;
+    // The mask changes nothing, but the compiler sees by it that no bounds check is needed.
+    let bucket = bucket(bytes) & (BUCKETS - 1);
+    if let Some(sizes) = COPY_SIZES.get_ptr_mut(slot * (shard + 1) + cpu) {
+        add(counter!(sizes, copies[path as usize][direction as usize][bucket]), 1);
     }
 }
 
@@ -130,6 +154,7 @@ pub fn book_reference(slot: u32, path: Path, bytes: u64) {
 }
 
 /// A copy in process context: the service it belongs to.
+#[derive(Clone, Copy)]
 pub struct Place {
     pub path: Path,
     pub entry: syscalls::Entry,
@@ -137,16 +162,24 @@ pub struct Place {
     pub in_splice: bool,
 }
 
+impl Place {
+    /// Where a copy of the current task belongs, which performs `service`.
+    #[inline(always)]
+    pub fn of(service: &Service) -> Self {
+        let (entry, path) = match service {
+            Service::Call { entry, .. } => (*entry, syscalls::path(*entry)),
+            Service::Fault => (0, Path::MmapFault),
+            Service::IoUring => (syscalls::IO_URING, Path::IoUring),
+            Service::KernelThread => (0, Path::KernelThread),
+        };
+        Place { path, entry, in_splice: is_splice(path) }
+    }
+}
+
 /// The service that the current task performs.
 #[inline(always)]
 pub fn place() -> Option<Place> {
-    let (entry, path) = match Task::current().service()? {
-        Service::Call { entry, .. } => (entry, syscalls::path(entry)),
-        Service::Fault => (0, Path::MmapFault),
-        Service::IoUring => (syscalls::IO_URING, Path::IoUring),
-        Service::KernelThread => (0, Path::KernelThread),
-    };
-    Some(Place { path, entry, in_splice: is_splice(path) })
+    Some(Place::of(&Task::current().service()?))
 }
 
 #[inline(always)]
@@ -166,10 +199,4 @@ fn is_splice(path: Path) -> bool {
 #[inline(always)]
 pub fn in_softirq() -> bool {
     IN_SOFTIRQ.get(0).is_some_and(|flag| *flag != 0)
-}
-
-/// The slot of softirq work whose owner is `owner`.
-#[inline(always)]
-pub fn softirq_slot(owner: Option<u32>) -> u32 {
-    owner.unwrap_or(SOFTIRQ)
 }

@@ -11,7 +11,7 @@ use aya_ebpf::{
 use tracer_ebpf::abi::{Direction, Path};
 use tracer_ebpf::{syscalls, table::row};
 
-use super::account::{Kind, book_copy, book_payload, current_slot};
+use super::account::{Kind, Place, book_copy, book_payload, current_slot};
 use super::kernel::{REGS_DX, Service, Task, read};
 use super::maps::{DEPTH, config};
 
@@ -45,48 +45,54 @@ fn check(slot: u32, ptr: u64, n: u64, to_user: bool) {
     }
     let task = Task::current();
     let Some(service) = task.service() else { return };
-    let direction = if to_user { Direction::ToUser } else { Direction::FromUser };
-    let probe = const { row("check") };
-    let (entry, path) = match service {
-        Service::Call { entry, .. } => (entry, syscalls::path(entry)),
-        Service::IoUring => (syscalls::IO_URING, Path::IoUring),
-        Service::Fault => (0, Path::MmapFault),
-        Service::KernelThread => {
-            return book_copy(slot, probe, Kind::Copy, Path::KernelThread, Direction::InKernel, n);
-        }
-    };
-    let (kind, direction) = match path {
-        // The pages of a pipe, or of the file on the other side, stand in for user memory.
-        Path::Sendfile | Path::Splice | Path::Tee | Path::CopyFileRange => (Kind::Copy, Direction::InKernel),
-        // The argument block of a read or receive comes from the user, its data never does.
-        Path::Read | Path::Recv if !to_user => (Kind::Control, direction),
-        Path::Write | Path::Send if to_user => (Kind::Control, direction),
-        Path::Read | Path::Write | Path::Recv | Path::Send => {
-            (data_or_argument(&service, entry, task, ptr, n), direction)
-        }
-        Path::IoUring if is_splicing() => (Kind::Copy, Direction::InKernel),
-        Path::IoUring => (data_or_argument(&service, entry, task, ptr, n), direction),
-        _ => (Kind::Control, direction),
-    };
-    book_copy(slot, probe, kind, path, direction, n);
-    if kind == Kind::Copy && entry & syscalls::COPIES_ARE_PAYLOAD != 0 {
-        book_payload(slot, path, n);
+    let place = Place::of(&service);
+    let (kind, direction) = judge(&service, place, task, &Checked { ptr, n, to_user });
+    book_copy(slot, const { row("check") }, kind, place.path, direction, n);
+    if kind == Kind::Copy && place.entry & syscalls::COPIES_ARE_PAYLOAD != 0 {
+        book_payload(slot, place.path, n);
     }
+}
+
+/// The arguments of the check.
+struct Checked {
+    ptr: u64,
+    n: u64,
+    to_user: bool,
+}
+
+/// Whether a checked copy moves data or a structure, and where to.
+#[inline(always)]
+fn judge(service: &Service, place: Place, task: Task, checked: &Checked) -> (Kind, Direction) {
+    // The pages of a pipe, or of the file on the other side, stand in for user memory.
+    if place.in_splice || matches!(place.path, Path::KernelThread) {
+        return (Kind::Copy, Direction::InKernel);
+    }
+    let direction = if checked.to_user { Direction::ToUser } else { Direction::FromUser };
+    let kind = match place.path {
+        // The argument block of a read or receive comes from the user, its data never does.
+        Path::Read | Path::Recv if !checked.to_user => Kind::Control,
+        Path::Write | Path::Send if checked.to_user => Kind::Control,
+        Path::Read | Path::Write | Path::Recv | Path::Send | Path::IoUring => {
+            data_or_argument(service, place.entry, task, checked)
+        }
+        _ => Kind::Control,
+    };
+    (kind, direction)
 }
 
 /// Addresses, small iovec arrays and control messages are copied to and from the kernel stack; data of
 /// these calls never is. Larger iovec arrays are told by their size (`count * 16`).
 #[inline(always)]
-fn data_or_argument(service: &Service, entry: u8, task: Task, ptr: u64, n: u64) -> Kind {
+fn data_or_argument(service: &Service, entry: u8, task: Task, checked: &Checked) -> Kind {
     if entry & syscalls::HAS_ARGUMENT_BLOCK == 0 {
         return Kind::Copy;
     }
-    if task.is_on_stack(ptr) {
+    if task.is_on_stack(checked.ptr) {
         return Kind::Control;
     }
     if entry & syscalls::IOVEC != 0
         && let Service::Call { regs, .. } = service
-        && read::<u64>(*regs, REGS_DX as u32).is_some_and(|count| count > 8 && count * 16 == n)
+        && read::<u64>(*regs, REGS_DX as u32).is_some_and(|count| count > 8 && count * 16 == checked.n)
     {
         return Kind::Control;
     }
@@ -109,10 +115,4 @@ fn is_muted() -> bool {
     // SAFETY: the value is read at once.
     config!(check_nests_in_wrappers) != 0
         && unsafe { DEPTH.get(&bpf_get_current_pid_tgid()) }.is_some_and(|depth| depth.muted != 0)
-}
-
-#[inline(always)]
-fn is_splicing() -> bool {
-    // SAFETY: the value is read at once.
-    unsafe { DEPTH.get(&bpf_get_current_pid_tgid()) }.is_some_and(|depth| depth.splice != 0)
 }

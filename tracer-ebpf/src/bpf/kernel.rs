@@ -3,12 +3,12 @@
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
 
-use aya_ebpf::helpers::bpf_get_current_task;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+use aya_ebpf::helpers::{bpf_get_current_task, bpf_get_smp_processor_id};
 use tracer_ebpf::abi::Loss;
 use tracer_ebpf::syscalls::{self, Entry};
 
-use super::maps::{REGS_OFFSET, config, lose};
+use super::maps::{PREEMPT, REGS_OFFSET, config, lose};
 
 /// `task_struct.flags`, include/linux/sched.h; the values have not changed since 5.10.
 const PF_IO_WORKER: u32 = 0x0000_0010;
@@ -128,4 +128,26 @@ pub fn entry(nr: u64, compat: bool) -> Entry {
     let table = if compat { &syscalls::COMPAT } else { &syscalls::NATIVE };
     // SAFETY: the mask keeps the index inside both tables.
     unsafe { *table.get_unchecked(index) }
+}
+
+/// The bits of `preempt_count` above those for disabled preemption and softirqs: hard interrupts (16 to
+/// 19) and NMIs (20 to 23), include/linux/preempt.h. Bit 31 is x86's inverted PREEMPT_NEED_RESCHED.
+const IN_INTERRUPT: u32 = 0x7fff_0000;
+
+/// True in a hard interrupt or an NMI, whoever it interrupted.
+///
+/// Told by the CPU's `preempt_count`, which `irq_enter_rcu()` and `nmi_enter()` raise. The stack does not
+/// tell: an interrupt from user mode is served on the task's own stack (`call_on_irqstack_cond()`,
+/// arch/x86/include/asm/irq_stack.h). Two reads: for rows that are rare, not for those of every read and
+/// write.
+#[inline(always)]
+pub fn in_hard_interrupt() -> bool {
+    let Some(place) = PREEMPT.get(0) else { return false };
+    if place.per_cpu_offset == 0 {
+        return false;
+    }
+    // SAFETY: no arguments, no effects.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    let Some(offset) = read::<u64>(place.per_cpu_offset, cpu * 8) else { return false };
+    read::<u32>(place.preempt_count.wrapping_add(offset), 0).is_some_and(|count| count & IN_INTERRUPT != 0)
 }

@@ -8,7 +8,7 @@ use aya_ebpf::{
 use tracer_ebpf::abi::{Loss, OVERFLOW, Process, follow};
 
 use super::kernel::Task;
-use super::maps::{AT_EXEC, DEPTH, FREE, PROCESSES, SLOTS, config, lose};
+use super::maps::{AT_EXEC, DEPTH, ENDED, FREE, PROCESSES, SLOTS, config, lose};
 
 /// Gives `tgid` a slot of its own, or a share of the overflow slot.
 #[inline(always)]
@@ -18,7 +18,11 @@ fn admit(tgid: u32, parent: u32, start_boottime: u64) {
             if let Some(process) = PROCESSES.get_ptr_mut(slot) {
                 let comm = bpf_get_current_comm().unwrap_or_default();
                 // SAFETY: the slot was nobody's.
-                unsafe { *process = Process { tgid, parent, start_boottime, exited: 0, comm } };
+                unsafe {
+                    let generation = (*process).generation;
+                    *process =
+                        Process { tgid, parent, start_boottime, exited: 0, comm, generation, reserved: 0 };
+                }
             }
             slot
         }
@@ -42,16 +46,22 @@ pub fn forked(ctx: RawTracePointContext) -> i32 {
     if tgid == parent || tgid == config!(except_tgid) || child.is_kernel_thread() {
         return 0;
     }
+    // Userspace may have found it first, in /proc.
+    if SLOTS.get_ptr(&tgid).is_some() {
+        return 0;
+    }
     if config!(follow) == follow::EVERYONE || SLOTS.get_ptr(&parent).is_some() {
         let start = child.field::<u64>(config!(task_start_boottime)).unwrap_or(0);
         admit(tgid, parent, start);
+        #[cfg(feature = "log")]
+        aya_log_ebpf::info!(&ctx, "process {} forked {}", parent, tgid);
     }
     0
 }
 
 /// `sched_process_exec(task, old_pid, bprm)`.
 #[raw_tracepoint]
-pub fn execed(_: RawTracePointContext) -> i32 {
+pub fn execed(_ctx: RawTracePointContext) -> i32 {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     // SAFETY: the value is copied out.
     let slot = unsafe { AT_EXEC.get(&tgid) }.copied();
@@ -70,6 +80,8 @@ pub fn execed(_: RawTracePointContext) -> i32 {
         // SAFETY: the slot belongs to this process.
         unsafe { (*process).comm = comm };
     }
+    #[cfg(feature = "log")]
+    aya_log_ebpf::info!(&_ctx, "process {} executes another program", tgid);
     0
 }
 
@@ -87,12 +99,17 @@ pub fn exited(ctx: RawTracePointContext) -> i32 {
     if live != 0 {
         return 0;
     }
-    let _ = SLOTS.remove(&tgid);
-    if slot != OVERFLOW
-        && let Some(process) = PROCESSES.get_ptr_mut(slot)
-    {
+    // Two last threads may both see 0: one of them removes the entry, and speaks for both.
+    if SLOTS.remove(&tgid).is_err() || slot == OVERFLOW {
+        return 0;
+    }
+    if let Some(process) = PROCESSES.get_ptr_mut(slot) {
         // SAFETY: the slot belongs to this process until userspace frees it.
         unsafe { (*process).exited = bpf_ktime_get_ns() };
     }
+    // There is room for every slot once. Were it refused, the slot would not be used again.
+    let _ = ENDED.output::<u32>(slot, 0);
+    #[cfg(feature = "log")]
+    aya_log_ebpf::info!(&ctx, "process {} ended", tgid);
     0
 }

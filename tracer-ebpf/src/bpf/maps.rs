@@ -3,9 +3,11 @@
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray, Queue},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, Queue, RingBuf},
 };
-use tracer_ebpf::abi::{Config, Count, LOSSES as REASONS, Ledger, Loss, Process, WitnessKey};
+use tracer_ebpf::abi::{
+    Bio, Config, CopySizes, Count, LOSSES as REASONS, Ledger, Loss, Owner, Preempt, Process, WitnessKey, Xmit,
+};
 
 /// Constants of this kernel and session: frozen before the first program is loaded.
 #[unsafe(no_mangle)]
@@ -34,6 +36,10 @@ pub fn config_static() -> &'static Config {
 #[map]
 pub static LEDGERS: Array<Ledger> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
+/// See [`CopySizes`]. Set at load: slots * shards of its own; one element if sizes are not counted.
+#[map]
+pub static COPY_SIZES: Array<CopySizes> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
 /// Who has a slot. Set at load: slots.
 #[map]
 pub static PROCESSES: Array<Process> = Array::with_max_entries(1, BPF_F_MMAPABLE);
@@ -49,6 +55,11 @@ pub static AT_EXEC: HashMap<u32, u32> = HashMap::with_max_entries(64, 0);
 /// Slots that nobody has. Filled by userspace. Set at load.
 #[map]
 pub static FREE: Queue<u32> = Queue::with_max_entries(1, 0);
+
+/// Slots of processes that have ended, for userspace to give back. It is woken when it has read all
+/// earlier ones. Set at load: room for every slot.
+#[map]
+pub static ENDED: RingBuf = RingBuf::with_byte_size(4096, 0);
 
 /// What was not counted, by [`Loss`].
 #[map]
@@ -66,13 +77,29 @@ pub static CALLS: HashMap<CallKey, [u64; 4]> = HashMap::with_max_entries(65536, 
 #[map]
 pub static IN_FLIGHT: HashMap<u64, u32> = HashMap::with_max_entries(16384, 0);
 
-/// `ubuf_info` of a zero-copy send -> slot of the sender.
+/// `ubuf_info` of a zero-copy send -> the sender.
 #[map]
-pub static OWNERS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(65536, 0);
+pub static OWNERS: LruHashMap<u64, Owner> = LruHashMap::with_max_entries(65536, 0);
+
+/// `sock` -> the process that used it last.
+#[map]
+pub static SOCKETS: LruHashMap<u64, Owner> = LruHashMap::with_max_entries(65536, 0);
+
+/// `bio` -> a transfer that its device has not completed.
+#[map]
+pub static BIOS: HashMap<u64, Bio> = HashMap::with_max_entries(16384, 0);
+
+/// See [`Xmit`].
+#[map]
+pub static XMIT: PerCpuArray<Xmit> = PerCpuArray::with_max_entries(1, 0);
 
 /// 1 while this CPU serves softirqs.
 #[map]
 pub static IN_SOFTIRQ: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
+
+/// Element 0: see [`Preempt`].
+#[map]
+pub static PREEMPT: Array<Preempt> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// `pt_regs` of a task in a system call, as an offset into its stack: measured, not assumed (FRED
 /// kernels keep 16 bytes above it).

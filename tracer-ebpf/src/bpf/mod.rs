@@ -2,11 +2,13 @@
 
 mod account;
 mod check;
+mod device;
 mod iter;
 mod kernel;
 mod life;
 mod maps;
 mod namespace;
+mod preempt;
 mod site;
 mod skb;
 mod splice;

@@ -7,13 +7,13 @@ use aya_ebpf::{
     macros::{kprobe, perf_event},
     programs::{PerfEventContext, ProbeContext},
 };
-use tracer_ebpf::abi::{Arguments, Count, Direction, Loss, WitnessKey};
+use tracer_ebpf::abi::{Arguments, Count, Direction, Loss, SITE, WitnessKey};
 use tracer_ebpf::table::row;
 
 use super::account::{current_slot, place};
 use super::iter::{self, Memory};
 use super::kernel::read;
-use super::maps::{WITNESS, lose};
+use super::maps::{WITNESS, config, lose};
 use super::wrapper::{book_iter, book_pages};
 
 /// The integer registers of a call, in x86-64's order of arguments.
@@ -51,12 +51,16 @@ fn clipped(bytes: u64, iter: u64) -> Option<u64> {
 fn site(ctx: &ProbeContext, arguments: Arguments, direction: Direction) {
     let Some(slot) = current_slot() else { return };
     // SAFETY: the context of a kprobe is `pt_regs`.
-    let registers = Registers::of(unsafe { &*ctx.regs });
-    let (bytes, iter) = registers.bytes_and_iter(arguments);
+    let regs = unsafe { &*ctx.regs };
+    let (bytes, iter) = Registers::of(regs).bytes_and_iter(arguments);
     if let Some(bytes) = clipped(bytes, iter)
         && bytes > 0
+        && let Some(direction) = book_iter(slot, const { row("call_site") }, iter, direction, bytes)
+        && config!(audit) != 0
     {
-        book_iter(slot, const { row("call_site") }, iter, direction, bytes);
+        // A kprobe's handler finds the instruction pointer behind the breakpoint's one byte.
+        let address = regs.rip - 1;
+        testify(WitnessKey { return_address: address, primitive: SITE, direction: direction as u32 }, bytes);
     }
 }
 

@@ -4,34 +4,55 @@ use aya_ebpf::{
     macros::{fentry, kprobe},
     programs::{FEntryContext, ProbeContext},
 };
-use tracer_ebpf::abi::{Direction, Path};
+use tracer_ebpf::abi::{Direction, Path, SOFTIRQ};
 use tracer_ebpf::table::row;
 
-use super::account::{Kind, book_copy, current_slot, in_softirq, is_open, place, softirq_slot};
-use super::kernel::read;
+use super::account::{Kind, book_copy, current_slot, generation, in_softirq, is_open, place};
+use super::device::packet_slot;
+use super::kernel::{in_hard_interrupt, read};
 use super::maps::{OWNERS, config};
 use super::wrapper::{Call, Exit, enter, leave, wrapper};
 
 /// MAX_SKB_FRAGS is 17 by default and 45 at most (CONFIG_MAX_SKB_FRAGS, 6.3).
 const MAX_FRAGS: u32 = 45;
 
-/// Books a copy inside the kernel: to the process at work, or, in softirq context, to the owner of the
-/// data if it is known. Never to whoever was interrupted.
+/// Who works here.
+enum Worker {
+    /// The current process, which is counted.
+    Process(u32),
+    /// A softirq or an interrupt: the current task is a bystander.
+    Interrupt,
+}
+
+/// `None`: nothing is counted here.
 #[inline(always)]
-fn book_in_kernel(probe: u32, kind: Kind, bytes: u64, owner: impl Fn() -> Option<u32>) {
-    if bytes == 0 {
-        return;
+fn worker() -> Option<Worker> {
+    if !is_open() {
+        return None;
     }
-    if in_softirq() {
-        if !is_open() {
+    if in_softirq() || in_hard_interrupt() {
+        return Some(Worker::Interrupt);
+    }
+    current_slot().map(Worker::Process)
+}
+
+impl Worker {
+    /// Books a copy inside the kernel: to the process at work, or to the owner of the data if it is known.
+    /// Never to whoever was interrupted.
+    #[inline(always)]
+    fn book(self, probe: u32, kind: Kind, bytes: u64, owner: impl Fn() -> Option<u32>) {
+        if bytes == 0 {
             return;
         }
-        let slot = softirq_slot(owner());
-        return book_copy(slot, probe, kind, Path::Softirq, Direction::InKernel, bytes);
+        let (slot, path) = match self {
+            Worker::Interrupt => (owner().unwrap_or(SOFTIRQ), Path::Softirq),
+            Worker::Process(slot) => match place() {
+                Some(place) => (slot, place.path),
+                None => return,
+            },
+        };
+        book_copy(slot, probe, kind, path, Direction::InKernel, bytes);
     }
-    let Some(slot) = current_slot() else { return };
-    let Some(place) = place() else { return };
-    book_copy(slot, probe, kind, place.path, Direction::InKernel, bytes);
 }
 
 /// `skb_shared_info`: behind the packet's linear buffer (`end` is an offset on 64 bit).
@@ -75,13 +96,24 @@ fn own_part(skb: u64, offset: u64, len: u64) -> Option<u64> {
     Some(if len < left { len } else { left })
 }
 
-/// The sender of a zero-copy packet, by its `ubuf_info`.
+/// The slot of a zero-copy packet's sender, by its `ubuf_info`. Packets may outlive the process and its
+/// slot: what is then copied is nobody's.
 #[inline(always)]
 fn zerocopy_owner(skb: u64) -> Option<u32> {
     let info = shared_info(skb)?;
     let uarg: u64 = read(info, config!(shinfo_destructor_arg))?;
     // SAFETY: the value is copied out.
-    unsafe { OWNERS.get(&uarg) }.copied()
+    let owner = unsafe { OWNERS.get(&uarg) }.copied()?;
+    (owner.generation == generation(owner.slot)).then_some(owner.slot)
+}
+
+/// Whose a packet is: a zero-copy send's, else its socket's.
+#[inline(always)]
+fn owner(skb: u64) -> Option<u32> {
+    match zerocopy_owner(skb) {
+        Some(slot) => Some(slot),
+        None => packet_slot(skb),
+    }
 }
 
 /// Entry points of a function that is counted on entry: `row: body; fentry NAME, kprobe NAME`.
@@ -103,11 +135,9 @@ macro_rules! on_entry {
 /// `(skb, offset, _, len)`.
 #[inline(always)]
 fn copy_bits(probe: u32, arg: impl Fn(usize) -> u64) {
-    if !in_softirq() && current_slot().is_none() {
-        return;
-    }
+    let Some(worker) = worker() else { return };
     if let Some(bytes) = own_part(arg(0), arg(1) as u32 as u64, arg(3) as u32 as u64) {
-        book_in_kernel(probe, Kind::Copy, bytes, || zerocopy_owner(arg(0)));
+        worker.book(probe, Kind::Copy, bytes, || owner(arg(0)));
     }
 }
 on_entry! { "skb_copy_bits": copy_bits; skb_copy_bits_fentry, skb_copy_bits_kprobe }
@@ -116,11 +146,9 @@ on_entry! { "skb_store_bits": copy_bits; skb_store_bits_fentry, skb_store_bits_k
 /// The same with a checksum on the way.
 #[inline(always)]
 fn checksum_bits(probe: u32, arg: impl Fn(usize) -> u64) {
-    if !in_softirq() && current_slot().is_none() {
-        return;
-    }
+    let Some(worker) = worker() else { return };
     if let Some(bytes) = own_part(arg(0), arg(1) as u32 as u64, arg(3) as u32 as u64) {
-        book_in_kernel(probe, Kind::Checksum, bytes, || zerocopy_owner(arg(0)));
+        worker.book(probe, Kind::Checksum, bytes, || owner(arg(0)));
     }
 }
 on_entry! { "skb_copy_and_csum_bits": checksum_bits; skb_copy_and_csum_bits_fentry, skb_copy_and_csum_bits_kprobe }
@@ -128,19 +156,20 @@ on_entry! { "skb_copy_and_csum_bits": checksum_bits; skb_copy_and_csum_bits_fent
 /// `__pskb_copy_fclone(skb, ...)`: a packet's headers; its fragments are shared.
 #[inline(always)]
 fn copy_headers(probe: u32, arg: impl Fn(usize) -> u64) {
-    if !in_softirq() && current_slot().is_none() {
-        return;
-    }
+    let Some(worker) = worker() else { return };
     if let Some(bytes) = linear(arg(0)) {
-        book_in_kernel(probe, Kind::Control, bytes, || zerocopy_owner(arg(0)));
+        worker.book(probe, Kind::Control, bytes, || owner(arg(0)));
     }
 }
 on_entry! { "skb_copy_headers": copy_headers; skb_copy_headers_fentry, skb_copy_headers_kprobe }
 
-/// `swiotlb_bounce(_, _, size, ...)`: the third argument on every kernel.
+/// `swiotlb_bounce(_, _, size, ...)`: the third argument on every kernel. What a device has read is often
+/// copied in its interrupt.
 #[inline(always)]
 fn bounce(probe: u32, arg: impl Fn(usize) -> u64) {
-    book_in_kernel(probe, Kind::Copy, arg(2), || None);
+    if let Some(worker) = worker() {
+        worker.book(probe, Kind::Copy, arg(2), || None);
+    }
 }
 on_entry! { "swiotlb_bounce": bounce; swiotlb_bounce_fentry, swiotlb_bounce_kprobe }
 
@@ -174,11 +203,12 @@ on_entry! { "csum_to_user": checksum_to_user; csum_to_user_fentry, csum_to_user_
 /// The fragments are new by the time of the return, and as long as the old ones.
 #[inline(always)]
 fn copy_ubufs(probe: u32, call: &impl Call) {
-    if call.ret_int() != 0 || (!in_softirq() && current_slot().is_none()) {
+    if call.ret_int() != 0 {
         return;
     }
+    let Some(worker) = worker() else { return };
     if let Some(bytes) = in_frags(call.arg(0)) {
-        book_in_kernel(probe, Kind::Copy, bytes, || zerocopy_owner(call.arg(0)));
+        worker.book(probe, Kind::Copy, bytes, || owner(call.arg(0)));
     }
 }
 wrapper! { "skb_copy_ubufs": copy_ubufs; skb_copy_ubufs_fexit(2); skb_copy_ubufs_entry, skb_copy_ubufs_return }
@@ -187,12 +217,13 @@ wrapper! { "skb_copy_ubufs": copy_ubufs; skb_copy_ubufs_fexit(2); skb_copy_ubufs
 /// `nhead` when it returns.
 #[inline(always)]
 fn expand_head(probe: u32, call: &impl Call) {
-    if call.ret_int() != 0 || (!in_softirq() && current_slot().is_none()) {
+    if call.ret_int() != 0 {
         return;
     }
+    let Some(worker) = worker() else { return };
     if let Some(tail) = read::<u32>(call.arg(0), config!(skb_tail)) {
         let bytes = (tail as i64 - call.arg(1) as i32 as i64) as u64;
-        book_in_kernel(probe, Kind::Control, bytes, || zerocopy_owner(call.arg(0)));
+        worker.book(probe, Kind::Control, bytes, || owner(call.arg(0)));
     }
 }
 wrapper! { "skb_expand_head": expand_head; skb_expand_head_fexit(4); skb_expand_head_entry, skb_expand_head_return }

@@ -1,11 +1,12 @@
 //! Crossings of the user/kernel boundary, context switches, and payload from return values.
 
 use aya_ebpf::{
+    EbpfContext as _,
     bindings::BPF_F_MMAPABLE,
     helpers::bpf_get_current_pid_tgid,
-    macros::{fentry, kprobe, map, raw_tracepoint},
+    macros::{fentry, kprobe, map, raw_tracepoint, tracepoint},
     maps::Array,
-    programs::{FEntryContext, ProbeContext, RawTracePointContext},
+    programs::{FEntryContext, ProbeContext, RawTracePointContext, TracePointContext},
 };
 use tracer_ebpf::abi::{Direction, Path};
 use tracer_ebpf::{syscalls, table::row};
@@ -13,6 +14,7 @@ use tracer_ebpf::{syscalls, table::row};
 use super::account::{Kind, book, book_copy, book_reference, counter, current_slot, has_marks, raise};
 use super::kernel::{REGS_CS, REGS_DI, REGS_ORIG_AX, Task, entry, read};
 use super::maps::{IN_FLIGHT, IN_SOFTIRQ, REGS_OFFSET, add, config};
+use super::preempt;
 
 /// `[0]`: a mark that userspace makes up and passes as the first argument of one system call;
 /// `[1]`: who made that call, as the initial pid namespace names it.
@@ -42,15 +44,29 @@ pub fn calibrate(ctx: RawTracePointContext) -> i32 {
 /// `sys_enter(regs, id)`.
 #[raw_tracepoint]
 pub fn sys_enter(ctx: RawTracePointContext) -> i32 {
-    let Some(slot) = current_slot() else { return 0 };
-    let entry = entry(ctx.arg(1), Task::current().is_compat());
-    let path = syscalls::path(entry);
+    if let Some(slot) = current_slot() {
+        entered(slot, ctx.arg(1));
+    }
+    0
+}
+
+/// The same through perf.
+#[tracepoint]
+pub fn sys_enter_perf(ctx: TracePointContext) -> u32 {
+    if let Some(slot) = current_slot() {
+        entered(slot, perf_field(&ctx, PERF_ID));
+    }
+    0
+}
+
+#[inline(always)]
+fn entered(slot: u32, nr: u64) {
+    let path = syscalls::path(entry(nr, Task::current().is_compat()));
     book(slot, |ledger| add(counter!(ledger, syscalls[path as usize]), 1));
     if has_marks() {
         // A new call: the one that was in flight is over.
         let _ = IN_FLIGHT.remove(&bpf_get_current_pid_tgid());
     }
-    0
 }
 
 /// `sys_exit(regs, ret)`. The number comes from the registers, not from a map: execve and a new child
@@ -59,17 +75,45 @@ pub fn sys_enter(ctx: RawTracePointContext) -> i32 {
 pub fn sys_exit(ctx: RawTracePointContext) -> i32 {
     let Some(slot) = current_slot() else { return 0 };
     let bytes = ctx.arg::<i64>(1);
-    if bytes <= 0 {
-        return 0;
+    if bytes > 0
+        && let Some(nr) = read::<u64>(ctx.arg(0), REGS_ORIG_AX as u32)
+    {
+        returned(slot, nr, bytes as u64);
     }
-    let Some(nr) = read::<u64>(ctx.arg(0), REGS_ORIG_AX as u32) else { return 0 };
+    0
+}
+
+/// The same through perf.
+#[tracepoint]
+pub fn sys_exit_perf(ctx: TracePointContext) -> u32 {
+    let Some(slot) = current_slot() else { return 0 };
+    let bytes = perf_field(&ctx, PERF_RET) as i64;
+    if bytes > 0 {
+        returned(slot, perf_field(&ctx, PERF_ID), bytes as u64);
+    }
+    0
+}
+
+/// Words of `raw_syscalls/{sys_enter,sys_exit}` (include/trace/events/syscalls.h): behind the common header
+/// of 8 bytes are `long id` and, on exit, `long ret`. Same on all kernels.
+const PERF_ID: usize = 1;
+const PERF_RET: usize = 2;
+
+#[inline(always)]
+fn perf_field(ctx: &TracePointContext, word: usize) -> u64 {
+    // SAFETY: the event has at least three words, and the verifier checks the bounds.
+    unsafe { ctx.as_ptr().cast::<u64>().add(word).read_volatile() }
+}
+
+/// A call number `nr` returned `bytes`, more than 0.
+#[inline(always)]
+fn returned(slot: u32, nr: u64, bytes: u64) {
     let compat = Task::current().is_compat();
     let entry = entry(nr, compat);
     if entry & syscalls::RETURNS_BYTES == 0 {
-        return 0;
+        return;
     }
     let path = syscalls::path(entry);
-    let bytes = bytes as u64;
     book(slot, |ledger| raise(counter!(ledger, payload[path as usize]), bytes));
     if has_marks() {
         in_flight(slot, path, bytes);
@@ -86,7 +130,6 @@ pub fn sys_exit(ctx: RawTracePointContext) -> i32 {
         }
         _ => {}
     }
-    0
 }
 
 /// The return of a call on a pipe whose wrapper's probe came too late: all of it was copied.
@@ -162,6 +205,9 @@ fn switched(preempt: u64, state: u64) {
 /// `sched_switch(preempt, prev, next, prev_state)`, since 5.18.
 #[raw_tracepoint]
 pub fn sched_switch(ctx: RawTracePointContext) -> i32 {
+    if config!(watch_preemption) != 0 {
+        preempt::switched(Task::at(ctx.arg(1)), Task::at(ctx.arg(2)));
+    }
     switched(ctx.arg(0), ctx.arg::<u32>(3) as u64);
     0
 }

@@ -9,11 +9,12 @@ use aya_ebpf::{
     macros::{fexit, kprobe, kretprobe},
     programs::{FExitContext, ProbeContext, RetProbeContext},
 };
-use tracer_ebpf::abi::{Direction, Loss, Path};
+use tracer_ebpf::abi::{Direction, Loss, Owner, Path};
 use tracer_ebpf::{syscalls, table::row};
 
 use super::account::{
-    Kind, book, book_copy, book_payload, book_reference, counter, current_slot, in_softirq, place, raise,
+    Kind, book, book_copy, book_payload, book_reference, counter, current_slot, generation, in_softirq,
+    place, raise,
 };
 use super::iter::{self, Memory};
 use super::kernel::read;
@@ -115,14 +116,12 @@ macro_rules! wrapper {
 }
 pub(crate) use wrapper;
 
-/// Books `bytes` that went between an iterator and the kernel.
+/// Books `bytes` that went between an iterator and the kernel; says in which direction, if they were copied.
 #[inline(always)]
-pub fn book_iter(slot: u32, probe: u32, iter: u64, direction: Direction, bytes: u64) {
-    let (Some(memory), Some(place)) = (iter::memory(iter), place()) else {
-        return;
-    };
+pub fn book_iter(slot: u32, probe: u32, iter: u64, direction: Direction, bytes: u64) -> Option<Direction> {
+    let (memory, place) = (iter::memory(iter)?, place()?);
     let direction = match memory {
-        Memory::NoCopy => return,
+        Memory::NoCopy => return None,
         Memory::User => direction,
         // io_uring's registered buffers arrive as pages although they are the process's memory.
         Memory::Pages if matches!(place.path, Path::IoUring) && !place.in_splice => direction,
@@ -137,6 +136,7 @@ pub fn book_iter(slot: u32, probe: u32, iter: u64, direction: Direction, bytes: 
     if place.entry & syscalls::COPIES_ARE_PAYLOAD != 0 {
         book_payload(slot, place.path, bytes);
     }
+    Some(direction)
 }
 
 /// `ssize_t f(_, iter, ...)`: the return value is the number of bytes copied.
@@ -263,16 +263,24 @@ pub fn book_pages(probe: u32, bytes: u64) {
     book_copy(slot, probe, Kind::Copy, path, Direction::InKernel, bytes);
 }
 
-/// `unsigned long copy_mc_to_kernel(dst, src, len)`: returns the bytes *not* copied.
+/// `unsigned long copy_mc_to_kernel(dst, src, len)`: returns the bytes *not* copied, which are more than 0
+/// only where memory is broken. So a kprobe on its entry will do, with no return to lose.
+#[fexit]
+pub fn page_copy_fexit(ctx: FExitContext) -> i32 {
+    page_copy(ctx.arg::<u64>(2) as u32 as u64, ctx.arg(3));
+    0
+}
+#[kprobe]
+pub fn page_copy_kprobe(ctx: ProbeContext) -> u32 {
+    page_copy(ctx.arg::<u64>(2).unwrap_or(0) as u32 as u64, 0);
+    0
+}
 #[inline(always)]
-fn page_copy(probe: u32, call: &impl Call) {
-    let len = call.arg(2) as u32 as u64;
-    let left = call.ret() as u64;
+fn page_copy(len: u64, left: u64) {
     if left < len {
-        book_pages(probe, len - left);
+        book_pages(const { row("page_copy") }, len - left);
     }
 }
-wrapper! { "page_copy": page_copy; page_copy_fexit(3); page_copy_entry, page_copy_return }
 
 /// `vm_fault_t wp_page_copy(vmf)` of 5.10: copies one page unless the old one was the zero page
 /// (then `vmf->page` is NULL) or memory ran out.
@@ -346,8 +354,10 @@ fn zerocopy_send(_probe: u32, call: &impl Call, uarg: u64) {
     if place.entry & syscalls::COPIES_ARE_PAYLOAD != 0 {
         book_payload(slot, place.path, bytes as u64);
     }
-    if uarg != 0 && OWNERS.get_ptr(&uarg).is_none_or(|owner| unsafe { *owner } != slot) {
-        let _ = OWNERS.insert(&uarg, &slot, 0);
+    let owner = Owner { slot, generation: generation(slot) };
+    // SAFETY: the value is compared at once.
+    if uarg != 0 && unsafe { OWNERS.get(&uarg) }.is_none_or(|known| *known != owner) {
+        let _ = OWNERS.insert(&uarg, &owner, 0);
     }
 }
 

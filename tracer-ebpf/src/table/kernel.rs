@@ -1,6 +1,6 @@
 //! Copies between kernel buffers, and what else touches every byte.
 
-use super::row::{ANY, Row, before, copy, kprobe, only, optional, since, trampoline};
+use super::row::{ANY, Row, before, copy, kprobe, only, optional, since, trampoline, unpreempted};
 
 /// Packets, pages, checksums, encryption; and the kprobes on call sites.
 pub const ROWS: &[Row] = &[
@@ -10,7 +10,7 @@ pub const ROWS: &[Row] = &[
         since(5, 19),
         &[
             trampoline("copy_mc_to_kernel", 3, &["page_copy_fexit"]),
-            kprobe("copy_mc_to_kernel", &["page_copy_entry", "page_copy_return"]),
+            unpreempted(kprobe("copy_mc_to_kernel", &["page_copy_kprobe"])),
         ],
         &[],
     ),

@@ -7,6 +7,7 @@
 //! takes the first one that this kernel has. Sources: mm/filemap.c, mm/shmem.c, fs/pipe.c, fs/splice.c,
 //! net/core/{skbuff,datagram}.c of 5.10, 6.1, 6.12 and 7.2.
 
+mod device;
 mod kernel;
 mod mark;
 mod primitive;
@@ -18,7 +19,8 @@ mod user;
 pub use primitive::{PRIMITIVES, Primitive, primitive};
 pub use row::{Group, Method, Releases, Row, Way};
 
-const SECTIONS: [&[Row]; 5] = [user::ROWS, kernel::ROWS, reference::ROWS, mark::ROWS, switch::ROWS];
+const SECTIONS: [&[Row]; 6] =
+    [user::ROWS, kernel::ROWS, reference::ROWS, mark::ROWS, switch::ROWS, device::ROWS];
 const LEN: usize = {
     let mut len = 0;
     let mut i = 0;
@@ -83,6 +85,14 @@ mod tests {
         }
         for (i, p) in PRIMITIVES.iter().enumerate() {
             assert_eq!(primitive(p.name) as usize, i, "{}", p.name);
+        }
+    }
+
+    #[test]
+    fn hosts_exist_and_have_programs() {
+        for host in ROWS.iter().flat_map(|row| row.ways).filter_map(Way::host) {
+            let host = &ROWS[row(host) as usize];
+            assert!(host.ways.iter().all(|way| way.host().is_none()), "{}", host.name);
         }
     }
 

@@ -1,15 +1,28 @@
 //! Mode switches, context switches, payload; processes that come and go.
 
-use super::row::{Group, Row, Way, kprobe, optional, other, tracepoint, trampoline};
+use super::row::{
+    Group, Row, Way, kprobe, optional, other, perf_tracepoint, tracepoint, trampoline, unpreempted,
+};
 
 /// System calls, faults, interrupts, the scheduler, life.
 pub const ROWS: &[Row] = &[
-    other(Group::Switch, "sys_enter", "system calls", &[tracepoint("sys_enter", 2, &["sys_enter"])]),
+    other(
+        Group::Switch,
+        "sys_enter",
+        "system calls",
+        &[
+            tracepoint("sys_enter", 2, &["sys_enter"]),
+            unpreempted(perf_tracepoint("raw_syscalls/sys_enter", &["sys_enter_perf"])),
+        ],
+    ),
     other(
         Group::Switch,
         "sys_exit",
         "payload, from return values",
-        &[tracepoint("sys_exit", 2, &["sys_exit"])],
+        &[
+            tracepoint("sys_exit", 2, &["sys_exit"]),
+            unpreempted(perf_tracepoint("raw_syscalls/sys_exit", &["sys_exit_perf"])),
+        ],
     ),
     other(
         Group::Switch,

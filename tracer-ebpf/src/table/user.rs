@@ -1,6 +1,6 @@
 //! Copies between user memory and the kernel.
 
-use super::row::{ANY, Row, copy, kprobe, optional, tracepoint, trampoline};
+use super::row::{ANY, Row, copy, hosted, kprobe, optional, trampoline, unpreempted};
 
 /// Wrappers, and the check that the compiler puts before copies of variable size.
 pub const ROWS: &[Row] = &[
@@ -10,7 +10,7 @@ pub const ROWS: &[Row] = &[
         ANY,
         &[
             trampoline("__check_object_size", 3, &["check_fentry"]),
-            kprobe("__check_object_size", &["check_kprobe"]),
+            unpreempted(kprobe("__check_object_size", &["check_kprobe"])),
         ],
         &[],
     ),
@@ -147,7 +147,7 @@ pub const ROWS: &[Row] = &[
         "process_vm",
         "process_vm_readv and process_vm_writev, by their return value",
         ANY,
-        &[tracepoint("sys_exit", 2, &[])],
+        &[hosted("sys_exit")],
         &["process_vm_rw_core", "process_vm_rw_single_vec", "process_vm_rw"],
     ),
 ];

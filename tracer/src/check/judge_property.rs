@@ -139,7 +139,7 @@ impl Case {
             text += if rule.warn { ", severity: warn}\n" } else { "}\n" };
         }
         let _ =
-            self.allow.map(|n| write!(text, "allow: [{{what: x, path: write, max_bytes_per_call: {n}}}]\n"));
+            self.allow.map(|n| writeln!(text, "allow: [{{what: x, path: write, max_bytes_per_call: {n}}}]"));
         Policy::parse(text.as_bytes()).unwrap_or_else(|problems| panic!("{text}\n{problems:?}"))
     }
 
@@ -159,13 +159,13 @@ impl Case {
     fn verdict(&self) -> Verdict {
         let mut worst = Verdict::Pass;
         for (counted, trouble) in &self.windows {
-            let sure = !(trouble.lost
+            let unsure = trouble.lost
                 || trouble.uncovered
                 || trouble.merged
                 || trouble.ended_early
-                || trouble.broken_books)
-                && !self.too_little(counted);
-            if !sure && worst == Verdict::Pass {
+                || trouble.broken_books
+                || self.too_little(counted);
+            if unsure && worst == Verdict::Pass {
                 worst = Verdict::Inconclusive;
             }
             for rule in self.assertions.iter().filter(|rule| !rule.warn) {

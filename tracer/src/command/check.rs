@@ -165,7 +165,11 @@ fn context(args: &Check) -> Context {
         reproduce: format!("{privilege}tracer {}", words.collect::<Vec<_>>().join(" ")),
         timestamp: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         host: human::label(host, 100),
-        width: if terminal { crate::sys::terminal_width().map_or(0, usize::from) } else { 0 },
+        width: if terminal {
+            crate::sys::terminal_size(io::stdout()).map_or(0, |(columns, _)| columns.into())
+        } else {
+            0
+        },
     }
 }
 

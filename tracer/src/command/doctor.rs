@@ -1,10 +1,8 @@
 //! `tracer doctor`: every probe tried by attaching it, every refusal explained, coverage proven.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use serde_json::json;
 
 use super::{Outcome, status};
@@ -12,12 +10,20 @@ use crate::cli::{Doctor, Format};
 use crate::coverage;
 use crate::facts::{self, Facts};
 use crate::fault::Fault;
+use crate::netdev::{self, NetDevice};
 use crate::plan::Attach;
+use crate::privilege::Privilege;
 use crate::session::{Options, Selection, Session};
-use crate::snapshot::{CoverageState, Snapshot};
+use crate::snapshot::{CoverageState, Probe, Snapshot};
 
 pub fn doctor(args: Doctor) -> Outcome {
-    let options = Options { attach: Attach::Auto, audit: false, stats: false, fault: Fault::from_env()? };
+    let options = Options {
+        attach: Attach::Auto,
+        audit: false,
+        copy_sizes: false,
+        stats: false,
+        fault: Fault::from_env()?,
+    };
     let session = match Session::prepare(&Selection::Nothing, &options) {
         Ok(session) => session,
         Err(error) => return without_session(&args, &error),
@@ -39,14 +45,16 @@ fn without_session(args: &Doctor, error: &anyhow::Error) -> Outcome {
         (true, _) => format!("copies cannot be counted here: {}\n", one_line(error)),
         (_, Format::Json) => format!(
             "{}\n",
-            json!({"schema": "tracer/1", "can_count_copies": false, "cause": format!("{error:#}"), "environment": environment()})
+            json!({
+                "schema": "tracer/1",
+                "can_count_copies": false,
+                "cause": format!("{error:#}"),
+                "environment": environment_as_json(),
+            })
         ),
         (_, Format::Table) => {
-            let mut text = String::new();
-            for (name, value) in environment() {
-                let _ = writeln!(text, "{name:<22} {value}");
-            }
-            let _ = writeln!(text, "\nNo probe could be tried: {error:#}");
+            let mut text = format!("Nothing can be counted here, and no probe could be tried: {error:#}\n\n");
+            environment_as_text(&mut text);
             text
         }
     };
@@ -55,31 +63,27 @@ fn without_session(args: &Doctor, error: &anyhow::Error) -> Outcome {
 }
 
 fn one_line(error: &anyhow::Error) -> String {
-    format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ")
+    format!("{error:#}").lines().map(str::trim).collect::<Vec<_>>().join("; ")
 }
 
 /// A refusal in one line goes where errors go.
 fn print(text: &str, to_stderr: bool) -> anyhow::Result<()> {
-    let written = if to_stderr {
-        std::io::stderr().write_all(text.as_bytes())
-    } else {
-        std::io::stdout().write_all(text.as_bytes())
-    };
-    written.context("cannot write the output")
+    if to_stderr {
+        crate::sink::say(text.trim_end());
+        return Ok(());
+    }
+    super::print(text)
 }
 
 fn quick(snapshot: &Snapshot, can_count: bool) -> String {
+    let (kernel, coverage) = (&snapshot.kernel, &snapshot.coverage);
     if can_count {
-        return format!(
-            "copies can be counted here: kernel {}, coverage {}\n",
-            snapshot.kernel,
-            snapshot.coverage.state.name()
-        );
+        return format!("copies can be counted here: kernel {kernel}, coverage {}\n", coverage.state.name());
     }
-    let probe = snapshot.probes.iter().find(|p| p.required && !p.attached);
-    let cause =
-        probe.map_or_else(|| snapshot.coverage.reasons.join("; "), |p| format!("{} ({})", p.cause, p.remedy));
-    format!("copies cannot be counted here: kernel {}: {cause}\n", snapshot.kernel)
+    let remedy = snapshot.probes.iter().find(|p| p.required && !p.attached).map(|p| p.remedy.as_str());
+    let remedy = remedy.filter(|remedy| !remedy.is_empty());
+    let remedy = remedy.map_or_else(String::new, |remedy| format!(" (what would help: {remedy})"));
+    format!("copies cannot be counted here: kernel {kernel}: {}{remedy}\n", coverage.reasons.join("; "))
 }
 
 /// What decides whether BPF works at all.
@@ -94,63 +98,168 @@ fn environment() -> Vec<(&'static str, String)> {
     };
     vec![
         ("kernel", read("/proc/sys/kernel/osrelease")),
-        ("user", if crate::sys::is_root() { "root".into() } else { "not root".into() }),
+        ("user", Privilege::read().describe()),
         ("BTF", btf),
+        ("kprobes", if facts::has_kprobes() { "yes".into() } else { "no".into() }),
         ("lockdown", facts::lockdown().unwrap_or_else(|| "none".into())),
         ("kptr_restrict", read("/proc/sys/kernel/kptr_restrict")),
         ("perf_event_paranoid", read("/proc/sys/kernel/perf_event_paranoid")),
-        ("unprivileged BPF", read("/proc/sys/kernel/unprivileged_bpf_disabled")),
+        ("unprivileged_bpf_disabled", read("/proc/sys/kernel/unprivileged_bpf_disabled")),
     ]
+}
+
+fn environment_as_json() -> serde_json::Map<String, serde_json::Value> {
+    environment().into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect()
+}
+
+fn environment_as_text(text: &mut String) {
+    for (name, value) in environment() {
+        line(text, name, &value);
+    }
+}
+
+fn line(text: &mut String, name: &str, value: &str) {
+    // Writing to a String cannot fail; so everywhere below.
+    let _ = writeln!(text, "{name:<26} {value}");
 }
 
 fn as_text(snapshot: &Snapshot, session: &Session, sites: bool) -> String {
     let mut text = String::new();
-    for (name, value) in environment() {
-        let _ = writeln!(text, "{name:<22} {value}");
-    }
-    let _ = writeln!(text, "\nprobes");
-    for probe in &snapshot.probes {
-        let verdict = match (probe.attached, probe.required) {
-            (true, _) => "ok",
-            (false, true) => "MISSING",
-            (false, false) => "absent",
-        };
-        let _ = writeln!(text, "  {verdict:<8} {:<24} {:<15} {}", probe.name, probe.method, probe.symbol);
-        if !probe.attached {
-            let _ = writeln!(text, "           cause: {}", probe.cause);
-            if !probe.remedy.is_empty() {
-                let _ = writeln!(text, "           remedy: {}", probe.remedy);
-            }
-        }
-    }
-    let _ = writeln!(text, "\ncall sites of copy functions in the kernel's live text");
-    let _ = writeln!(text, "  {:<34} {:<12} sites", "function", "covered by");
-    for count in &snapshot.coverage.sites {
-        let note =
-            if !count.data && count.coverage == "uncovered" { " (structures of constant size)" } else { "" };
-        let _ = writeln!(text, "  {:<34} {:<12} {}{note}", count.primitive, count.coverage, count.sites);
-    }
+    quantities(&mut text, snapshot);
+    text.push('\n');
+    environment_as_text(&mut text);
+    network_devices(&mut text, &netdev::physical());
+    probes(&mut text, snapshot);
+    call_sites(&mut text, snapshot, session.coverage.unreadable());
     if sites {
         let _ = writeln!(text, "\nevery call site");
         for (site, coverage) in session.coverage.sites() {
-            let _ = writeln!(text, "  {coverage:<10} {}", coverage::name(site));
+            let _ = writeln!(text, "  {:<10} {}", coverage.name(), coverage::name(site));
         }
     }
-    let _ = writeln!(text, "\ncoverage: {}", snapshot.coverage.state.name());
+    let _ = writeln!(text, "\ncoverage of copies: {}", snapshot.coverage.state.name());
     for reason in &snapshot.coverage.reasons {
         let _ = writeln!(text, "  {reason}");
     }
     text
 }
 
+/// What can be counted here, before why the rest cannot.
+fn quantities(text: &mut String, snapshot: &Snapshot) {
+    let observed = snapshot.observed;
+    let yes_or_no = |seen: bool| if seen { "counted" } else { "NOT OBSERVED" };
+    let coverage = snapshot.coverage.state.name();
+    let copies =
+        if observed.copies { format!("counted, coverage {coverage}") } else { "NOT OBSERVED".into() };
+    line(text, "copies", &copies);
+    line(text, "bytes moved without a copy", yes_or_no(observed.references && observed.copies));
+    line(text, "payload", yes_or_no(observed.payload));
+    let parts = [
+        (observed.syscalls, "system calls"),
+        (observed.faults, "page faults"),
+        (observed.interrupts, "interrupts"),
+    ];
+    let list = |wanted| parts.iter().filter(move |(seen, _)| *seen == wanted).map(|(_, name)| *name);
+    let (seen, unseen) = (list(true).collect::<Vec<_>>(), list(false).collect::<Vec<_>>());
+    let switches = match (seen.is_empty(), unseen.is_empty()) {
+        (true, _) => "NOT OBSERVED".to_owned(),
+        (_, true) => "counted".to_owned(),
+        _ => format!("counted by {}; NOT OBSERVED: {}", seen.join(", "), unseen.join(", ")),
+    };
+    line(text, "mode switches", &switches);
+    line(text, "context switches", yes_or_no(observed.context_switches));
+    line(text, "bytes of block devices", yes_or_no(observed.block));
+    line(text, "bytes of network devices", yes_or_no(observed.net));
+}
+
+/// Whether what sendfile hands over can leave as it is.
+fn network_devices(text: &mut String, devices: &[NetDevice]) {
+    text.push_str("\nnetwork devices that do DMA (of this network namespace)\n");
+    if devices.is_empty() {
+        text.push_str("  none\n");
+    }
+    let word = |offload: Option<bool>| match offload {
+        Some(true) => "on",
+        Some(false) => "off",
+        None => "unknown",
+    };
+    for device in devices {
+        let _ = writeln!(
+            text,
+            "  {:<12} scatter-gather {}, transmit checksum {}, TCP segmentation {}: {}",
+            crate::sink::human::escape(&device.name),
+            word(device.scatter_gather),
+            word(device.transmit_checksum),
+            word(device.segmentation),
+            match device.sends_without_copy() {
+                Some(true) => "sends pages as they are",
+                Some(false) =>
+                    "the kernel copies each packet before it is sent (`ethtool -K DEVICE sg on tx on`)",
+                None => "its driver does not say",
+            },
+        );
+    }
+}
+
+/// One line per probe, then each cause once.
+fn probes(text: &mut String, snapshot: &Snapshot) {
+    let mut causes: Vec<(&str, &str)> = Vec::new();
+    let _ = writeln!(text, "\nprobes (MISSING: a gap in the copies; absent: optional, or not about copies)");
+    for probe in &snapshot.probes {
+        let verdict = match (probe.attached, probe.required) {
+            (true, _) => "ok",
+            (false, true) => "MISSING",
+            (false, false) => "absent",
+        };
+        let how = if probe.attached {
+            probe.method.to_owned()
+        } else {
+            let cause = (probe.cause.as_str(), remedy(probe));
+            let known = causes.iter().position(|known| *known == cause);
+            let number = known.unwrap_or_else(|| {
+                causes.push(cause);
+                causes.len() - 1
+            });
+            format!("cause {}", number + 1)
+        };
+        let _ = writeln!(text, "  {verdict:<8} {:<24} {how:<15} {}", probe.name, probe.symbol);
+    }
+    for (i, (cause, remedy)) in causes.iter().enumerate() {
+        let _ = writeln!(text, "  cause {}: {cause}", i + 1);
+        if !remedy.is_empty() {
+            let _ = writeln!(text, "    remedy: {remedy}");
+        }
+    }
+}
+
+fn remedy(probe: &Probe) -> &str {
+    match (probe.remedy.as_str(), probe.required) {
+        ("", true) => "use a kernel that tracer is tested on: 5.10, 6.1, 6.12 or 7.2",
+        (remedy, _) => remedy,
+    }
+}
+
+fn call_sites(text: &mut String, snapshot: &Snapshot, unreadable: Option<String>) {
+    let _ = writeln!(text, "\ncall sites of copy functions in the kernel's live text");
+    if snapshot.coverage.sites.is_empty() {
+        let why = unreadable.unwrap_or_else(|| "it holds none of them".to_owned());
+        let _ = writeln!(text, "  not known: {why}");
+        return;
+    }
+    let _ = writeln!(text, "  {:<34} {:<12} sites", "function", "covered by");
+    for count in &snapshot.coverage.sites {
+        let note =
+            if !count.data && count.coverage == "uncovered" { " (structures of constant size)" } else { "" };
+        let _ = writeln!(text, "  {:<34} {:<12} {}{note}", count.primitive, count.coverage, count.sites);
+    }
+}
+
 fn as_json(snapshot: &Snapshot, session: &Session, can_count: bool, sites: bool) -> serde_json::Value {
-    let environment: serde_json::Map<_, _> =
-        environment().into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
     let mut report = json!({
         "schema": "tracer/1",
         "kernel": snapshot.kernel,
         "can_count_copies": can_count,
-        "environment": environment,
+        "environment": environment_as_json(),
         "report": crate::sink::json::to_json(snapshot),
     });
     if sites {
@@ -158,7 +267,7 @@ fn as_json(snapshot: &Snapshot, session: &Session, can_count: bool, sites: bool)
             .coverage
             .sites()
             .iter()
-            .map(|(site, coverage)| json!({"site": coverage::name(site), "coverage": coverage}))
+            .map(|(site, coverage)| json!({"site": coverage::name(site), "coverage": coverage.name()}))
             .collect();
         report["call_sites"] = json!(sites);
     }

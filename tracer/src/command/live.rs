@@ -4,22 +4,30 @@ use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 
-use super::{Outcome, watch};
+use super::{Outcome, status, watch};
 use crate::cli::{Live, Select};
 use crate::command::watch::{OnSignal, Signals, Watch};
 use crate::fault::Fault;
 use crate::session::{Options, Selection, Session};
+use crate::sink::say;
 use crate::target::{self, Target};
 
 pub fn live(args: Live) -> Outcome {
+    if args.select.is_empty() {
+        say(
+            "nothing to count\n  name a process (tracer --pid PID) or a command (tracer run -- CMD); see tracer --help",
+        );
+        return Ok(ExitCode::from(status::USAGE));
+    }
     let targets = select(&args.select)?;
-    let ends = pidfds(&targets)?;
+    let mut ends = pidfds(&targets)?;
     let server = watch::bind(&args.output)?;
     let options = Options {
         attach: args.output.attach,
         audit: false,
+        copy_sizes: args.output.sizes,
         stats: server.is_some(),
         fault: Fault::from_env()?,
     };
@@ -27,9 +35,12 @@ pub fn live(args: Live) -> Outcome {
     let mut session = Session::prepare(&selection, &options)?;
     for target in &targets {
         if !target::is_alive(target.pid) {
-            bail!("process {} ({}) ended before counting could begin", target.pid, target.comm);
+            bail!("{}", ended_early(target));
         }
     }
+    let named = |pid| targets.iter().any(|target| target.pid == pid);
+    // A child that is gone already needs no waiting for.
+    ends.extend(session.targets().filter(|t| !named(t.pid)).filter_map(|t| crate::sys::pidfd(t.pid).ok()));
     session.open()?;
     watch::warn(&session);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -55,50 +66,42 @@ pub fn live(args: Live) -> Outcome {
         watch.until(signals, watch::all_ended(ends)).await
     })?;
     for target in targets.iter().filter(|t| !target::is_alive(t.pid)) {
-        eprintln!("tracer: process {} ({}) has ended", target.pid, crate::sink::human::escape(&target.comm));
+        say(&format!("process {} has ended", target.label()));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The processes that the options name; each must exist, and there must be one.
+/// The processes that the options name; each must exist, and each option must find one. Their children are
+/// found once the probes are attached, so that none is born in between.
 fn select(select: &Select) -> Result<Vec<Target>> {
-    let mut pids = select.pid.clone();
+    let mut targets = select.pid.iter().map(|pid| target::resolve(*pid)).collect::<Result<Vec<_>>>()?;
     for comm in &select.comm {
-        let found = target::by_comm(comm);
-        if found.is_empty() {
-            bail!(
-                "no process is called `{comm}`\n  `ps -e -o pid,comm` lists names (at most 15 bytes of them)"
-            );
-        }
-        pids.extend(found);
+        targets.extend(target::by_comm(comm)?);
     }
     for cgroup in &select.cgroup {
-        let found = target::by_cgroup(cgroup)?;
-        if found.is_empty() {
-            bail!("cgroup {cgroup} has no processes to count");
-        }
-        pids.extend(found);
+        targets.extend(target::by_cgroup(cgroup)?);
     }
-    if pids.is_empty() {
-        bail!(
-            "nothing to count: name a process\n  tracer --pid PID, or tracer run -- CMD; tracer --help tells more"
-        );
-    }
-    if select.children {
-        pids = target::with_children(&pids);
-    }
-    pids.sort_unstable();
-    pids.dedup();
-    pids.into_iter().map(target::resolve).collect()
+    targets.sort_unstable_by_key(|target| target.pid);
+    targets.dedup_by_key(|target| target.pid);
+    Ok(targets)
+}
+
+fn ended_early(target: &Target) -> String {
+    format!(
+        "process {} ended before counting could begin\n  \
+         `tracer run -- CMD` counts a command from its start to its end",
+        target.label()
+    )
 }
 
 /// Opened before anything is attached: a pid that is given to another process later cannot fool them.
 fn pidfds(targets: &[Target]) -> Result<Vec<OwnedFd>> {
-    targets
-        .iter()
-        .map(|t| {
-            crate::sys::pidfd(t.pid)
-                .with_context(|| format!("process {} ({}) ended before counting could begin", t.pid, t.comm))
-        })
-        .collect()
+    targets.iter().map(|t| crate::sys::pidfd(t.pid).map_err(|error| pidfd_refused(t, &error))).collect()
+}
+
+fn pidfd_refused(target: &Target, error: &std::io::Error) -> anyhow::Error {
+    match error.raw_os_error() {
+        Some(libc::ESRCH) => anyhow!("{}", ended_early(target)),
+        _ => anyhow!("process {} cannot be watched for its end: {error}", target.label()),
+    }
 }

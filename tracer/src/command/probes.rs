@@ -1,9 +1,7 @@
 //! `tracer probes`: the probe table as it is, without asking the kernel.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use serde_json::json;
 use tracer_ebpf::table::{Group, ROWS, Releases, Row};
 
@@ -18,7 +16,7 @@ pub fn probes(args: Probes) -> Outcome {
         }
         Format::Table => ROWS.iter().map(row_as_text).collect(),
     };
-    std::io::stdout().write_all(text.as_bytes()).context("cannot write the output")?;
+    super::print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -61,6 +59,8 @@ fn group(group: Group) -> &'static str {
         Group::Reference => "references",
         Group::Mark => "marks",
         Group::Switch => "switches",
+        Group::Block => "block devices",
+        Group::Net => "network devices",
         Group::Life => "processes",
     }
 }

@@ -15,13 +15,14 @@ use crate::cli::Run;
 use crate::command::watch::{OnSignal, Signals, Watch};
 use crate::fault::Fault;
 use crate::session::{Options, Selection, Session};
+use crate::sink::say;
 use crate::target;
 
 pub fn run(args: Run) -> Outcome {
     match count(args) {
         Ok(code) => Ok(code),
         Err(error) => {
-            eprintln!("tracer: {error:#}");
+            say(&format!("{error:#}"));
             Ok(ExitCode::from(status::RUN_FAILED))
         }
     }
@@ -32,6 +33,7 @@ fn count(args: Run) -> Result<ExitCode> {
     let options = Options {
         attach: args.output.attach,
         audit: false,
+        copy_sizes: args.output.sizes,
         stats: server.is_some(),
         fault: Fault::from_env()?,
     };
@@ -84,12 +86,18 @@ fn not_started(args: &Run, error: &io::Error) -> ExitCode {
     let command = args.command[0].to_string_lossy();
     let command = crate::sink::human::escape(&command);
     if error.kind() == io::ErrorKind::NotFound {
-        eprintln!("tracer: {command}: not found\n  give a path (./{command}), or see that PATH has it");
+        // A script whose `#!` names what is not there fails the same way.
+        say(&format!(
+            "{command}: not found\n  `command -v {command}` tells whether PATH has it; or give a path"
+        ));
         return ExitCode::from(status::NOT_FOUND);
     }
-    eprintln!(
-        "tracer: {command}: cannot be executed: {error}\n  is it a program, and executable (chmod +x)?"
-    );
+    let hint = match error.raw_os_error() {
+        Some(libc::ENOEXEC) => "it is no program for this machine, or a script without a first line `#!`",
+        Some(libc::EACCES) => "it is a directory, or not executable: chmod +x makes it so",
+        _ => "`file -L` tells what it is",
+    };
+    say(&format!("{command}: cannot be executed: {error}\n  {hint}"));
     ExitCode::from(status::NOT_EXECUTABLE)
 }
 
@@ -135,7 +143,8 @@ impl Held {
                     child.wait()
                 }
                 Err(error) => {
-                    let _ = tell.send(Err(io::Error::new(error.kind(), error.to_string())));
+                    let told = error.raw_os_error().map(io::Error::from_raw_os_error);
+                    let _ = tell.send(Err(told.unwrap_or_else(|| error.kind().into())));
                     Err(error)
                 }
             }

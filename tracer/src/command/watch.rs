@@ -1,17 +1,21 @@
 //! Watching a session: a block of output per interval, the total at the end, metrics meanwhile.
 
+use std::convert::Infallible;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::screen::{self, Screen};
 use crate::cli::{Format, Output};
 use crate::session::Session;
 use crate::sink::http::{Running, Server};
-use crate::sink::{json, table};
+use crate::sink::{human, json, say, table};
 use crate::snapshot::{CoverageState, Snapshot};
 
 /// A session that the HTTP server reads too.
@@ -66,16 +70,21 @@ pub struct Watch {
 impl Watch {
     /// Returns the total.
     pub async fn until(self, mut signals: Signals, ended: impl Future<Output = ()>) -> Result<Snapshot> {
+        #[cfg(feature = "log")]
+        crate::bpf_log::forward(&mut lock(&self.session).kernel)?;
         let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + self.interval, self.interval);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let time_is_up = sleep_or_forever(self.duration);
-        tokio::pin!(ended, time_is_up);
-        let redraws = self.redraws();
+        let reaping = reap(&self.session);
+        tokio::pin!(ended, time_is_up, reaping);
+        let screen = self.redraws().then(Screen::enter).transpose().context(UNWRITABLE)?;
         let mut last = lock(&self.session).snapshot();
         loop {
             tokio::select! {
                 () = &mut ended => break,
                 () = &mut time_is_up => break,
+                // It ends with an error only.
+                result = &mut reaping => match result? {},
                 _ = signals.interrupt.recv() => if self.on_signal == OnSignal::End { break },
                 _ = signals.terminate.recv() => match self.on_signal {
                     OnSignal::End => break,
@@ -86,10 +95,13 @@ impl Watch {
                     session.refresh();
                     let now = session.snapshot();
                     drop(session);
-                    if redraws {
-                        self.redraw(&now)?;
-                    } else if self.blocks {
-                        self.print(&now.since(&last), table::Title::Window)?;
+                    let reader = match &screen {
+                        Some(screen) => reader(screen.draw(&self.page(&now)))?,
+                        None if self.blocks => self.print(&now.since(&last), table::Title::Window)?,
+                        None => Reader::There,
+                    };
+                    if reader == Reader::Gone {
+                        break;
                     }
                     last = now;
                 }
@@ -99,57 +111,85 @@ impl Watch {
         session.close()?;
         let total = session.snapshot();
         drop(session);
-        if redraws {
-            self.clear()?;
-        }
+        drop(screen);
+        // The end is the end, whether somebody reads it or not.
         self.print(&total, table::Title::Total)?;
         Ok(total)
     }
 
     fn redraws(&self) -> bool {
-        self.blocks && !self.to_stderr && self.format == Format::Table && io::stdout().is_terminal()
+        self.blocks && !self.to_stderr && self.format == Format::Table && screen::can_redraw()
     }
 
-    fn clear(&self) -> Result<()> {
-        write_out(b"\x1b[H\x1b[J", false)
+    fn page(&self, snapshot: &Snapshot) -> String {
+        table::render(snapshot, self.options(table::Title::Total))
     }
 
-    fn redraw(&self, snapshot: &Snapshot) -> Result<()> {
-        self.clear()?;
-        self.print(snapshot, table::Title::Total)
+    fn options(&self, title: table::Title) -> table::Options {
+        let (terminal, size) = if self.to_stderr {
+            (io::stderr().is_terminal(), crate::sys::terminal_size(io::stderr()))
+        } else {
+            (io::stdout().is_terminal(), crate::sys::terminal_size(io::stdout()))
+        };
+        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        let color = terminal && !dumb && std::env::var_os("NO_COLOR").is_none();
+        table::Options { color, width: size.filter(|_| terminal).map(|(columns, _)| columns), title }
     }
 
-    fn print(&self, snapshot: &Snapshot, title: table::Title) -> Result<()> {
+    fn print(&self, snapshot: &Snapshot, title: table::Title) -> Result<Reader> {
         let mut text = Vec::new();
         match self.format {
             Format::Json => json::write_line(&mut text, snapshot).context("cannot write JSON")?,
             Format::Table => {
-                let terminal =
-                    if self.to_stderr { io::stderr().is_terminal() } else { io::stdout().is_terminal() };
-                let width = terminal.then(crate::sys::terminal_width).flatten();
-                let color = terminal && std::env::var_os("NO_COLOR").is_none();
-                let options = table::Options { color, width, title };
-                text.extend_from_slice(table::render(snapshot, options).as_bytes());
+                text.extend_from_slice(table::render(snapshot, self.options(title)).as_bytes());
             }
         }
-        write_out(&text, self.to_stderr)
+        // A whole block, so that no reader sees half of one.
+        reader(if self.to_stderr {
+            io::stderr().lock().write_all(&text)
+        } else {
+            let mut out = io::stdout().lock();
+            out.write_all(&text).and_then(|()| out.flush())
+        })
     }
 }
 
-/// Writes a whole block, so that no reader sees half of one.
-fn write_out(text: &[u8], to_stderr: bool) -> Result<()> {
-    let result = if to_stderr {
-        io::stderr().lock().write_all(text)
-    } else {
-        let mut out = io::stdout().lock();
-        out.write_all(text).and_then(|()| out.flush())
-    };
-    result.context("cannot write the output, so counting ends here (is its reader gone, or the disk full?)")
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reader {
+    There,
+    /// It has seen enough (`| head`): a reason to end, and no error.
+    Gone,
+}
+
+const UNWRITABLE: &str = "cannot write the output, so counting ends here (is the disk full?)";
+
+fn reader(written: io::Result<()>) -> Result<Reader> {
+    match written {
+        Ok(()) => Ok(Reader::There),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
+        Err(error) => Err(error).context(UNWRITABLE),
+    }
 }
 
 /// A poisoned lock means that a reader panicked; the session itself is only read there.
 pub fn lock(session: &Shared) -> std::sync::MutexGuard<'_, Session> {
     session.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Exits within this time are one wake-up.
+const REAP_AFTER: Duration = Duration::from_millis(50);
+
+/// Gives the slots of ended processes back as they end; sleeps while none does.
+async fn reap(session: &Shared) -> Result<Infallible> {
+    let ended = lock(session).ended_fd()?;
+    // SAFETY: an owned descriptor, which the `AsyncFd` keeps and nobody replaces.
+    let ended = unsafe { AsyncFd::register_with_interest(ended, Interest::READABLE) };
+    let ended = ended.context("cannot wait for ended processes")?;
+    loop {
+        ended.readable().await.context("cannot wait for ended processes")?.clear_ready();
+        tokio::time::sleep(REAP_AFTER).await;
+        lock(session).reap()?;
+    }
 }
 
 async fn sleep_or_forever(duration: Option<Duration>) {
@@ -185,21 +225,30 @@ pub fn serve(server: Option<Server>, session: &Shared) -> Result<Option<Running>
     server.map(|server| server.spawn(Arc::new(move || lock(&session).snapshot()))).transpose()
 }
 
+/// Reasons told before counting begins; the rest is in `doctor` and in the JSON.
+const REASONS: usize = 5;
+
 /// What cannot be seen, before counting begins.
 pub fn warn(session: &Session) {
     let snapshot = session.snapshot();
-    for note in &snapshot.notes {
-        eprintln!("tracer: {note}");
+    let (observed, coverage) = (snapshot.observed, &snapshot.coverage);
+    if !observed.copies {
+        say("copies are NOT OBSERVED on this kernel; the rest is counted");
+    } else if coverage.state != CoverageState::Complete {
+        say(&format!("coverage of copies is {}", coverage.state.name()));
     }
-    if snapshot.observed.copies && snapshot.coverage.state != CoverageState::Complete {
-        eprintln!("tracer: coverage is {}; `tracer doctor` tells more", snapshot.coverage.state.name());
-        for reason in &snapshot.coverage.reasons {
-            eprintln!("tracer:   {reason}");
-        }
+    for reason in coverage.reasons.iter().take(REASONS) {
+        say(&format!("  {}", human::escape(reason)));
+    }
+    if !coverage.reasons.is_empty() {
+        say("  `tracer doctor` shows every probe, with cause and remedy");
+    }
+    for note in &snapshot.notes {
+        say(&human::escape(note));
     }
 }
 
 /// The one line that tells scripts that counting has begun.
 pub fn announce(what: &str) {
-    eprintln!("tracer: counting {what}");
+    say(&format!("counting {what}"));
 }

@@ -11,8 +11,9 @@ pub struct Param {
 }
 
 impl Btf {
-    pub fn has_func(&self, name: &str) -> bool {
-        self.named(name, &[kind::FUNC]).next().is_some()
+    /// The id of a kernel function: what a trampoline is attached by.
+    pub fn func_id(&self, name: &str) -> Option<u32> {
+        self.named(name, &[kind::FUNC]).next().map(|(id, _)| id)
     }
 
     /// Parameters of a kernel function; their number is where fexit finds the return value.

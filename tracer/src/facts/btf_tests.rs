@@ -142,7 +142,7 @@ fn finds_functions() {
     assert_eq!(params.iter().map(|p| p.type_desc.as_str()).collect::<Vec<_>>(), ["void *", "struct inner *"]);
     assert_eq!(btf.typedef_func_params("btf_trace_event"), Some(params));
     assert_eq!(btf.typedef_func_params("inner_t"), None);
-    assert!(btf.has_func("func") && !btf.has_func("outer"));
+    assert!(btf.func_id("func").is_some() && btf.func_id("outer").is_none());
     assert_eq!(btf.func_params("twice"), None, "two of different arity");
 }
 
@@ -202,5 +202,5 @@ fn a_longer_header_is_skipped() {
     let mut bytes = blob().bytes();
     bytes[4] = 32;
     bytes.splice(24..24, [0; 8]);
-    assert!(Btf::parse(bytes).unwrap().has_func("func"));
+    assert!(Btf::parse(bytes).unwrap().func_id("func").is_some());
 }

@@ -1,6 +1,6 @@
 //! The kernel's function symbols, from `/proc/kallsyms`.
 //!
-//! Only text symbols are kept. Names stay in the buffer that was read: the file has
+//! Only text symbols are kept, and the few variables in [`VARIABLES`]. Names stay in the buffer that was read: the file has
 //! up to 250,000 lines, and this also runs on emulated machines.
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -11,6 +11,9 @@ use super::names::NameIndex;
 /// as far as symbols can tell.
 const PAGE: u64 = 4096;
 const NO_MODULE: u16 = u16::MAX;
+
+/// Variables whose addresses somebody needs.
+const VARIABLES: [&str; 3] = ["__per_cpu_offset", "__preempt_count", "pcpu_hot"];
 
 /// One text symbol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +55,7 @@ pub struct Kallsyms {
     entries: Vec<Entry>,
     modules: Vec<String>,
     index: NameIndex,
+    variables: [u64; VARIABLES.len()],
 }
 
 impl Kallsyms {
@@ -62,6 +66,7 @@ impl Kallsyms {
             entries: Vec::with_capacity(text.len() / 64),
             modules: Vec::new(),
             index: NameIndex::default(),
+            variables: [0; VARIABLES.len()],
             text,
         };
         let (lines, hidden) = table.read_lines();
@@ -104,6 +109,10 @@ impl Kallsyms {
                     let name_len = line.name.len() as u16;
                     self.entries.push(Entry { addr: line.addr, name, name_len, module });
                 }
+            } else if line.module.is_empty()
+                && let Some(i) = VARIABLES.iter().position(|v| v.as_bytes() == &text[at..][line.name.clone()])
+            {
+                self.variables[i] = line.addr;
             }
             at += len + 1;
         }
@@ -150,6 +159,12 @@ impl Kallsyms {
     pub fn lookup<'a>(&'a self, name: &'a str) -> impl Iterator<Item = Symbol<'a>> + 'a {
         let candidates = self.index.candidates(name.as_bytes());
         candidates.map(|i| self.symbol(&self.entries[i])).filter(move |found| found.name == name)
+    }
+
+    /// The address of one of [`VARIABLES`]; of a per-CPU variable, its place in each CPU's area.
+    pub fn variable(&self, name: &str) -> Option<u64> {
+        let index = VARIABLES.iter().position(|variable| *variable == name)?;
+        Some(self.variables[index]).filter(|addr| *addr != 0)
     }
 
     /// The address of `name`, if exactly one symbol of the kernel proper is called so.

@@ -2,6 +2,7 @@ use super::*;
 
 const TEXT: &str = "\
     0000000000000000 A fixed_percpu_data\n\
+    000000000001fb40 A __preempt_count\n\
     ffffffff81000000 T _stext\n\
     ffffffff81000000 T _text\n\
     ffffffff81000100 t foo\n\
@@ -30,6 +31,8 @@ fn finds_by_name_and_address() {
     assert_eq!(table.address("weak"), Some(0xffffffff81000300));
     assert_eq!(table.address("a"), None, "of a module");
     assert_eq!(table.address("data"), None, "not text");
+    assert_eq!(table.variable("__preempt_count"), Some(0x1fb40));
+    assert_eq!(table.variable("pcpu_hot"), None, "not there");
     let names: Vec<_> = table.names_at(0xffffffff81000000).map(|s| s.name).collect();
     assert_eq!(names, ["_stext", "_text"]);
 }

@@ -1,7 +1,7 @@
 //! Structure offsets and enum values of this kernel, from its BTF, for the BPF programs.
 
 use anyhow::{Result, anyhow};
-use tracer_ebpf::abi::Config;
+use tracer_ebpf::abi::{ABSENT, Config};
 
 use super::btf::Btf;
 
@@ -41,12 +41,43 @@ pub fn config(btf: &Btf) -> Result<Config> {
         filename_iname: at("filename", "iname")?,
         vm_fault_page: at("vm_fault", "page")?,
         iter_count: at("iov_iter", "count")?,
+        // Since 5.11 (af449901b84c), on SMP kernels.
+        task_migration_disabled: at("task_struct", "migration_disabled").unwrap_or(0),
         ..Config::default()
     };
     fragments(btf, &mut config)?;
     config.filename_max = longest_path(btf, config.filename_iname);
     iterators(btf, &mut config)?;
+    devices(btf, &mut config)?;
     Ok(config)
+}
+
+/// What tells a block transfer's device and a packet's socket.
+fn devices(btf: &Btf, config: &mut Config) -> Result<()> {
+    let at = |structure: &str, member: &str| {
+        btf.member_offset(structure, member)
+            .ok_or_else(|| anyhow!("the kernel's BTF has no {structure}.{member}"))
+    };
+    config.bio_size = at("bio", "bi_iter.bi_size")?;
+    config.bio_op = at("bio", "bi_opf")?;
+    config.bio_status = at("bio", "bi_status")?;
+    config.bio_private = at("bio", "bi_private")?;
+    // Up to 5.11 (309dca309fc3) a bio names the disk, and the disk embeds its whole partition.
+    (config.bio_device, config.bdev_disk) = match btf.member_offset("bio", "bi_disk") {
+        Some(disk) => (disk, ABSENT),
+        None => (at("bio", "bi_bdev")?, at("block_device", "bd_disk")?),
+    };
+    (config.disk_part0, config.part0_parent) = match btf.member_offset("gendisk", "part0.__dev.parent") {
+        Some(parent) => (ABSENT, parent),
+        None => (at("gendisk", "part0")?, at("block_device", "bd_device.parent")?),
+    };
+    config.net_device_parent = at("net_device", "dev.parent")?;
+    config.skb_sk = at("sk_buff", "sk")?;
+    config.skb_dev = at("sk_buff", "dev")?;
+    config.skb_data = at("sk_buff", "data")?;
+    config.skb_mac_header = at("sk_buff", "mac_header")?;
+    config.socket_sk = at("socket", "sk")?;
+    Ok(())
 }
 
 /// `skb_frag_t` was `struct bio_vec` up to 6.8.

@@ -8,9 +8,10 @@ pub mod names;
 use std::fs;
 
 use anyhow::{Context as _, Result};
-use tracer_ebpf::abi::Config;
+use tracer_ebpf::abi::{Config, Preempt};
 
 use self::btf::Btf;
+use self::kallsyms::Kallsyms;
 use crate::plan::Offers;
 
 const BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -23,6 +24,7 @@ pub struct Facts {
     btf: Option<Btf>,
     /// Offsets for the BPF programs, or why there are none.
     pub layout: Result<Config, String>,
+    preempts: bool,
 }
 
 impl Facts {
@@ -38,7 +40,23 @@ impl Facts {
             Ok(btf) => layout::config(btf).map_err(|error| format!("{error:#}")),
             Err(error) => Err(format!("{error:#}")),
         };
-        Ok(Facts { version: version(&release), release, btf: btf.ok(), layout })
+        let version = version(&release);
+        let preempts = preempts(
+            fs::read_to_string("/sys/kernel/debug/sched/preempt").ok().as_deref(),
+            &fs::read_to_string("/proc/cmdline").unwrap_or_default(),
+            version,
+        );
+        Ok(Facts { version, release, btf: btf.ok(), layout, preempts })
+    }
+
+    /// True if context switches can tell whom a preempted program concerns.
+    pub fn watches_preemption(&self) -> bool {
+        self.preempts && self.layout.as_ref().is_ok_and(|layout| layout.task_migration_disabled != 0)
+    }
+
+    /// The id in BTF of a function that programs may attach to.
+    pub fn function_id(&self, name: &str) -> Option<u32> {
+        self.btf.as_ref()?.func_id(name)
     }
 
     /// True if the hardened-usercopy check runs before every copy of variable size.
@@ -52,6 +70,19 @@ impl Facts {
             return Err("the kernel was booted with hardened_usercopy=off, which removes the check".into());
         }
         Ok(())
+    }
+
+    /// Where CPUs keep their `preempt_count`; `None` if the kernel does not tell.
+    pub fn preempt(&self, symbols: &Kallsyms) -> Option<Preempt> {
+        let preempt_count = match symbols.variable("__preempt_count") {
+            Some(address) => address,
+            // 6.12 and its neighbours: a member of the structure of a CPU's hot variables.
+            None => {
+                let offset = self.btf.as_ref()?.member_offset("pcpu_hot", "preempt_count")?;
+                symbols.variable("pcpu_hot")? + u64::from(offset)
+            }
+        };
+        Some(Preempt { per_cpu_offset: symbols.variable("__per_cpu_offset")?, preempt_count })
     }
 }
 
@@ -73,10 +104,33 @@ impl Offers for Facts {
     fn without_layout(&self) -> Option<&str> {
         self.layout.as_ref().err().map(String::as_str)
     }
+
+    fn preempts(&self) -> bool {
+        self.preempts
+    }
+}
+
+/// True if the kernel may preempt its own code. `model` is `full (lazy)` or `none (voluntary) full`, the
+/// model in force in parentheses; without debugfs the boot parameter tells, else the release: 7.0 took
+/// `none` and `voluntary` away from x86, and they were Debian's choice before.
+fn preempts(model: Option<&str>, command_line: &str, version: (u16, u16)) -> bool {
+    let asked = || command_line.split_whitespace().rev().find_map(|word| word.strip_prefix("preempt="));
+    let in_force = model.and_then(|text| text.split_once('(')?.1.split_once(')').map(|(model, _)| model));
+    match in_force.or_else(asked) {
+        Some(model) => matches!(model, "full" | "lazy"),
+        None => version >= (7, 0),
+    }
+}
+
+/// False if the kernel was built without kprobes, or at least without those that `perf_event_open` makes.
+pub fn has_kprobes() -> bool {
+    let pmu = std::path::Path::new("/sys/bus/event_source/devices");
+    // Without sysfs nobody knows; the attach will tell.
+    !pmu.exists() || pmu.join("kprobe").exists()
 }
 
 /// `(6, 12)` of `6.12.107+deb13-cloud-amd64`.
-fn version(release: &str) -> (u16, u16) {
+pub fn version(release: &str) -> (u16, u16) {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
@@ -89,7 +143,16 @@ pub fn lockdown() -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::version;
+    use super::{preempts, version};
+
+    #[test]
+    fn preemption_models() {
+        assert!(preempts(Some("full (lazy) \n"), "", (7, 2)));
+        assert!(!preempts(Some("none (voluntary) full\n"), "preempt=full", (6, 12)));
+        assert!(preempts(None, "quiet preempt=full", (6, 1)));
+        assert!(!preempts(None, "quiet", (6, 12)));
+        assert!(preempts(None, "quiet", (7, 0)));
+    }
 
     #[test]
     fn releases() {

@@ -110,21 +110,31 @@ impl Drop for Running {
     }
 }
 
-fn addresses(listen: &str) -> Result<Vec<SocketAddr>> {
+/// Checks how an address is written; whether it can be had, [`Server::bind`] tells.
+pub fn parse_listen(listen: &str) -> Result<String> {
+    host_and_port(listen).map(|_| listen.to_owned())
+}
+
+/// The host is empty if none is given, and without its brackets.
+fn host_and_port(listen: &str) -> Result<(&str, u16)> {
+    const USAGE: &str = "give it as 127.0.0.1:9435, [::1]:9435, :9435 or 9435";
     let (host, port) = listen.rsplit_once(':').unwrap_or(("", listen));
-    let usage = "give it as 127.0.0.1:9435, [::1]:9435, :9435 or 9435";
-    let port: u16 =
-        port.parse().map_err(|_| anyhow!("--listen {listen:?}: {port:?} is not a port; {usage}"))?;
+    let port = port.parse().map_err(|_| anyhow!("{port:?} is not a port; {USAGE}"))?;
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    if bare == host && host.contains(':') {
+        return Err(anyhow!("an IPv6 address needs brackets; {USAGE}"));
+    }
+    Ok((bare, port))
+}
+
+fn addresses(listen: &str) -> Result<Vec<SocketAddr>> {
+    let (host, port) = host_and_port(listen)?;
     if host.is_empty() {
         return Ok(vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))]);
     }
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    if bare == host && host.contains(':') {
-        return Err(anyhow!("--listen {listen:?}: an IPv6 address needs brackets; {usage}"));
-    }
-    let found = (bare, port)
-        .to_socket_addrs()
-        .map_err(|cause| anyhow!("--listen {listen:?}: the host {bare:?} is not known ({cause}); {usage}"))?;
+    let found = (host, port).to_socket_addrs().map_err(|cause| {
+        anyhow!("--listen {listen:?}: the host {host:?} is not known: {cause}\n  give an address of this machine, or only a port")
+    })?;
     Ok(found.collect())
 }
 
@@ -132,7 +142,7 @@ fn refused(listen: &str, cause: std::io::Error) -> anyhow::Error {
     let port = listen.rsplit_once(':').map_or(listen, |(_, port)| port);
     let next = match cause.kind() {
         std::io::ErrorKind::AddrInUse => {
-            format!("see who has it with `ss -ltnp 'sport = :{port}'`, or choose another port")
+            format!("`ss -ltnp 'sport = :{port}'` tells who has it; or choose another port")
         }
         std::io::ErrorKind::AddrNotAvailable => {
             "this machine does not have that address; `ip addr` lists those it has".to_owned()
@@ -140,13 +150,13 @@ fn refused(listen: &str, cause: std::io::Error) -> anyhow::Error {
         std::io::ErrorKind::PermissionDenied => "ports below 1024 need CAP_NET_BIND_SERVICE".to_owned(),
         _ => "choose another address with --listen".to_owned(),
     };
-    anyhow!("cannot listen on {listen}: {cause}; {next}")
+    anyhow!("cannot listen on {listen}: {cause}\n  {next}")
 }
 
 async fn accept(listener: TcpListener, scrapes: Arc<Scrapes>) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
-        Err(cause) => return eprintln!("tracer: the HTTP server cannot start: {cause}"),
+        Err(cause) => return super::say(&format!("the HTTP server cannot start: {cause}")),
     };
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     // The semaphore is never closed.

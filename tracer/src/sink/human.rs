@@ -26,15 +26,36 @@ fn must_escape(c: char) -> bool {
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// `text`, escaped and cut to at most `limit` characters.
+/// `text`, escaped and cut to at most `limit` columns.
 pub fn label(text: &str, limit: usize) -> String {
-    let escaped = escape(text);
-    if escaped.chars().count() <= limit {
-        return escaped.into_owned();
+    cut(&escape(text), limit).into_owned()
+}
+
+/// `text`, at most `limit` columns wide; a tilde stands for the rest.
+pub fn cut(text: &str, limit: usize) -> Cow<'_, str> {
+    if columns(text) <= limit {
+        return Cow::Borrowed(text);
     }
-    let mut cut: String = escaped.chars().take(limit.saturating_sub(1)).collect();
+    let mut left = limit.saturating_sub(1);
+    let fits = |c: &char| {
+        let room = column(*c) <= left;
+        left = left.saturating_sub(column(*c));
+        room
+    };
+    let mut cut: String = text.chars().take_while(fits).collect();
     cut.push('~');
-    cut
+    Cow::Owned(cut)
+}
+
+/// Columns that a text takes on a terminal.
+pub fn columns(text: &str) -> usize {
+    text.chars().map(column).sum()
+}
+
+/// East Asian scripts and pictures take two columns, and all that follow the first of them is taken for
+/// such: a table that is a column too wide is better than one that breaks its lines.
+fn column(c: char) -> usize {
+    if c >= '\u{1100}' && !('\u{2000}'..='\u{22ff}').contains(&c) && c != '\u{fffd}' { 2 } else { 1 }
 }
 
 /// `512 B`, `64.0 MiB`: three significant digits, exact below 1 KiB.
@@ -155,5 +176,14 @@ mod tests {
         assert_eq!(escape("nginx: worker ü"), "nginx: worker ü");
         assert_eq!(escape("a\n\x1b[31m\u{9b}\\\u{202e}\u{7f}"), r"a\n\u{1b}[31m\u{9b}\\\u{202e}\u{7f}");
         assert_eq!(label("\x1b\x1b\x1b", 8), r"\u{1b}\~");
+    }
+
+    #[test]
+    fn wide_characters_take_two_columns() {
+        assert_eq!([columns("abc"), columns("日本"), columns("🦀x"), columns("ü\u{fffd}")], [3, 4, 3, 2]);
+        assert_eq!(cut("日本語", 6), "日本語");
+        assert_eq!(cut("日本語", 5), "日本~");
+        assert_eq!(cut("日本語", 4), "日~");
+        assert_eq!([cut("abc", 2), cut("abc", 1), cut("abc", 3)], ["a~", "~", "abc"]);
     }
 }

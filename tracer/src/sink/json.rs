@@ -2,15 +2,19 @@
 //!
 //! The structs below are the schema. An `Option` that is `None` was not observed and is absent.
 
+mod buckets;
+mod ledger;
+mod unattributed;
+
 use std::io::{self, Write};
 
 use serde::{Serialize, Serializer};
-use tracer_ebpf::abi::{Count, Direction, Ledger, Path};
 
-use super::{
-    active_paths, checksummed, checksummed_in_all, encrypted_in_all, rfc3339, zero_copied_is_observed,
-};
-use crate::snapshot::{Coverage, Derived, Observed, Probe, Process, Snapshot};
+use self::ledger::LedgerView;
+use self::unattributed::{Unattributed, UnattributedView};
+use super::rfc3339;
+use crate::coverage::Covered;
+use crate::snapshot::{Coverage, Folded, Observed, Probe, Process, Snapshot};
 
 const SCHEMA: &str = "tracer/1";
 
@@ -63,12 +67,15 @@ struct Report<'a> {
     processes: Vec<ProcessView<'a>>,
     totals: LedgerView,
     overflow: LedgerView,
+    /// Absent while every ended process is listed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended: Option<EndedView>,
     unattributed: Unattributed,
 }
 
 impl<'a> Report<'a> {
     fn of(snapshot: &'a Snapshot) -> Self {
-        let observed = &snapshot.observed;
+        let (observed, sizes) = (&snapshot.observed, &snapshot.unnamed_sizes);
         Report {
             schema: SCHEMA,
             kernel: &snapshot.kernel,
@@ -82,11 +89,16 @@ impl<'a> Report<'a> {
             adds_up: snapshot.adds_up(),
             notes: &snapshot.notes,
             processes: snapshot.processes.iter().map(|p| ProcessView::of(p, observed)).collect(),
-            totals: LedgerView::of(&snapshot.total, observed),
-            overflow: LedgerView::of(&snapshot.overflow, observed),
+            totals: LedgerView::of(&snapshot.total, &snapshot.sum_of_sizes(), observed),
+            overflow: LedgerView::of(&snapshot.overflow, &sizes.overflow, observed),
+            ended: EndedView::of(&snapshot.ended, observed),
             unattributed: Unattributed {
-                softirq: UnattributedView::of(&snapshot.softirq, observed),
-                kernel_thread: UnattributedView::of(&snapshot.kernel_threads, observed),
+                softirq: UnattributedView::of(&snapshot.softirq, &sizes.softirq, observed),
+                kernel_thread: UnattributedView::of(
+                    &snapshot.kernel_threads,
+                    &sizes.kernel_threads,
+                    observed,
+                ),
             },
         }
     }
@@ -111,7 +123,7 @@ impl ObservedView {
             copies: observed.copies,
             mode_switches: observed.syscalls,
             context_switches: observed.context_switches,
-            device_bytes: false,
+            device_bytes: observed.block || observed.net,
             payload: observed.payload,
             references: observed.references,
             faults: observed.faults,
@@ -144,7 +156,7 @@ impl<'a> CoverageView<'a> {
 }
 
 fn call_sites(coverage: &Coverage, data: bool) -> Option<Named<u64>> {
-    if coverage.sites.is_empty() {
+    if coverage.sites.iter().all(|site| site.coverage == Covered::Unknown.name()) {
         return None;
     }
     let mut sums = ["wrapper", "checked", "call_site", "uncovered"].map(|name| (name, 0)).to_vec();
@@ -166,6 +178,8 @@ struct ProbeView<'a> {
     /// Absent if it is not attached: nobody knows what it would have seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     missed: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    skipped: Option<u64>,
     symbol: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     cause: &'a str,
@@ -180,6 +194,7 @@ impl<'a> ProbeView<'a> {
             method: probe.method,
             attached: probe.attached,
             missed: probe.attached.then_some(probe.missed),
+            skipped: (probe.skipped != 0).then_some(probe.skipped),
             symbol: &probe.symbol,
             cause: &probe.cause,
             remedy: &probe.remedy,
@@ -211,145 +226,27 @@ impl<'a> ProcessView<'a> {
             exited: process.exited,
             exe: &process.exe,
             cgroup: &process.cgroup,
-            ledger: LedgerView::of(&process.ledger, observed),
+            ledger: LedgerView::of(&process.ledger, &process.copy_sizes, observed),
         }
     }
 }
 
+/// Ended processes that are too many to be listed, together.
 #[derive(Serialize)]
-struct LedgerView {
-    paths: Named<PathView>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    copies_per_byte: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    other_kinds: Option<OtherKinds>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    control_bytes: Option<Named<u64>>,
-    mode_switches: ModeSwitches,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    context_switches: Option<ContextSwitches>,
+struct EndedView {
+    processes: u64,
+    #[serde(flatten)]
+    ledger: LedgerView,
 }
 
-#[derive(Serialize)]
-struct OtherKinds {
-    checksum: u64,
-    crypto: u64,
-}
-
-#[derive(Serialize)]
-struct ModeSwitches {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    syscall: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    fault: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    interrupt: Option<u64>,
-}
-
-#[derive(Serialize)]
-struct ContextSwitches {
-    voluntary: u64,
-    involuntary: u64,
-}
-
-impl LedgerView {
-    fn of(ledger: &Ledger, observed: &Observed) -> Self {
-        let ratio_is_observed = observed.copies && observed.payload;
-        LedgerView {
-            paths: active_paths(ledger)
-                .map(|path| (path.name(), PathView::of(ledger, path, observed)))
-                .collect(),
-            copies_per_byte: ledger.copies_per_byte().filter(|_| ratio_is_observed),
-            other_kinds: observed.copies.then(|| OtherKinds::of(ledger)),
-            control_bytes: observed.copies.then(|| by_direction(&ledger.control, |c| c.bytes)),
-            mode_switches: ModeSwitches {
-                syscall: observed.syscalls.then(|| ledger.syscall_switches()),
-                // In and out again.
-                fault: observed.faults.then_some(2 * ledger.faults),
-                interrupt: observed.interrupts.then_some(2 * ledger.interrupts),
-            },
-            context_switches: observed
-                .context_switches
-                .then_some(ContextSwitches { voluntary: ledger.voluntary, involuntary: ledger.involuntary }),
-        }
+impl EndedView {
+    fn of(ended: &Folded, observed: &Observed) -> Option<Self> {
+        let view = || EndedView {
+            processes: ended.processes,
+            ledger: LedgerView::of(&ended.ledger, &ended.copy_sizes, observed),
+        };
+        (ended.processes > 0).then(view)
     }
-}
-
-impl OtherKinds {
-    fn of(ledger: &Ledger) -> Self {
-        OtherKinds { checksum: checksummed_in_all(ledger), crypto: encrypted_in_all(ledger) }
-    }
-}
-
-#[derive(Serialize)]
-struct PathView {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    calls: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    payload_bytes: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    syscalls: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    zero_copied_bytes: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    copied_bytes: Option<Named<u64>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    copies: Option<Named<u64>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    checksum_bytes: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    crypto_bytes: Option<u64>,
-}
-
-impl PathView {
-    fn of(ledger: &Ledger, path: Path, observed: &Observed) -> Self {
-        let i = path as usize;
-        let nonzero = |bytes: u64| (observed.copies && bytes > 0).then_some(bytes);
-        PathView {
-            calls: observed.payload.then_some(ledger.payload[i].calls),
-            payload_bytes: observed.payload.then_some(ledger.payload[i].bytes),
-            syscalls: observed.syscalls.then_some(ledger.syscalls[i]),
-            zero_copied_bytes: zero_copied_is_observed(observed).then(|| ledger.zero_copied(path)),
-            copied_bytes: observed.copies.then(|| by_direction(&ledger.copied[i], |c| c.bytes)),
-            copies: observed.copies.then(|| by_direction(&ledger.copied[i], |c| c.calls)),
-            checksum_bytes: nonzero(checksummed(ledger, path)),
-            crypto_bytes: nonzero(ledger.crypto[i].bytes),
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct Unattributed {
-    softirq: UnattributedView,
-    kernel_thread: UnattributedView,
-}
-
-/// Empty if nothing was copied.
-#[derive(Serialize)]
-struct UnattributedView {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    copied_bytes: Option<Named<u64>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    copies: Option<Named<u64>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    other_kinds: Option<OtherKinds>,
-}
-
-impl UnattributedView {
-    fn of(ledger: &Ledger, observed: &Observed) -> Self {
-        let copied = Direction::ALL.map(|direction| ledger.copied_in(direction));
-        let any_copy = observed.copies && copied.iter().any(|count| count.bytes > 0);
-        let any_other = observed.copies && checksummed_in_all(ledger) + encrypted_in_all(ledger) > 0;
-        UnattributedView {
-            copied_bytes: any_copy.then(|| by_direction(&copied, |c| c.bytes)),
-            copies: any_copy.then(|| by_direction(&copied, |c| c.calls)),
-            other_kinds: any_other.then(|| OtherKinds::of(ledger)),
-        }
-    }
-}
-
-fn by_direction(counts: &[Count; 3], value: impl Fn(&Count) -> u64) -> Named<u64> {
-    Direction::ALL.iter().map(|&d| (d.name(), value(&counts[d as usize]))).collect()
 }
 
 /// A JSON object whose keys are data, kept in the given order.

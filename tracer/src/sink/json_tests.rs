@@ -1,9 +1,11 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use tracer_ebpf::abi::{DeviceOp, Direction, Ledger, Path};
 
 use super::*;
 use crate::sink::testing::{self, HOSTILE, LedgerBuilder, blind, distinct, process, snapshot};
+use crate::snapshot::Derived as _;
 
 fn line(snapshot: &Snapshot) -> String {
     let mut out = Vec::new();
@@ -61,6 +63,10 @@ fn expected(ledger: &Ledger) -> BTreeMap<String, u64> {
     put("mode_switches.interrupt".into(), 2 * ledger.interrupts);
     put("context_switches.voluntary".into(), ledger.voluntary);
     put("context_switches.involuntary".into(), ledger.involuntary);
+    for op in DeviceOp::ALL {
+        let (kind, name) = op.name();
+        put(format!("device_bytes.{kind}.{name}"), ledger.device[op as usize]);
+    }
     all
 }
 
@@ -78,8 +84,27 @@ fn every_number_is_the_ledgers_and_nothing_is_missing() {
         assert_eq!(part["copies_per_byte"].as_f64(), ledger.copies_per_byte());
     }
     assert_eq!(value["overflow"]["paths"]["read"]["payload_bytes"], 64 << 20);
+    assert_eq!(value.get("ended"), None, "while there is nothing in it");
+    s.ended = Folded { processes: 3, ledger: testing::read_send(), ..Folded::default() };
+    let ended = &to_json(&s)["ended"];
+    assert_eq!(ended["processes"], 3);
+    assert_eq!(ended["paths"]["read"]["payload_bytes"], 64 << 20);
     // The overflow is in no total of these hand-made parts.
     assert_eq!(value["adds_up"], false);
+}
+
+#[test]
+fn sizes_are_named_by_their_largest() {
+    let mut p = process(7, "x", testing::read_send());
+    assert_eq!(to_json(&snapshot(vec![p.clone()]))["totals"]["paths"]["read"].get("copy_sizes"), None);
+    p.copy_sizes.add(Path::Read, Direction::ToUser, 16, 1023);
+    p.copy_sizes.add(Path::Read, Direction::ToUser, 31, 1);
+    p.copy_sizes.add(Path::Send, Direction::FromUser, 0, 2);
+    let value = to_json(&snapshot(vec![p.clone(), p]));
+    let paths = &value["processes"][1]["paths"];
+    assert_eq!(paths["read"]["copy_sizes"], json!({"to_user": {"65536": 1023, "+Inf": 1}}));
+    assert_eq!(paths["send"]["copy_sizes"], json!({"from_user": {"1": 2}}));
+    assert_eq!(value["totals"]["paths"]["read"]["copy_sizes"]["to_user"]["65536"], 2046);
 }
 
 #[test]
@@ -94,15 +119,17 @@ fn golden() {
         r#""other_syscall":{"calls":0,"payload_bytes":0,"syscalls":3,"zero_copied_bytes":0,"#,
         r#""copied_bytes":{"to_user":0,"from_user":0,"in_kernel":0},"#,
         r#""copies":{"to_user":0,"from_user":0,"in_kernel":0}}},"copies_per_byte":0.0,"#,
+        r#""copied_without_payload_bytes":{},"#,
         r#""other_kinds":{"checksum":0,"crypto":0},"#,
         r#""control_bytes":{"to_user":0,"from_user":0,"in_kernel":0},"#,
         r#""mode_switches":{"syscall":134,"fault":8,"interrupt":24},"#,
-        r#""context_switches":{"voluntary":60,"involuntary":2}}"#,
+        r#""context_switches":{"voluntary":60,"involuntary":2},"#,
+        r#""device_bytes":{"block":{"read":0,"write":0},"net":{"rx":0,"tx":0}}}"#,
     );
     let head = concat!(
         r#"{"schema":"tracer/1","kernel":"6.1.0-56-amd64","started":"2026-11-22T22:32:25Z","#,
         r#""window_seconds":10.0,"observed":{"copies":true,"mode_switches":true,"#,
-        r#""context_switches":true,"device_bytes":false,"payload":true,"references":true,"#,
+        r#""context_switches":true,"device_bytes":true,"payload":true,"references":true,"#,
         r#""faults":true,"interrupts":true},"coverage":{"state":"complete","reasons":[],"#,
         r#""call_sites":{"wrapper":40,"checked":30,"call_site":0,"uncovered":0},"#,
         r#""metadata_call_sites":{"wrapper":0,"checked":0,"call_site":0,"uncovered":50}},"#,
@@ -132,7 +159,8 @@ fn what_is_not_observed_is_absent() {
     let process = &value["processes"][0];
     let mut found = BTreeMap::new();
     numbers(process, "", &mut found);
-    for absent in ["copied", "copies", "control", "other_kinds", "checksum", "interrupt"] {
+    assert_eq!(process.get("copied_without_payload_bytes"), None);
+    for absent in ["copied", "copies", "control", "other_kinds", "checksum", "interrupt", "device"] {
         assert!(!found.keys().any(|key| key.contains(absent)), "{absent} in {process}");
     }
     assert_eq!(process["paths"]["read"], json!({"calls": 1024, "payload_bytes": 64 << 20, "syscalls": 1025}));
@@ -147,6 +175,24 @@ fn what_is_not_observed_is_absent() {
     assert_eq!(value["processes"][0]["mode_switches"], json!({}));
     assert_eq!(value["processes"][0].get("context_switches"), None);
     assert_eq!(value["processes"][0]["paths"]["read"], json!({}));
+}
+
+#[test]
+fn copies_without_payload_stand_apart() {
+    let ledger = LedgerBuilder::new()
+        .moved(Path::Read, 921, 2)
+        .copied(Path::Read, Direction::ToUser, 921, 2)
+        .copied(Path::MmapFault, Direction::InKernel, 77_824, 19)
+        .0;
+    let mut s = snapshot(vec![process(7, "x", ledger)]);
+    let value = to_json(&s);
+    for part in [&value["totals"], &value["processes"][0]] {
+        assert_eq!(part["copies_per_byte"], 1.0);
+        assert_eq!(part["copied_without_payload_bytes"], json!({"mmap_fault": 77_824}));
+        assert_eq!(part["paths"]["mmap_fault"]["copied_bytes"]["in_kernel"], 77_824);
+    }
+    s.observed.payload = false;
+    assert_eq!(to_json(&s)["totals"].get("copied_without_payload_bytes"), None);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! A sink turns one snapshot into text and decides nothing: what was not observed is absent from
 //! every one of them, by the rules below.
 
+pub mod devices;
 pub mod http;
 pub mod human;
 pub mod json;
@@ -13,13 +14,20 @@ pub mod table;
 mod table_grid;
 #[cfg(test)]
 pub(crate) mod testing;
+mod verdict;
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tracer_ebpf::abi::{Count, Ledger, Path};
 
 use crate::snapshot::{Derived, Observed};
+
+/// One message on standard error. (`eprintln!` panics if its reader is gone; then nobody is left to tell.)
+pub fn say(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "tracer: {text}");
+}
 
 /// Paths on which anything was counted, in the table's order.
 fn active_paths(ledger: &Ledger) -> impl Iterator<Item = Path> + '_ {

@@ -2,13 +2,19 @@
 //!
 //! One table of metrics ([`METRICS`]); what was not observed has no series.
 
+mod metrics;
+
 use std::collections::{BTreeMap, HashMap};
 
 use prometheus::TextEncoder;
 use prometheus::proto::{self, MetricType};
-use tracer_ebpf::abi::{Direction, Ledger, Path};
+use tracer_ebpf::abi::{BUCKETS, Direction, Ledger, Path, bound};
 
+use self::metrics::COPY_SIZE;
+pub use self::metrics::METRICS;
+use super::devices::device_bytes;
 use super::{active_paths, human, rfc3339, self_stat, zero_copied_is_observed};
+use crate::copy_sizes::CopySizes;
 use crate::snapshot::{CoverageState, Derived, Process, Snapshot};
 
 /// For the HTTP header.
@@ -34,8 +40,10 @@ impl Exporter {
         let mut zero_copied = HashMap::new();
         for subject in subjects(snapshot) {
             subject.copies(snapshot, &mut families);
+            subject.copy_sizes(&mut families);
             subject.payload(snapshot, &mut families);
             subject.switches(snapshot, &mut families);
+            subject.devices(snapshot, &mut families);
             for (key, bytes) in subject.zero_copied(snapshot) {
                 // While a call runs its copies are counted and its payload not yet, so the difference
                 // can dip, and a counter that dips is taken for a restart.
@@ -59,6 +67,7 @@ struct Subject<'a> {
     comm: String,
     process: Option<&'a Process>,
     ledger: &'a Ledger,
+    sizes: &'a CopySizes,
 }
 
 fn subjects(snapshot: &Snapshot) -> impl Iterator<Item = Subject<'_>> {
@@ -67,18 +76,22 @@ fn subjects(snapshot: &Snapshot) -> impl Iterator<Item = Subject<'_>> {
         comm: human::escape(&process.comm).into_owned(),
         process: Some(process),
         ledger: &process.ledger,
+        sizes: &process.copy_sizes,
     });
+    let sizes = &snapshot.unnamed_sizes;
     let others = [
-        ("overflow", "overflow", &snapshot.overflow),
-        ("unattributed", "softirq", &snapshot.softirq),
-        ("unattributed", "kernel_thread", &snapshot.kernel_threads),
+        ("overflow", "overflow", &snapshot.overflow, &sizes.overflow),
+        ("ended", "ended", &snapshot.ended.ledger, &snapshot.ended.copy_sizes),
+        ("unattributed", "softirq", &snapshot.softirq, &sizes.softirq),
+        ("unattributed", "kernel_thread", &snapshot.kernel_threads, &sizes.kernel_threads),
     ];
-    let others = others.into_iter().filter(|(.., ledger)| !ledger.is_empty());
-    processes.chain(others.map(|(pid, comm, ledger)| Subject {
+    let others = others.into_iter().filter(|(_, _, ledger, _)| !ledger.is_empty());
+    processes.chain(others.map(|(pid, comm, ledger, sizes)| Subject {
         pid: pid.to_owned(),
         comm: comm.to_owned(),
         process: None,
         ledger,
+        sizes,
     }))
 }
 
@@ -118,6 +131,18 @@ impl Subject<'_> {
         for direction in Direction::ALL {
             let bytes = self.ledger.control[direction as usize].bytes;
             families.add("tracer_control_bytes_total", self.labels([("direction", direction.name())]), bytes);
+        }
+    }
+
+    fn copy_sizes(&self, families: &mut Families) {
+        for path in active_paths(self.ledger) {
+            for direction in Direction::ALL {
+                if let Some(buckets) = self.sizes.of(path, direction) {
+                    let labels = self.labels([("path", path.name()), ("direction", direction.name())]);
+                    let bytes = self.ledger.copied[path as usize][direction as usize].bytes;
+                    families.observe(COPY_SIZE, labels, &buckets, bytes);
+                }
+            }
         }
     }
 
@@ -161,6 +186,16 @@ impl Subject<'_> {
             for (kind, switches) in [("voluntary", ledger.voluntary), ("involuntary", ledger.involuntary)] {
                 families.add("tracer_context_switches_total", self.labels([("kind", kind)]), switches);
             }
+        }
+    }
+
+    fn devices(&self, snapshot: &Snapshot, families: &mut Families) {
+        for (kind, op, bytes) in device_bytes(self.ledger, &snapshot.observed) {
+            families.add(
+                "tracer_device_bytes_total",
+                self.labels([("device_kind", kind), ("op", op)]),
+                bytes,
+            );
         }
     }
 }
@@ -215,12 +250,19 @@ fn coverage(snapshot: &Snapshot, families: &mut Families) {
 }
 
 fn own(families: &mut Families) {
-    families.set("tracer_build_info", labels([("version", env!("CARGO_PKG_VERSION"))]), 1.0);
+    let build = labels([
+        ("version", env!("CARGO_PKG_VERSION")),
+        ("rustversion", env!("TRACER_RUST_VERSION")),
+        ("target", env!("TRACER_TARGET")),
+    ]);
+    families.set("tracer_build_info", build, 1.0);
     let own = self_stat::read();
     let values = [
         ("tracer_process_cpu_seconds_total", own.cpu_seconds),
         ("tracer_process_resident_memory_bytes", own.resident_bytes),
+        ("tracer_process_virtual_memory_bytes", own.virtual_bytes),
         ("tracer_process_open_fds", own.open_fds),
+        ("tracer_process_max_fds", own.max_fds),
         ("tracer_process_start_time_seconds", own.start_time),
     ];
     for (name, value) in values {
@@ -229,34 +271,6 @@ fn own(families: &mut Families) {
         }
     }
 }
-
-/// Every metric there is: name, type, help.
-#[rustfmt::skip]
-pub const METRICS: [(&str, MetricType, &str); 23] = [
-    ("tracer_copied_bytes_total", MetricType::COUNTER, "Bytes that the CPU moved from one place in memory to another."),
-    ("tracer_copies_total", MetricType::COUNTER, "Number of such moves."),
-    ("tracer_control_bytes_total", MetricType::COUNTER, "Bytes of structures copied: argument blocks, addresses, headers."),
-    ("tracer_payload_bytes_total", MetricType::COUNTER, "Bytes that data-moving calls reported as moved."),
-    ("tracer_payload_calls_total", MetricType::COUNTER, "Data-moving calls that moved at least one byte."),
-    ("tracer_zero_copied_bytes_total", MetricType::COUNTER, "Payload bytes handed over by reference and never copied."),
-    ("tracer_mode_switches_total", MetricType::COUNTER, "Crossings of the user/kernel boundary, in either direction."),
-    ("tracer_syscalls_total", MetricType::COUNTER, "System calls entered."),
-    ("tracer_context_switches_total", MetricType::COUNTER, "Times the scheduler put another task on the CPU."),
-    ("tracer_process_info", MetricType::GAUGE, "A process that is counted; always 1."),
-    ("tracer_probe_info", MetricType::GAUGE, "A row of the probe table as it ended up on this kernel; always 1."),
-    ("tracer_probe_missed_total", MetricType::COUNTER, "Events that an attached probe is known to have missed."),
-    ("tracer_events_lost_total", MetricType::COUNTER, "Events that were seen and could not be counted."),
-    ("tracer_events_merged_total", MetricType::COUNTER, "Events that were counted, but not by process."),
-    ("tracer_copy_call_sites", MetricType::GAUGE, "Call sites of copy primitives in the kernel's text, by what covers them."),
-    ("tracer_coverage_complete", MetricType::GAUGE, "1 if every data-moving call site is covered by an attached probe."),
-    ("tracer_bpf_runs_total", MetricType::COUNTER, "Times a BPF program ran."),
-    ("tracer_bpf_run_seconds_total", MetricType::COUNTER, "Time that a BPF program took."),
-    ("tracer_build_info", MetricType::GAUGE, "The version of the tracer; always 1."),
-    ("tracer_process_cpu_seconds_total", MetricType::COUNTER, "User and system time of the tracer itself."),
-    ("tracer_process_resident_memory_bytes", MetricType::GAUGE, "Resident memory of the tracer itself."),
-    ("tracer_process_open_fds", MetricType::GAUGE, "Open file descriptors of the tracer itself."),
-    ("tracer_process_start_time_seconds", MetricType::GAUGE, "When the tracer itself was started, since the epoch."),
-];
 
 type Labels = Vec<(&'static str, String)>;
 
@@ -267,7 +281,14 @@ fn labels<const N: usize>(pairs: [(&'static str, &str); N]) -> Labels {
 /// Series by metric and labels. Two with equal labels (a pid used again under the same name) become
 /// their sum: two lines for one series would make Prometheus refuse the whole scrape.
 #[derive(Default)]
-struct Families(HashMap<&'static str, BTreeMap<Labels, f64>>);
+struct Families(HashMap<&'static str, BTreeMap<Labels, Value>>);
+
+/// A counter or gauge; of a histogram the sum, with the number of events by bucket.
+#[derive(Default)]
+struct Value {
+    number: f64,
+    buckets: [u64; BUCKETS],
+}
 
 impl Families {
     fn add(&mut self, name: &'static str, labels: Labels, value: u64) {
@@ -275,12 +296,18 @@ impl Families {
     }
 
     fn add_float(&mut self, name: &'static str, labels: Labels, value: f64) {
-        *self.0.entry(name).or_default().entry(labels).or_default() += value;
+        self.0.entry(name).or_default().entry(labels).or_default().number += value;
+    }
+
+    fn observe(&mut self, name: &'static str, labels: Labels, buckets: &[u64; BUCKETS], sum: u64) {
+        let value = self.0.entry(name).or_default().entry(labels).or_default();
+        value.number += sum as f64;
+        value.buckets.iter_mut().zip(buckets).for_each(|(all, more)| *all += more);
     }
 
     /// Not a sum, also if it is there already.
     fn set(&mut self, name: &'static str, labels: Labels, value: f64) {
-        self.0.entry(name).or_default().insert(labels, value);
+        self.0.entry(name).or_default().entry(labels).or_default().number = value;
     }
 
     fn encode(mut self) -> String {
@@ -292,7 +319,7 @@ impl Families {
             family.set_help(help.to_owned());
             family.set_field_type(kind);
             family
-                .set_metric(series.into_iter().map(|(labels, value)| metric(kind, labels, value)).collect());
+                .set_metric(series.into_iter().map(|(labels, value)| metric(kind, labels, &value)).collect());
             families.push(family);
         }
         debug_assert!(self.0.is_empty(), "not in METRICS: {:?}", self.0.keys());
@@ -301,7 +328,7 @@ impl Families {
     }
 }
 
-fn metric(kind: MetricType, labels: Labels, value: f64) -> proto::Metric {
+fn metric(kind: MetricType, labels: Labels, value: &Value) -> proto::Metric {
     let pairs = labels.into_iter().map(|(name, value)| {
         let mut pair = proto::LabelPair::default();
         pair.set_name(name.to_owned());
@@ -309,16 +336,40 @@ fn metric(kind: MetricType, labels: Labels, value: f64) -> proto::Metric {
         pair
     });
     let mut metric = proto::Metric::from_label(pairs.collect());
-    if kind == MetricType::COUNTER {
-        let mut counter = proto::Counter::default();
-        counter.set_value(value);
-        metric.set_counter(counter);
-    } else {
-        let mut gauge = proto::Gauge::default();
-        gauge.set_value(value);
-        metric.set_gauge(gauge);
+    match kind {
+        MetricType::COUNTER => {
+            let mut counter = proto::Counter::default();
+            counter.set_value(value.number);
+            metric.set_counter(counter);
+        }
+        MetricType::HISTOGRAM => metric.set_histogram(histogram(value)),
+        _ => {
+            let mut gauge = proto::Gauge::default();
+            gauge.set_value(value.number);
+            metric.set_gauge(gauge);
+        }
     }
     metric
+}
+
+/// Buckets hold all that is not larger; the encoder adds `+Inf`, which is the count.
+fn histogram(value: &Value) -> proto::Histogram {
+    let mut count = 0;
+    let mut buckets = Vec::new();
+    for (i, events) in value.buckets.iter().enumerate() {
+        count += events;
+        if let Some(bound) = bound(i) {
+            let mut bucket = proto::Bucket::default();
+            bucket.set_upper_bound(bound as f64);
+            bucket.set_cumulative_count(count);
+            buckets.push(bucket);
+        }
+    }
+    let mut histogram = proto::Histogram::default();
+    histogram.set_bucket(buckets);
+    histogram.set_sample_count(count);
+    histogram.set_sample_sum(value.number);
+    histogram
 }
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
+use tracer_ebpf::abi::DeviceOp;
+
 use super::*;
 use crate::sink::testing::{self, HOSTILE, LedgerBuilder, blind, distinct, process, snapshot};
+use crate::snapshot::Folded;
 
 /// Value of the only line that starts with `series`.
 fn value(text: &str, series: &str) -> Option<f64> {
@@ -47,6 +50,33 @@ fn every_number_is_the_ledgers() {
     expect("tracer_mode_switches_total", "reason=\"interrupt\"", 2 * ledger.interrupts);
     expect("tracer_context_switches_total", "kind=\"voluntary\"", ledger.voluntary);
     expect("tracer_context_switches_total", "kind=\"involuntary\"", ledger.involuntary);
+    for op in DeviceOp::ALL {
+        let (kind, name) = op.name();
+        let labels = format!("device_kind=\"{kind}\",op=\"{name}\"");
+        expect("tracer_device_bytes_total", &labels, ledger.device[op as usize]);
+    }
+}
+
+#[test]
+fn sizes_are_a_histogram() {
+    let mut p = process(7, "x", testing::read_send());
+    p.copy_sizes.add(Path::Read, Direction::ToUser, 16, 1023);
+    p.copy_sizes.add(Path::Read, Direction::ToUser, BUCKETS - 1, 1);
+    // The same pid and name twice: one series, as everywhere.
+    let text = render(&snapshot(vec![p.clone(), p]));
+    let series = |suffix: &str, le: &str| {
+        let name = format!(
+            "tracer_copy_size_bytes{suffix}{{pid=\"7\",comm=\"x\",path=\"read\",direction=\"to_user\""
+        );
+        value(&text, &format!("{name}{le}}} "))
+    };
+    let upto = |le: &str| series("_bucket", &format!(",le=\"{le}\""));
+    assert_eq!([upto("32768"), upto("65536"), upto("1073741824")], [Some(0.0), Some(2046.0), Some(2046.0)]);
+    assert_eq!([upto("+Inf"), series("_count", "")], [Some(2048.0); 2]);
+    assert_eq!(series("_sum", ""), Some((128 << 20) as f64));
+    assert!(
+        !render(&snapshot(vec![process(7, "x", testing::read_send())])).contains("tracer_copy_size_bytes")
+    );
 }
 
 #[test]
@@ -77,6 +107,20 @@ fn losses_are_there_from_the_start() {
     assert_eq!(value(&text, "tracer_probe_missed_total{probe=\"filemap_read\"} "), Some(0.0));
     assert_eq!(value(&text, "tracer_probe_missed_total{probe=\"do_wp_page\"} "), None);
     assert_eq!(value(&text, "tracer_bpf_run_seconds_total{probe=\"filemap_read\"} "), Some(51_250e-9));
+}
+
+#[test]
+fn the_tracer_tells_about_itself() {
+    let text = render(&snapshot(Vec::new()));
+    let build = text.lines().find(|line| line.starts_with("tracer_build_info{")).expect("there");
+    for label in ["version=\"0.", "rustversion=\"1.", "target=\"x86_64-"] {
+        assert!(build.contains(label), "{label} in {build}");
+    }
+    for name in ["cpu_seconds_total", "resident_memory_bytes", "virtual_memory_bytes", "open_fds", "max_fds"]
+    {
+        assert!(value(&text, &format!("tracer_process_{name} ")).is_some(), "{name}");
+    }
+    assert!(value(&text, "tracer_process_start_time_seconds ") > Some(1e9));
 }
 
 #[test]
@@ -112,11 +156,13 @@ fn a_reused_pid_is_one_series() {
 fn unattributed_and_overflow_have_names_of_their_own() {
     let mut s = snapshot(Vec::new());
     s.overflow = testing::sendfile();
+    s.ended = Folded { processes: 9, ledger: testing::sendfile(), ..Folded::default() };
     s.softirq = LedgerBuilder::new().copied(Path::Softirq, Direction::InKernel, 10, 1).0;
     let text = render(&s);
     assert!(
         text.contains("tracer_payload_bytes_total{pid=\"overflow\",comm=\"overflow\",path=\"sendfile\"}")
     );
+    assert!(text.contains("tracer_payload_bytes_total{pid=\"ended\",comm=\"ended\",path=\"sendfile\"}"));
     let softirq = "tracer_copied_bytes_total{pid=\"unattributed\",comm=\"softirq\",path=\"softirq\",\
                    direction=\"in_kernel\",kind=\"copy\"} ";
     assert_eq!(value(&text, softirq), Some(10.0));
@@ -138,6 +184,7 @@ fn hostile_names_stay_in_their_label() {
 #[test]
 fn prom_sample() {
     let mut s = snapshot(vec![process(7, HOSTILE, distinct()), process(8, "nginx", testing::sendfile())]);
+    s.processes[0].copy_sizes.add(Path::Read, Direction::ToUser, 16, 3);
     s.overflow = distinct();
     s.softirq = distinct();
     let text = render(&s);

@@ -9,7 +9,10 @@ const TICKS_PER_SECOND: f64 = 100.0;
 pub struct SelfStat {
     pub cpu_seconds: Option<f64>,
     pub resident_bytes: Option<f64>,
+    pub virtual_bytes: Option<f64>,
     pub open_fds: Option<f64>,
+    /// `None` also if there is no limit.
+    pub max_fds: Option<f64>,
     /// Seconds since the epoch.
     pub start_time: Option<f64>,
 }
@@ -17,12 +20,15 @@ pub struct SelfStat {
 pub fn read() -> SelfStat {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     let (stat, status, machine) = (read("/proc/self/stat"), read("/proc/self/status"), read("/proc/stat"));
+    let limits = read("/proc/self/limits");
     // The listing itself holds one descriptor.
     let open_fds = fs::read_dir("/proc/self/fd").ok().map(|fds| fds.count().saturating_sub(1) as f64);
     SelfStat {
         cpu_seconds: cpu_ticks(&stat).map(|ticks| ticks / TICKS_PER_SECOND),
         resident_bytes: field(&status, "VmRSS:").map(|kib| kib * 1024.0),
+        virtual_bytes: field(&status, "VmSize:").map(|kib| kib * 1024.0),
         open_fds,
+        max_fds: field(&limits, "Max open files"),
         start_time: stat_field(&stat, 22)
             .zip(field(&machine, "btime"))
             .map(|(ticks, boot)| boot + ticks / TICKS_PER_SECOND),
@@ -61,7 +67,8 @@ mod tests {
     #[test]
     fn reads_its_own() {
         let own = read();
-        assert!(own.resident_bytes > Some(0.0) && own.open_fds > Some(0.0));
+        assert!(own.resident_bytes > Some(0.0) && own.virtual_bytes > own.resident_bytes);
+        assert!(own.open_fds > Some(0.0) && own.max_fds >= own.open_fds);
         assert!(own.start_time > Some(1e9) && own.cpu_seconds >= Some(0.0));
     }
 }

@@ -1,40 +1,121 @@
-//! The one sentence under the table: only what follows from the numbers.
+//! The sentences under the table: only what follows from the numbers.
+//!
+//! That what goes out is what came in never follows: a filter, a database or an RPC server may well
+//! take in as many bytes as it gives out. What only holds then is said with an "if".
 
 use tracer_ebpf::abi::{Direction, Ledger, Path};
 
 use super::{checksummed_in_all, encrypted_in_all, human};
 use crate::snapshot::{Derived, Observed};
 
-/// `all_seen`: no copy can have escaped, so that "without a copy" may be said.
-pub fn sentence(ledger: &Ledger, observed: &Observed, all_seen: bool) -> Option<String> {
+/// What the sentences may rely on.
+#[derive(Clone, Copy, Debug)]
+pub struct Grounds {
+    pub observed: Observed,
+    /// No copy can have escaped, so that "without a copy" may be said.
+    pub all_seen: bool,
+    /// The ledger is of one process, so that its input may be its output.
+    pub one_process: bool,
+}
+
+/// `None` if not even payload was observed.
+pub fn sentence(ledger: &Ledger, grounds: Grounds) -> Option<String> {
+    let observed = grounds.observed;
     if !observed.payload {
         return None;
     }
-    let moved = ledger.payload();
-    if moved.bytes == 0 {
-        return Some(nothing_moved(ledger, observed));
+    if ledger.payload().bytes == 0 {
+        return Some(nothing_moved(ledger, &observed));
     }
     if !observed.copies {
-        let (size, calls) = (human::bytes(moved.bytes), human::counted(moved.calls, "call"));
-        return Some(format!("{size} moved in {calls}; whether the CPU copied them was not observed."));
+        let (moved, calls) = (moved(ledger), human::counted(ledger.payload().calls, "call"));
+        return Some(format!("{moved} in {calls}; whether the CPU copied them was not observed."));
     }
-    Some(how_often(ledger, all_seen) + &other_kinds(ledger))
+    let mut text = how_often(ledger, grounds.all_seen) + &apart(ledger, "; ", "more ") + ".";
+    text += &other_kinds(ledger);
+    if let Some(advice) = grounds.one_process.then(|| Relay::of(ledger)?.advice()).flatten() {
+        text += " ";
+        text += &advice;
+    }
+    Some(text)
 }
 
+/// The table's total in words.
 fn how_often(ledger: &Ledger, all_seen: bool) -> String {
-    let (moved, copied) = (ledger.payload().bytes, copied(ledger));
-    let size = human::bytes(moved);
+    let (moved, copied) = (moved(ledger), ledger.copied_with_payload());
+    let ratio = ledger.copies_per_byte().unwrap_or(0.0);
     if copied == 0 {
         let plain = if checksummed_in_all(ledger) > 0 { "plain " } else { "" };
+        // What a zero-copy send handed over may be copied later, for a receiver on this machine.
+        let during = if ledger.copied(Path::Softirq).bytes > 0 { " during the calls" } else { "" };
         let hedge = if all_seen { "" } else { " that was seen" };
-        return format!("{size} moved by {} without a {plain}CPU copy{hedge}.", movers(ledger));
+        return format!("{moved} without a {plain}CPU copy{during}{hedge}");
     }
     let at_least = if all_seen { "" } else { "at least " };
-    if let Some(relay) = Relay::of(ledger) {
-        return relay.sentence(at_least);
+    // Here a ratio would say less than the bytes.
+    if ratio < 0.005 {
+        return format!("{moved}, {at_least}{} of them copied by the CPU", human::bytes(copied));
     }
-    let times = human::ratio(copied as f64 / moved as f64);
-    format!("{size} moved, each byte copied {at_least}{times} times by the CPU.")
+    let average = if is_even(ledger) { "" } else { " on average" };
+    format!("{moved}, each byte copied {at_least}{} times{average} by the CPU", human::ratio(ratio))
+}
+
+/// `64.0 MiB moved by read and send`.
+fn moved(ledger: &Ledger) -> String {
+    format!("{} moved by {}", human::bytes(ledger.payload().bytes), movers(ledger))
+}
+
+/// `read, send and sendfile`: the paths that carried more than 1% of the payload.
+fn movers(ledger: &Ledger) -> String {
+    let names: Vec<String> = carriers(ledger).map(|path| path.name().to_owned()).collect();
+    if names.is_empty() { "many calls".to_owned() } else { enumerate(&names) }
+}
+
+fn carriers(ledger: &Ledger) -> impl Iterator<Item = Path> + '_ {
+    let total = ledger.payload().bytes;
+    Path::ALL.into_iter().filter(move |&path| !negligible(ledger.payload[path as usize].bytes, total))
+}
+
+/// True if all that moved payload copied it equally often: "each byte" is then each one.
+fn is_even(ledger: &Ledger) -> bool {
+    let all = ledger.copies_per_byte().unwrap_or(0.0);
+    carriers(ledger).all(|path| {
+        let this = ledger.path_copies_per_byte(path).unwrap_or(0.0);
+        (this - all).abs() <= all / 50.0
+    })
+}
+
+/// What was copied on paths without payload, by the name of what copied it.
+fn apart(ledger: &Ledger, lead: &str, more: &str) -> String {
+    let mut parts = Vec::new();
+    for (path, bytes) in ledger.copied_without_payload() {
+        let (size, place) = (human::bytes(bytes), place(path));
+        let verb = if parts.is_empty() { format!(" {more}were copied") } else { String::new() };
+        parts.push(format!("{size}{verb} {place}"));
+    }
+    if parts.is_empty() { String::new() } else { format!("{lead}{}", enumerate(&parts)) }
+}
+
+fn place(path: Path) -> String {
+    match path {
+        Path::MmapFault => "by page faults (copy-on-write)".to_owned(),
+        // The only copies there that are known to be a process's.
+        Path::Softirq => "in softirqs (zero-copy sends, copied after all)".to_owned(),
+        Path::KernelThread => "by kernel threads".to_owned(),
+        Path::Ioctl => "by ioctl".to_owned(),
+        Path::OtherSyscall => "by other system calls".to_owned(),
+        // A call that has not returned yet, or that failed after it had copied.
+        _ => format!("by {} calls that reported nothing moved", path.name()),
+    }
+}
+
+/// `a`, `a and b`, `a, b and c`.
+fn enumerate(items: &[String]) -> String {
+    match items {
+        [] => String::new(),
+        [only] => only.clone(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
 }
 
 /// What is not counted as a copy, though the CPU touched every byte.
@@ -48,42 +129,20 @@ fn other_kinds(ledger: &Ledger) -> String {
 }
 
 fn nothing_moved(ledger: &Ledger, observed: &Observed) -> String {
-    let mut text = "No bytes moved".to_owned();
+    let mut text = "No call reported bytes moved".to_owned();
     if observed.syscalls {
         let calls = ledger.syscalls.iter().sum();
-        text += &format!(": {} seen", human::counted(calls, "system call"));
+        text += &format!(" ({} seen)", human::counted(calls, "system call"));
     }
-    if observed.copies && copied(ledger) > 0 {
-        text += &format!("; {} copied outside of data-moving calls", human::bytes(copied(ledger)));
+    if observed.copies {
+        text += &apart(ledger, "; ", "");
     }
     text + "."
 }
 
-/// Copied bytes of all paths.
-fn copied(ledger: &Ledger) -> u64 {
-    Direction::ALL.iter().map(|&direction| ledger.copied_in(direction).bytes).sum()
-}
-
-/// `sendfile and splice`: the paths that carried at least 1% of the payload.
-fn movers(ledger: &Ledger) -> String {
-    let total = ledger.payload().bytes;
-    let names: Vec<_> = Path::ALL
-        .into_iter()
-        .filter(|&path| !negligible(ledger.payload[path as usize].bytes, total))
-        .map(Path::name)
-        .collect();
-    match names.as_slice() {
-        [] => "many calls".to_owned(),
-        [only] => (*only).to_owned(),
-        [first @ .., last] => format!("{} and {last}", first.join(", ")),
-    }
-}
-
-/// A process that takes bytes in by one kind of call and gives the same number out by another.
-/// Payload counts such bytes twice, once on each side; "each byte" means each byte passed on.
+/// A process that takes bytes in by one kind of call and gives about as many out by another.
 struct Relay<'a> {
     ledger: &'a Ledger,
-    bytes_in: u64,
     bytes_out: u64,
 }
 
@@ -93,60 +152,45 @@ impl<'a> Relay<'a> {
 
     fn of(ledger: &'a Ledger) -> Option<Self> {
         let payload = |paths: [Path; 2]| paths.iter().map(|&p| ledger.payload[p as usize].bytes).sum();
-        let relay = Relay { ledger, bytes_in: payload(Self::IN), bytes_out: payload(Self::OUT) };
-        let rest = ledger.payload().bytes - relay.bytes_in - relay.bytes_out;
-        let passes_on = relay.bytes_out > 0 && about(relay.bytes_in, relay.bytes_out);
-        (passes_on && negligible(rest, relay.bytes_out)).then_some(relay)
-    }
-
-    fn sentence(&self, at_least: &str) -> String {
-        let (input, output) = match (self.only(Self::IN), self.only(Self::OUT)) {
-            (Some(Path::Recv), Some(Path::Send)) => ("received", "sent"),
-            (Some(Path::Recv), Some(Path::Write)) => ("received", "written"),
-            (Some(Path::Recv), _) => ("received", "passed on"),
-            (_, Some(Path::Send)) => ("read", "sent"),
-            (_, Some(Path::Write)) => ("read", "written"),
-            _ => ("read", "passed on"),
-        };
-        let size = human::bytes(self.bytes_out);
-        let copies = copied(self.ledger) as f64 / self.bytes_out as f64;
-        let times = human::ratio(copies);
-        // The table's rows are per byte of payload, which has each byte on both sides.
-        let side = |paths: [Path; 2]| {
-            let copied: u64 = paths.iter().map(|&path| self.ledger.copied(path).bytes).sum();
-            human::ratio(copied as f64 / self.bytes_out as f64)
-        };
-        let (on_input, on_output) = (side(Self::IN), side(Self::OUT));
-        let mut text = format!(
-            "{size} {input} and {output}, each byte copied {at_least}{times} times by the CPU \
-             ({on_input} in, {on_output} out)."
-        );
-        if let Some(advice) = self.advice(copies) {
-            text += " ";
-            text += &advice;
-        }
-        text
+        let (bytes_in, bytes_out): (u64, u64) = (payload(Self::IN), payload(Self::OUT));
+        let rest = ledger.payload().bytes - bytes_in - bytes_out;
+        let as_many = bytes_out > 0 && about(bytes_in, bytes_out) && negligible(rest, bytes_out);
+        as_many.then_some(Relay { ledger, bytes_out })
     }
 
     /// What moving the bytes within the kernel would save; nothing unless both sides really copied.
-    fn advice(&self, copies: f64) -> Option<String> {
+    fn advice(&self) -> Option<String> {
         let side = |paths: [Path; 2], direction: Direction| -> u64 {
             paths.iter().map(|&p| self.ledger.copied[p as usize][direction as usize].bytes).sum()
         };
         let (to_user, from_user) = (side(Self::IN, Direction::ToUser), side(Self::OUT, Direction::FromUser));
-        if !about(to_user, self.bytes_in) || !about(from_user, self.bytes_out) {
+        if !about(to_user, self.bytes_out) || !about(from_user, self.bytes_out) {
             return None;
         }
+        let (took, gave) = (self.only(Self::IN), self.only(Self::OUT));
+        let input = match took {
+            Some(Path::Read) => "read",
+            Some(Path::Recv) => "received",
+            _ => "taken in",
+        };
+        let output = match gave {
+            Some(Path::Write) => "written",
+            Some(Path::Send) => "sent",
+            _ => "given out",
+        };
         // sendfile takes its input from a file, never from a socket.
-        let call = if self.only(Self::IN) == Some(Path::Read) { "sendfile or splice" } else { "splice" };
+        let call = if took == Some(Path::Read) { "sendfile or splice" } else { "splice" };
         let both = human::ratio((to_user + from_user) as f64 / self.bytes_out as f64);
         // A page cannot be moved into a file by reference: there the kernel copies once.
         let one = human::ratio(to_user as f64 / self.bytes_out as f64);
-        let saved = match self.only(Self::OUT) {
-            Some(Path::Send) => format!("save up to {both} of {}", human::ratio(copies)),
-            _ => format!("save up to {both} to a socket or pipe, {one} to a file"),
+        let saved = match gave {
+            Some(Path::Send) => format!("up to {both}"),
+            _ => format!("up to {both} into a socket or pipe, {one} into a file"),
         };
-        Some(format!("If they pass unchanged, {call} would {saved}."))
+        Some(format!(
+            "If the bytes {output} are those {input}, each was copied {both} times on its way, of which \
+             {call} would save {saved}."
+        ))
     }
 
     /// The path that carried all but a negligible part of this side.
@@ -171,101 +215,5 @@ fn negligible(part: u64, whole: u64) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sink::testing::{LedgerBuilder, MIB, everything};
-
-    fn said(ledger: LedgerBuilder) -> String {
-        sentence(&ledger.0, &everything(), true).unwrap()
-    }
-
-    #[test]
-    fn a_relay_counts_each_byte_once() {
-        let copy = |input, output| {
-            LedgerBuilder::new()
-                .moved(input, 64 * MIB, 1024)
-                .copied(input, Direction::ToUser, 64 * MIB, 1024)
-                .moved(output, 64 * MIB, 1024)
-                .copied(output, Direction::FromUser, 64 * MIB, 1024)
-        };
-        assert_eq!(
-            said(copy(Path::Read, Path::Send)),
-            "64.0 MiB read and sent, each byte copied 2.00 times by the CPU (1.00 in, 1.00 out). \
-             If they pass unchanged, sendfile or splice would save up to 2.00 of 2.00."
-        );
-        assert_eq!(
-            said(copy(Path::Read, Path::Write).moved(Path::Read, 832, 1)),
-            "64.0 MiB read and written, each byte copied 2.00 times by the CPU (1.00 in, 1.00 out). \
-             If they pass unchanged, sendfile or splice would save up to 2.00 to a socket or pipe, 1.00 to a file."
-        );
-        assert_eq!(
-            said(copy(Path::Recv, Path::Send)),
-            "64.0 MiB received and sent, each byte copied 2.00 times by the CPU (1.00 in, 1.00 out). \
-             If they pass unchanged, splice would save up to 2.00 of 2.00."
-        );
-    }
-
-    #[test]
-    fn no_advice_where_it_does_not_follow() {
-        let half_copied = LedgerBuilder::new()
-            .moved(Path::Read, 64 * MIB, 1)
-            .copied(Path::Read, Direction::ToUser, 64 * MIB, 1)
-            .moved(Path::Send, 64 * MIB, 1);
-        assert_eq!(
-            said(half_copied),
-            "64.0 MiB read and sent, each byte copied 1.00 times by the CPU (1.00 in, 0.00 out)."
-        );
-        let filtered = LedgerBuilder::new()
-            .moved(Path::Read, 64 * MIB, 1)
-            .copied(Path::Read, Direction::ToUser, 64 * MIB, 1)
-            .moved(Path::Write, 32 * MIB, 1)
-            .copied(Path::Write, Direction::FromUser, 32 * MIB, 1);
-        assert_eq!(said(filtered), "96.0 MiB moved, each byte copied 1.00 times by the CPU.");
-    }
-
-    #[test]
-    fn one_sided_and_zero_copy() {
-        let mmap_write = LedgerBuilder::new().moved(Path::Write, 64 * MIB, 1).copied(
-            Path::Write,
-            Direction::FromUser,
-            64 * MIB,
-            16384,
-        );
-        assert_eq!(said(mmap_write), "64.0 MiB moved, each byte copied 1.00 times by the CPU.");
-        let sendfile = LedgerBuilder::new().moved(Path::Sendfile, 64 * MIB, 1);
-        assert_eq!(
-            sentence(&sendfile.0, &everything(), false).unwrap(),
-            "64.0 MiB moved by sendfile without a CPU copy that was seen."
-        );
-        assert_eq!(said(sendfile), "64.0 MiB moved by sendfile without a CPU copy.");
-        let two = LedgerBuilder::new().moved(Path::Sendfile, MIB, 1).moved(Path::Splice, MIB, 1);
-        assert_eq!(said(two), "2.00 MiB moved by sendfile and splice without a CPU copy.");
-    }
-
-    #[test]
-    fn a_checksumming_copy_is_not_passed_over() {
-        let mut udp = LedgerBuilder::new().moved(Path::Recv, MIB, 1024);
-        udp.0.checksum[Path::Recv as usize][Direction::ToUser as usize].bytes = MIB;
-        assert_eq!(
-            said(udp),
-            "1.00 MiB moved by recv without a plain CPU copy. 1.00 MiB copied while being checksummed."
-        );
-    }
-
-    #[test]
-    fn nothing_moved_and_nothing_observed() {
-        let idle = LedgerBuilder::new().syscalls(Path::OtherSyscall, 1234);
-        assert_eq!(said(idle), "No bytes moved: 1,234 system calls seen.");
-        let fault = LedgerBuilder::new().copied(Path::MmapFault, Direction::InKernel, 4096, 1);
-        assert_eq!(
-            said(fault),
-            "No bytes moved: 0 system calls seen; 4.00 KiB copied outside of data-moving calls."
-        );
-        let blind = Observed { copies: false, ..everything() };
-        let ledger = LedgerBuilder::new().moved(Path::Read, MIB, 2).0;
-        assert_eq!(
-            sentence(&ledger, &blind, false).unwrap(),
-            "1.00 MiB moved in 2 calls; whether the CPU copied them was not observed."
-        );
-    }
-}
+#[path = "sentence_tests.rs"]
+mod tests;

@@ -2,13 +2,17 @@
 
 use tracer_ebpf::abi::{Direction, Ledger};
 
-use super::sentence::sentence;
+use super::devices::device_bytes;
+use super::sentence::{Grounds, sentence};
 use super::table_grid::{self, Figures};
+use super::verdict::{fallbacks, verdicts};
 use super::{active_paths, checksummed_in_all, encrypted_in_all, human};
 use crate::snapshot::{CoverageState, Derived, Process, Snapshot};
 
 /// Processes listed one by one; the others are in the sum.
 const TOP: usize = 20;
+/// Reasons for incomplete coverage that are told with every block.
+const REASONS: usize = 3;
 /// Characters of a process's name. The kernel keeps 15 bytes, but escapes make them longer.
 const NAME: usize = 24;
 
@@ -36,7 +40,7 @@ pub fn render(snapshot: &Snapshot, options: Options) -> String {
     page.header();
     page.what_was_not_seen();
     let shown = match snapshot.processes.as_slice() {
-        [process] => page.one(process),
+        [process] if snapshot.ended.processes == 0 => page.one(process),
         _ => page.many(),
     };
     if let Some(ledger) = &shown {
@@ -65,7 +69,9 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
+    /// One line, never wider than the terminal: it would break, and push what follows down.
     fn line(&mut self, look: Look, line: &str) {
+        let line = &human::cut(line, self.limit());
         let code = match look {
             Look::Plain => "",
             Look::Bold => "\x1b[1m",
@@ -80,38 +86,49 @@ impl Page<'_> {
         }
     }
 
+    /// Columns of the terminal.
+    fn limit(&self) -> usize {
+        self.options.width.map_or(usize::MAX, usize::from)
+    }
+
     /// Sentences, broken between words where the terminal ends.
     fn prose(&mut self, look: Look, text: &str) {
-        let limit = self.options.width.map_or(usize::MAX, usize::from);
-        let mut line = String::new();
-        for word in text.split(' ') {
-            if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > limit {
-                self.line(look, &line);
-                line.clear();
-            }
-            if !line.is_empty() {
-                line.push(' ');
-            }
-            line += word;
-        }
-        self.line(look, &line);
+        self.wrapped(look, text.split(' '), " ", "");
     }
 
     /// `name         value   value`, left out if there is no value.
     fn fact(&mut self, name: &str, values: &[String]) {
-        if !values.is_empty() {
-            self.line(Look::Plain, &format!("{name:<17} {}", values.join("   ")));
+        if let Some((first, rest)) = values.split_first() {
+            let first = format!("{name:<17} {first}");
+            let parts = std::iter::once(first.as_str()).chain(rest.iter().map(String::as_str));
+            self.wrapped(Look::Plain, parts, "   ", &" ".repeat(18));
         }
+    }
+
+    /// Parts on as few lines as possible; all but the first are indented.
+    fn wrapped<'p>(&mut self, look: Look, parts: impl Iterator<Item = &'p str>, between: &str, indent: &str) {
+        let mut line = String::new();
+        for part in parts {
+            let full = human::columns(&line) + between.len() + human::columns(part) > self.limit();
+            if !line.is_empty() && full {
+                self.line(look, &line);
+                line = indent.to_owned();
+            } else if !line.is_empty() {
+                line += between;
+            }
+            line += part;
+        }
+        self.line(look, &line);
     }
 
     fn header(&mut self) {
         let s = self.snapshot;
         let who = match s.processes.as_slice() {
-            [p] => {
+            [p] if s.ended.processes == 0 => {
                 let ended = if p.exited { ", ended" } else { "" };
                 format!("pid {} ({}){ended}", p.pid, human::label(&p.comm, NAME))
             }
-            processes => human::counted(processes.len() as u64, "process"),
+            processes => human::counted(processes.len() as u64 + s.ended.processes, "process"),
         };
         let what = match self.options.title {
             Title::Window => "last",
@@ -119,18 +136,19 @@ impl Page<'_> {
         };
         let (window, kernel) = (human::seconds(s.window), human::escape(&s.kernel));
         let coverage = s.coverage.state.name();
-        self.line(Look::Bold, &format!("{who}   {what} {window}   kernel {kernel}   coverage {coverage}"));
+        let parts =
+            [who, format!("{what} {window}"), format!("kernel {kernel}"), format!("coverage {coverage}")];
+        self.wrapped(Look::Bold, parts.iter().map(String::as_str), "   ", "  ");
     }
 
     /// What the numbers below do not show, before anybody reads them.
     fn what_was_not_seen(&mut self) {
         let s = self.snapshot;
-        let reasons = human::escape(&s.coverage.reasons.join("; ")).into_owned();
-        let because = if reasons.is_empty() { reasons } else { format!(": {reasons}") };
         if !s.observed.copies {
+            let because = because(&s.coverage.reasons, 1);
             self.prose(Look::Alarm, &format!("COPIES ARE NOT OBSERVED{because}"));
         } else if s.coverage.state != CoverageState::Complete {
-            let state = s.coverage.state.name();
+            let (state, because) = (s.coverage.state.name(), because(&s.coverage.reasons, REASONS));
             self.prose(Look::Alarm, &format!("coverage of copies is {state}{because}"));
         }
         let lost = s.lost_events();
@@ -194,6 +212,12 @@ impl Page<'_> {
         if !s.overflow.is_empty() {
             rows.push(Figures::of_all("(no slot left)".to_owned(), &s.overflow));
         }
+        if s.ended.processes > 0 {
+            rows.push(Figures::of_all(
+                format!("({} ended)", human::count(s.ended.processes)),
+                &s.ended.ledger,
+            ));
+        }
         rows.push(Figures::of_all("total".to_owned(), &sum));
         self.grid("process", &rows);
         if let Some(hidden @ 1..) = processes.len().checked_sub(TOP) {
@@ -241,6 +265,12 @@ impl Page<'_> {
             let values = [format!("voluntary {voluntary}"), format!("involuntary {involuntary}")];
             self.fact("context switches", &values);
         }
+        let moved = device_bytes(ledger, &observed).filter(|(.., bytes)| *bytes > 0);
+        let moved = moved.map(|(kind, op, bytes)| format!("{kind} {op} {}", human::bytes(bytes)));
+        self.fact("moved by devices", &moved.collect::<Vec<_>>());
+        if observed.copies && observed.payload {
+            self.fact("without payload", &without_payload(ledger));
+        }
         if observed.copies {
             let control = Direction::ALL.map(|d| (d, ledger.control[d as usize].bytes));
             self.fact("control copies", &by_direction(control));
@@ -256,9 +286,14 @@ impl Page<'_> {
     fn conclusion(&mut self, ledger: &Ledger) {
         let s = self.snapshot;
         let all_seen = s.coverage.state == CoverageState::Complete && s.lost_events() == 0;
-        if let Some(sentence) = sentence(ledger, &s.observed, all_seen) {
+        let one_process = s.processes.iter().any(|p| p.ledger == *ledger);
+        if let Some(sentence) = sentence(ledger, Grounds { observed: s.observed, all_seen, one_process }) {
             self.text.push('\n');
             self.prose(Look::Bold, &sentence);
+        }
+        if s.observed.copies && s.observed.payload {
+            let said = verdicts(ledger, all_seen).into_iter().chain(fallbacks(ledger, &s.linear_devices));
+            said.for_each(|sentence| self.prose(Look::Plain, &sentence));
         }
     }
 
@@ -310,6 +345,27 @@ impl Page<'_> {
             self.grid("other processes", &[more]);
         }
     }
+}
+
+/// Copies that are in the columns above and in no copies per byte.
+fn without_payload(ledger: &Ledger) -> Vec<String> {
+    let paths = ledger.copied_without_payload().into_iter();
+    let mut values: Vec<String> =
+        paths.map(|(path, bytes)| format!("{} {}", path.name(), human::bytes(bytes))).collect();
+    if !values.is_empty() {
+        values.push("(copied; not in copies/byte)".to_owned());
+    }
+    values
+}
+
+/// `: first reason; second reason; 4 more in `tracer doctor``
+fn because(reasons: &[String], limit: usize) -> String {
+    let mut parts: Vec<String> =
+        reasons.iter().take(limit).map(|reason| human::escape(reason).into_owned()).collect();
+    if let Some(hidden @ 1..) = reasons.len().checked_sub(limit) {
+        parts.push(format!("{hidden} more in `tracer doctor`"));
+    }
+    if parts.is_empty() { String::new() } else { format!(": {}", parts.join("; ")) }
 }
 
 fn by_direction(bytes: impl IntoIterator<Item = (Direction, u64)>) -> Vec<String> {

@@ -1,4 +1,6 @@
-//! Rows of figures as aligned columns, with the least needed one left out where it is narrow.
+//! Rows of figures as aligned columns, with the least needed ones left out where it is narrow.
+
+use std::ops::RangeInclusive;
 
 use tracer_ebpf::abi::{DIRECTIONS, Direction, Ledger, Path};
 
@@ -50,73 +52,84 @@ struct Column {
     heading: [&'static str; 2],
     observed: fn(&Observed) -> bool,
     cell: fn(&Figures) -> String,
-    /// Left out where the table is wider than the terminal; the lines below the table say it too.
-    optional: bool,
+    /// The layouts that have it, as indices of [`GAPS`].
+    layouts: RangeInclusive<usize>,
 }
 
-const COLUMNS: [Column; 8] = [
+/// Blanks between columns, by layout. The first layout that is narrow enough is taken: all columns; without
+/// the switches, which the lines below the table tell as well; closer together; without the calls; with one
+/// column for all directions of copies.
+const GAPS: [usize; 5] = [2, 2, 1, 1, 1];
+const ALL: RangeInclusive<usize> = 0..=4;
+/// The layouts with a column per direction.
+const DIRECTED: RangeInclusive<usize> = 0..=3;
+
+const COLUMNS: [Column; 9] = [
     Column {
         heading: ["", "calls"],
         observed: |o| o.payload,
         cell: |f| human::count(f.calls),
-        optional: false,
+        layouts: 0..=2,
     },
     Column {
         heading: ["", "payload"],
         observed: |o| o.payload,
         cell: |f| human::bytes(f.payload),
-        optional: false,
+        layouts: ALL,
     },
     Column {
         heading: ["copied", "to user"],
         observed: |o| o.copies,
         cell: |f| human::bytes(f.copied[Direction::ToUser as usize]),
-        optional: false,
+        layouts: DIRECTED,
     },
     Column {
         heading: ["copied", "from user"],
         observed: |o| o.copies,
         cell: |f| human::bytes(f.copied[Direction::FromUser as usize]),
-        optional: false,
+        layouts: DIRECTED,
     },
     Column {
         heading: ["copied", "in kernel"],
         observed: |o| o.copies,
         cell: |f| human::bytes(f.copied[Direction::InKernel as usize]),
-        optional: false,
+        layouts: DIRECTED,
+    },
+    Column {
+        heading: ["", "copied"],
+        observed: |o| o.copies,
+        cell: |f| human::bytes(f.copied.iter().sum()),
+        layouts: 4..=4,
     },
     Column {
         heading: ["zero-", "copied"],
         observed: zero_copied_is_observed,
         cell: |f| human::bytes(f.zero_copied),
-        optional: false,
+        layouts: ALL,
     },
     Column {
         heading: ["copies", "/byte"],
         observed: |o| o.copies && o.payload,
         cell: |f| f.copies_per_byte.map_or("-".to_owned(), human::ratio),
-        optional: false,
+        layouts: ALL,
     },
     Column {
         heading: ["switches", "/MiB"],
         observed: |o| o.syscalls && o.payload,
         cell: |f| f.switches_per_mib.map_or("-".to_owned(), human::rate),
-        optional: true,
+        layouts: 0..=0,
     },
 ];
-
-/// Tried in this order until one fits: is the optional column shown, and blanks between columns.
-const LAYOUTS: [(bool, usize); 3] = [(true, 2), (false, 2), (false, 1)];
 
 /// The table as lines, two of them headings.
 pub fn lines(title: &str, rows: &[Figures], observed: &Observed, width: Option<u16>) -> Vec<String> {
     let limit = width.map_or(usize::MAX, usize::from);
     let mut text = Vec::new();
-    for (all, gap) in LAYOUTS {
+    for (layout, gap) in GAPS.into_iter().enumerate() {
         let columns: Vec<_> =
-            COLUMNS.iter().filter(|c| (c.observed)(observed) && (all || !c.optional)).collect();
+            COLUMNS.iter().filter(|c| (c.observed)(observed) && c.layouts.contains(&layout)).collect();
         text = align(&cells(title, rows, &columns), gap);
-        if text.iter().all(|line| line.chars().count() <= limit) {
+        if text.iter().all(|line| human::columns(line) <= limit) {
             break;
         }
     }
@@ -140,11 +153,14 @@ fn cells(title: &str, rows: &[Figures], columns: &[&Column]) -> Vec<Vec<String>>
 fn align(cells: &[Vec<String>], gap: usize) -> Vec<String> {
     let columns = cells.first().map_or(0, Vec::len);
     let widths: Vec<usize> =
-        (0..columns).map(|i| cells.iter().map(|row| row[i].chars().count()).max().unwrap_or(0)).collect();
+        (0..columns).map(|i| cells.iter().map(|row| human::columns(&row[i])).max().unwrap_or(0)).collect();
     let line = |row: &Vec<String>| {
-        let mut line = format!("{:<1$}", row[0], widths[0]);
-        for (cell, width) in row.iter().zip(&widths).skip(1) {
-            line += &format!("{:gap$}{cell:>width$}", "");
+        let blanks = |i: usize| " ".repeat(widths[i] - human::columns(&row[i]));
+        let mut line = row[0].clone() + &blanks(0);
+        for (i, cell) in row.iter().enumerate().skip(1) {
+            line += &" ".repeat(gap);
+            line += &blanks(i);
+            line += cell;
         }
         line.trim_end().to_owned()
     };

@@ -1,6 +1,6 @@
 use super::*;
 use crate::sink::testing::{self, HOSTILE, LedgerBuilder, MIB, blind, process, snapshot};
-use crate::snapshot::LossCount;
+use crate::snapshot::{Folded, LossCount};
 use tracer_ebpf::abi::{Count, Path};
 
 const PLAIN: Options = Options { color: false, width: Some(100), title: Title::Total };
@@ -32,6 +32,19 @@ fn copies_not_observed() {
 }
 
 #[test]
+fn copies_without_payload_stand_apart() {
+    let ledger = LedgerBuilder::new()
+        .moved(Path::Read, 921, 2)
+        .copied(Path::Read, Direction::ToUser, 921, 2)
+        .copied(Path::MmapFault, Direction::InKernel, 77_824, 19)
+        .syscalls(Path::OtherSyscall, 24)
+        .switches(40, 0, 3, 0)
+        .0;
+    let s = snapshot(vec![process(1234, "bash", ledger)]);
+    golden(&s, PLAIN, include_str!("golden/cow.txt"));
+}
+
+#[test]
 fn many_processes_losses_and_everything_else() {
     let mut ledger = testing::read_send();
     ledger.control[Direction::ToUser as usize] = Count { bytes: 144, calls: 1 };
@@ -60,6 +73,16 @@ fn only_the_top_processes_are_listed() {
 }
 
 #[test]
+fn the_sum_of_ended_processes_is_a_row() {
+    let mut s = snapshot(vec![process(7, "x", testing::sendfile())]);
+    s.ended = Folded { processes: 1234, ledger: testing::sendfile(), ..Folded::default() };
+    let text = render(&s, PLAIN);
+    assert!(text.starts_with("1,235 processes "), "{text}");
+    assert!(text.contains("\n(1,234 ended) "), "{text}");
+    assert!(text.contains("128 MiB moved"), "{text}");
+}
+
+#[test]
 fn nothing_matched_is_said_aloud() {
     let text = render(&snapshot(vec![process(1234, "sleep", Ledger::ZERO)]), PLAIN);
     assert!(text.contains("\nno event matched pid 1234 in 10.0 s: "), "{text}");
@@ -81,6 +104,42 @@ fn eighty_columns_are_enough_for_the_widest_numbers() {
     let table = text.lines().skip(1).take(4);
     assert!(table.clone().all(|line| line.chars().count() <= 80), "{text}");
     assert!(table.clone().any(|line| line.starts_with("copy_file_range 9,999,999 1023 MiB")), "{text}");
+}
+
+/// The pages of a narrow terminal, with everything on them.
+fn narrow_pages(width: u16) -> Vec<String> {
+    let mut ledger = testing::distinct();
+    // Every path at once is nothing that a process does; four and a long name are the worst that is seen.
+    for path in Path::ALL.into_iter().skip(5) {
+        ledger.copied[path as usize] = [Count::default(); 3];
+        ledger.payload[path as usize] = Count::default();
+    }
+    let options = Options { width: Some(width), ..PLAIN };
+    let mut seen = snapshot(vec![process(4_194_304, "\u{1b}日本語\u{1b}", ledger), process(2, "b", ledger)]);
+    seen.notes.push("a-word-that-is-longer-than-any-terminal-is-wide-".repeat(5));
+    let both = render(&seen, options);
+    seen.processes.truncate(1);
+    let unseen = blind(seen.processes.clone());
+    vec![both, render(&seen, options), render(&unseen, options)]
+}
+
+#[test]
+fn no_line_is_wider_than_the_terminal() {
+    for width in [1, 20, 40, 60, 80, 120] {
+        for page in narrow_pages(width) {
+            for line in page.lines() {
+                assert!(human::columns(line) <= usize::from(width), "{width}: {line}\n{page}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_narrow_terminal_still_shows_what_matters() {
+    let s = snapshot(vec![process(1234, "nginx", testing::read_send())]);
+    let page = render(&s, Options { width: Some(40), ..PLAIN });
+    golden(&s, Options { width: Some(40), ..PLAIN }, include_str!("golden/forty.txt"));
+    assert!(page.contains("/byte"), "{page}");
 }
 
 #[test]

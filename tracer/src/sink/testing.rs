@@ -4,8 +4,10 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use tracer_ebpf::abi::{Count, Direction, Ledger, Path};
 
+use crate::copy_sizes::{CopySizes, UnnamedSizes};
 use crate::snapshot::{
-    Coverage, CoverageState, LossCount, Observed, Probe, Process, SiteCount, Snapshot, plus, words_mut,
+    Coverage, CoverageState, Folded, LossCount, Observed, Probe, Process, SiteCount, Snapshot, plus,
+    words_mut,
 };
 
 pub const MIB: u64 = 1 << 20;
@@ -49,7 +51,7 @@ impl LedgerBuilder {
     }
 }
 
-pub fn everything() -> Observed {
+pub const fn everything() -> Observed {
     Observed {
         copies: true,
         references: true,
@@ -58,6 +60,8 @@ pub fn everything() -> Observed {
         faults: true,
         interrupts: true,
         context_switches: true,
+        block: true,
+        net: true,
     }
 }
 
@@ -89,7 +93,7 @@ pub fn distinct() -> Ledger {
     for (i, word) in words_mut(&mut ledger).iter_mut().enumerate() {
         *word = 1_000_003 + 7919 * i as u64;
     }
-    ledger.reserved = [0; 6];
+    ledger.reserved = [0; 2];
     ledger
 }
 
@@ -102,6 +106,7 @@ pub fn process(pid: u32, comm: &str, ledger: Ledger) -> Process {
         exe: "/usr/sbin/nginx".to_owned(),
         cgroup: String::new(),
         ledger,
+        copy_sizes: CopySizes::default(),
     }
 }
 
@@ -130,8 +135,11 @@ pub fn snapshot(processes: Vec<Process>) -> Snapshot {
         total: processes.iter().fold(Ledger::ZERO, |sum, p| plus(&sum, &p.ledger)),
         processes,
         overflow: Ledger::ZERO,
+        ended: Folded::default(),
         softirq: Ledger::ZERO,
         kernel_threads: Ledger::ZERO,
+        unnamed_sizes: UnnamedSizes::default(),
+        linear_devices: Vec::new(),
         notes: Vec::new(),
     }
 }
@@ -141,9 +149,13 @@ pub fn blind(processes: Vec<Process>) -> Snapshot {
     let mut snapshot = snapshot(processes);
     snapshot.observed.copies = false;
     snapshot.observed.references = false;
+    (snapshot.observed.block, snapshot.observed.net) = (false, false);
     snapshot.coverage = Coverage {
         state: CoverageState::None,
-        reasons: vec!["this kernel is built without kprobes; see `tracer doctor`".to_owned()],
+        reasons: vec![
+            "12 probes are not attached (check, file_read and 10 more): kprobe: this kernel has no kprobes"
+                .to_owned(),
+        ],
         sites: Vec::new(),
     };
     snapshot
@@ -157,6 +169,7 @@ fn probe(name: &'static str, attached: bool) -> Probe {
         attached,
         required: attached,
         missed: 0,
+        skipped: 0,
         runs: u64::from(attached) * 1025,
         run_time_ns: u64::from(attached) * 51_250,
         cause: if attached { String::new() } else { "not in this kernel".to_owned() },

@@ -6,6 +6,9 @@
 //!
 //! Edges taken by faults (exception tables) are not followed: nothing can fault between
 //! a check and its copy, and code that only faults reach is left unchecked.
+//!
+//! Where some path runs into what cannot be decoded (another tool's breakpoint, or no
+//! instruction at all) nothing is claimed: the verdict is `Unknown`.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -34,6 +37,8 @@ pub struct Rules<'a> {
     pub in_lib: &'a [&'a str],
     /// Functions that are a check of the bytes about to be copied, and probed.
     pub checks: &'a [u64],
+    /// Where all functions begin whose calls matter: by these a call under a breakpoint is recognised.
+    pub targets: &'a [u64],
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,6 +50,8 @@ pub enum Coverage {
     CallSite,
     /// Metadata of constant size that nothing counts.
     Uncovered,
+    /// Its function cannot be decoded as a whole.
+    Unknown,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,12 +70,16 @@ pub struct Verdict {
 pub fn classify(sites: &[Site], text: &Text, symbols: &Kallsyms, rules: &Rules<'_>) -> Vec<Verdict> {
     let mut units: BTreeMap<u64, Unit> = BTreeMap::new();
     let verdict = |site: &Site| {
-        let unit =
-            units.entry(site.function_start).or_insert_with(|| Unit::of(site, text, symbols, rules.checks));
+        let unit = units.entry(site.function_start).or_insert_with(|| Unit::of(site, text, symbols, rules));
         let state = unit.state(site.addr);
         let checked = state == State::Checked;
         let reached = state != State::Unreached;
-        Verdict { coverage: coverage(site, checked, rules), checked, reached }
+        let coverage = match coverage(site, checked, rules) {
+            by_name @ (Coverage::Wrapper | Coverage::InLib) => by_name,
+            _ if unit.doubtful => Coverage::Unknown,
+            by_flow => by_flow,
+        };
+        Verdict { coverage, checked, reached }
     };
     sites.iter().map(verdict).collect()
 }
@@ -114,14 +125,16 @@ struct Unit {
     /// The extents of the function and its cold part in `instrs`, each sorted by address.
     parts: Vec<std::ops::Range<usize>>,
     states: Vec<State>,
+    /// A path runs into what cannot be decoded: the states behind it are guesses.
+    doubtful: bool,
 }
 
 impl Unit {
-    fn of(site: &Site, text: &Text, symbols: &Kallsyms, checks: &[u64]) -> Self {
+    fn of(site: &Site, text: &Text, symbols: &Kallsyms, rules: &Rules<'_>) -> Self {
         let Some(function) = symbols.function(site.addr) else {
             return Self::default();
         };
-        let parts = parts(function, text, symbols);
+        let parts = parts(function, text, symbols, rules);
         let mut unit = Self::default();
         let mut entries = Vec::new();
         for part in &parts {
@@ -130,11 +143,11 @@ impl Unit {
             if parent_name(part.name).is_none() {
                 entries.push(start);
             }
-            unit.instrs.extend(instructions(part, text));
+            unit.instrs.extend(instructions(part, text, rules).map(|instr| replaced(instr, symbols)));
             unit.parts.push(start..unit.instrs.len());
         }
         unit.states = vec![State::Unreached; unit.instrs.len()];
-        unit.flow(entries, checks);
+        unit.flow(entries, rules.checks);
         unit
     }
 
@@ -158,6 +171,7 @@ impl Unit {
         }
         while let Some(at) = work.pop_front() {
             let (instr, state) = (self.instrs[at], self.states[at]);
+            self.doubtful |= instr.flow == Flow::Unknown;
             let after = match instr.flow {
                 Flow::Call(target) if checks.contains(&target) => State::Checked,
                 Flow::Call(_) | Flow::CallIndirect | Flow::Unknown => State::Unchecked,
@@ -187,15 +201,27 @@ impl Unit {
     }
 }
 
-fn instructions(part: &Function<'_>, text: &Text) -> Vec<Instr> {
+fn instructions(part: &Function<'_>, text: &Text, rules: &Rules<'_>) -> impl Iterator<Item = Instr> {
     let code = text.segment(part.start).map(|segment| segment.slice(part.start, part.end));
-    decode(code.unwrap_or_default(), part.start, |_| false)
+    decode(code.unwrap_or_default(), part.start, |target| rules.targets.contains(&target)).into_iter()
+}
+
+/// A jump into the kernel's kprobe pages stands where an optimised kprobe has replaced instructions.
+fn replaced(instr: Instr, symbols: &Kallsyms) -> Instr {
+    let Flow::Jump(target) = instr.flow else { return instr };
+    let by_kprobe = symbols.function(target).is_some_and(|f| f.module == Some("__builtin__kprobes"));
+    if by_kprobe { Instr { flow: Flow::Unknown, ..instr } } else { instr }
 }
 
 /// The function and those `.cold` parts that it shares jumps with.
-fn parts<'a>(function: Function<'a>, text: &Text, symbols: &'a Kallsyms) -> Vec<Function<'a>> {
+fn parts<'a>(
+    function: Function<'a>,
+    text: &Text,
+    symbols: &'a Kallsyms,
+    rules: &Rules<'_>,
+) -> Vec<Function<'a>> {
     let jumps_into = |from: &Function<'_>, into: &Function<'_>| {
-        instructions(from, text).iter().any(|instr| match instr.flow {
+        instructions(from, text, rules).any(|instr| match instr.flow {
             Flow::Jump(to) | Flow::Branch(to) => (into.start..into.end).contains(&to),
             _ => false,
         })
@@ -212,7 +238,7 @@ fn parts<'a>(function: Function<'a>, text: &Text, symbols: &'a Kallsyms) -> Vec<
         return vec![function];
     };
     let mut parts = vec![whole];
-    let jumps = instructions(&whole, text).into_iter().filter_map(|instr| match instr.flow {
+    let jumps = instructions(&whole, text, rules).filter_map(|instr| match instr.flow {
         Flow::Jump(to) | Flow::Branch(to) if !(whole.start..whole.end).contains(&to) => Some(to),
         _ => None,
     });

@@ -58,12 +58,13 @@ impl Asm {
     fn judge(self, wrappers: &[&str], roles: &[Role]) -> Vec<Verdict> {
         let text = "ffffffff81000000 T _stext\nffffffff81000100 t f\nffffffff81000300 t wrapped.isra.0\n\
             ffffffff81000400 t f.cold\nffffffff81000500 t lib\nffffffff81000800 T copy\n\
-            ffffffff81000900 T check\nffffffff81000a00 T other\nffffffff81001000 T _etext\n";
+            ffffffff81000900 T check\nffffffff81000a00 T other\nffffffff81001000 T _etext\n\
+            ffffffffc0000000 t kprobe_optinsn_page\t[__builtin__kprobes]\n";
         let symbols = Kallsyms::parse(text.into()).unwrap();
         let segment = Segment { module: None, start: START, bytes: self.bytes };
         let text = Text { segments: vec![segment], unread: Vec::new() };
         let sites = scan(&text, &symbols, &[Target { primitive: 0, addr: COPY }]).sites;
-        let rules = Rules { roles, wrappers, in_lib: &["lib"], checks: &[CHECK] };
+        let rules = Rules { roles, wrappers, in_lib: &["lib"], checks: &[CHECK], targets: &[COPY, CHECK] };
         classify(&sites, &text, &symbols, &rules)
     }
 }
@@ -134,8 +135,28 @@ fn a_site_no_path_reaches_is_not_checked() {
 }
 
 #[test]
-fn a_foreign_breakpoint_makes_a_path_unknown() {
-    assert_eq!(checked(&Asm::new().call(CHECK).raw(&[0xcc]).call(COPY).ret().verdicts()), [false]);
+fn what_cannot_be_decoded_makes_a_verdict_unknown() {
+    let verdict = |asm: Asm| asm.call(COPY).ret().verdicts().pop().map(|v| v.coverage);
+    let unknown = Some(Coverage::Unknown);
+    assert_eq!(verdict(Asm::new().call(CHECK).raw(&[0xcc])), unknown, "a foreign breakpoint");
+    assert_eq!(verdict(Asm::new().raw(&[0xcc]).call(CHECK)), unknown, "at the function's start");
+    assert_eq!(verdict(Asm::new().raw(&[0x06]).raw(&[0x90; 16]).call(CHECK)), unknown, "no instruction");
+    assert_eq!(verdict(Asm::new().to(&[0xe9], 0xffff_ffff_c000_0010)), unknown, "an optimised kprobe");
+    // Nothing goes there.
+    let behind = Asm::new().call(CHECK).call(COPY).ret().raw(&[0x06]);
+    assert_eq!(behind.verdicts()[0].coverage, Coverage::Checked);
+    // What a wrapper counts is counted, whatever the code says.
+    let wrapped = Asm::new().at(0x300).raw(&[0xcc]).call(COPY).ret();
+    assert_eq!(wrapped.verdicts()[0].coverage, Coverage::Wrapper);
+}
+
+#[test]
+fn calls_under_breakpoints_are_calls() {
+    let verdicts = Asm::new().call(CHECK).to(&[0xcc], COPY).ret().verdicts();
+    assert_eq!(verdicts[0].coverage, Coverage::Checked);
+    // A kprobe on a tail jump, and padding behind it.
+    let verdicts = Asm::new().call(CHECK).to(&[0xcc], COPY).raw(&[0xcc]).verdicts();
+    assert_eq!(verdicts[0].coverage, Coverage::Checked);
 }
 
 #[test]

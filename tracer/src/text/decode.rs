@@ -21,7 +21,8 @@ pub enum Flow {
     Branch(u64),
     /// Nowhere this analysis can follow: return, indirect jump, padding.
     Stop,
-    /// Someone's breakpoint replaced the first byte, so what it does is unknown.
+    /// Someone's breakpoint replaced the first byte, or it is no instruction at all: what it does is
+    /// unknown, and where the next one begins is a guess.
     Unknown,
 }
 
@@ -62,6 +63,9 @@ pub fn decode(code: &[u8], start: u64, is_target: impl Fn(u64) -> bool) -> Vec<I
 }
 
 fn flow(instr: &Instruction) -> Flow {
+    if instr.is_invalid() {
+        return Flow::Unknown;
+    }
     let direct = instr.op0_kind() == OpKind::NearBranch64;
     match instr.flow_control() {
         FlowControl::Call if direct => Flow::Call(instr.near_branch_target()),
@@ -86,15 +90,19 @@ fn breakpoint(
     let addr = start.wrapping_add(at as u64);
     let instr = |len: u8, flow| Instr { addr, len, flow, nop: false };
     if let Some(target) = rel32(code, at + 1, start).filter(|&target| is_target(target)) {
-        return instr(5, Flow::Call(target));
+        // `e8` or `e9`? What is followed by padding, or by nothing, does not come back.
+        let last = code.get(at + 5).is_none_or(|&byte| byte == INT3);
+        return instr(5, if last { Flow::Jump(target) } else { Flow::Call(target) });
     }
     if code.get(at + 1).is_some_and(|byte| byte & 0xf0 == 0x80)
         && let Some(target) = rel32(code, at + 2, start).filter(|&target| is_target(target))
     {
         return instr(6, Flow::Branch(target));
     }
-    // After a jump or return it is padding, put there against straight-line speculation.
-    let padding = before.last().is_none_or(|last| matches!(last.flow, Flow::Stop | Flow::Jump(_)));
+    // After a jump or return it is padding, put there against straight-line speculation; so it is at the
+    // function's end, where a call that does not return (`__stack_chk_fail`) may precede it.
+    let padding = before.last().is_some_and(|last| matches!(last.flow, Flow::Stop | Flow::Jump(_)))
+        || code[at..].iter().all(|&byte| byte == INT3);
     instr(1, if padding { Flow::Stop } else { Flow::Unknown })
 }
 
@@ -150,7 +158,17 @@ mod tests {
             [(1, Flow::Call(START + 0x1000)), (6, Flow::Next)]
         );
         assert_eq!(flows(&[0x90, 0xcc, 0x84, 0xf9, 0x0f, 0, 0])[1..], [(1, Flow::Branch(START + 0x1000))]);
-        assert_eq!(flows(&[0x90, 0xcc, 0x90])[1], (1, Flow::Unknown));
+        let tail = [0x90, 0xcc, 0xfa, 0x0f, 0, 0, 0xcc];
+        assert_eq!(flows(&tail)[1..], [(1, Flow::Jump(START + 0x1000)), (6, Flow::Stop)], "padding follows");
+    }
+
+    #[test]
+    fn says_what_it_cannot_decode() {
+        assert_eq!(flows(&[0x90, 0xcc, 0x90])[1], (1, Flow::Unknown), "a breakpoint");
+        assert_eq!(flows(&[0xcc, 0x90])[0], (0, Flow::Unknown), "on the first instruction");
+        let noreturn = [0xe8, 0, 0, 0, 0, 0xcc, 0xcc];
+        assert_eq!(flows(&noreturn)[1..], [(5, Flow::Stop), (6, Flow::Stop)], "padding after the last call");
+        assert_eq!(flows(&[0x90, 0x06, 0x90])[1], (1, Flow::Unknown), "push %es: not in 64-bit mode");
     }
 
     #[test]

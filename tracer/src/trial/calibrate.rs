@@ -69,7 +69,7 @@ pub async fn calibrate(attach: Attach, fault: &Fault) -> Result<Calibration> {
 }
 
 async fn count(attach: Attach, fault: &Fault) -> Result<Snapshot> {
-    let options = Options { attach, audit: true, stats: false, fault: fault.clone() };
+    let options = Options { attach, audit: true, stats: false, copy_sizes: false, fault: fault.clone() };
     let session = Session::prepare(&Selection::AtExec { children: false }, &options)?;
     let mut meter = Meter::new(session);
     let mut workload = Kept::start(&["/proc/self/exe".into(), "__calibrate".into()]).await?;

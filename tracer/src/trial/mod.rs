@@ -103,7 +103,13 @@ impl Trial {
                 Selection::Processes { targets: targets.clone(), children: *children }
             }
         };
-        let options = Options { attach: self.plan.attach, audit: true, stats: false, fault: fault.clone() };
+        let options = Options {
+            attach: self.plan.attach,
+            audit: true,
+            stats: false,
+            copy_sizes: false,
+            fault: fault.clone(),
+        };
         match Session::prepare(&selection, &options) {
             Ok(session) => {
                 watch::warn(&session);

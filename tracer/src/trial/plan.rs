@@ -58,8 +58,8 @@ impl Plan {
                 return Ok(Plan { counted, driver, window, calibrate: true, attach });
             }
             What::Pids(pids) => pids,
-            What::Comm(comm) => target::by_comm(&comm),
-            What::Cgroup(path) => target::by_cgroup(&path)?,
+            What::Comm(comm) => target::by_comm(&comm)?.into_iter().map(|target| target.pid).collect(),
+            What::Cgroup(path) => target::by_cgroup(&path)?.into_iter().map(|target| target.pid).collect(),
         };
         if pids.is_empty() {
             bail!(

@@ -107,7 +107,7 @@ fn arrange(root: &Path, ready: &Path, record: &Record) -> Result<()> {
 }
 
 /// `target` is never seen half-made: the old one is moved away, the new one into its place.
-fn replace(ready: &Path, target: &Path) -> Result<()> {
+pub fn replace(ready: &Path, target: &Path) -> Result<()> {
     if target.exists() {
         let old: PathBuf = ready.with_extension("old");
         rename(target, &old)?;
@@ -122,7 +122,7 @@ fn rename(from: &Path, to: &Path) -> Result<()> {
     fs::rename(from, to).with_context(|| format!("cannot move {} to {}", from.display(), to.display()))
 }
 
-fn now() -> Result<String> {
+pub fn now() -> Result<String> {
     let text = sh::capture(Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ"]), "ask the date")?;
     Ok(text.trim().to_string())
 }

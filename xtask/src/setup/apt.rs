@@ -12,6 +12,32 @@ use super::sources;
 use crate::kernels::resolve::{Stanza, parse_stanza};
 use crate::{paths, sh};
 
+/// A package that is to be downloaded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Planned {
+    pub name: String,
+    pub version: String,
+    /// As apt names it.
+    pub file: String,
+    pub bytes: u64,
+}
+
+/// Lines of `--print-uris`: address, file name, size, hash. In the file's name a colon is `%3a`.
+fn parse_plan(text: &str) -> Result<Vec<Planned>> {
+    let parse = |line: &str| -> Option<Planned> {
+        let mut words = line.split_whitespace().skip(1);
+        let file = words.next()?;
+        let bytes = words.next()?.parse().ok()?;
+        let mut parts = file.strip_suffix(".deb")?.split('_');
+        let (name, version) = (parts.next()?, parts.next()?);
+        Some(Planned { name: name.into(), version: version.replace("%3a", ":"), file: file.into(), bytes })
+    };
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    lines
+        .map(|line| parse(line).with_context(|| format!("apt-get planned what cannot be read: {line}")))
+        .collect()
+}
+
 pub struct Apt {
     dir: PathBuf,
     suites: String,
@@ -21,15 +47,17 @@ impl Apt {
     pub fn new(name: &str, suites: &[String]) -> Result<Apt> {
         if sh::which("apt-get").is_none() || sh::which("dpkg-deb").is_none() {
             bail!(
-                "the kernels are Debian packages and this machine has no apt-get and dpkg-deb; \
-                 run this on Debian, or copy <cache>/kernels from a machine that has them"
+                "what the VMs run are Debian packages and this machine has no apt-get and dpkg-deb; \
+                 run this on Debian, or copy <cache>/kernels and <cache>/programs from a machine that \
+                 has them"
             );
         }
         let dir = paths::cache()?.join("apt").join(name);
         for folder in ["lists/partial", "cache/archives/partial"] {
             paths::create(&dir.join(folder))?;
         }
-        let mirrors = sources::mirrors(&debian::source_files(), &debian::codename());
+        let named = std::env::var(sources::MIRROR_VARIABLE).ok();
+        let mirrors = sources::mirrors(&debian::source_files(), &debian::codename(), named.as_deref())?;
         let write = |file: &str, text: &str| {
             let path = dir.join(file);
             fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
@@ -69,6 +97,27 @@ impl Apt {
             .with_context(|| format!("apt-get download left no {prefix}*.deb in {}", dir.display()))
     }
 
+    /// These packages with all they depend on, as if nothing were installed.
+    pub fn plan(&self, packages: &[String]) -> Result<Vec<Planned>> {
+        let mut command = self.command("apt-get");
+        command.args(["install", "--no-install-recommends", "--print-uris"]).args(packages);
+        let purpose = format!("find {} in {}", packages.join(", "), self.suites);
+        parse_plan(&sh::capture(&mut command, &purpose)?)
+    }
+
+    /// Downloads these into `dir`, under the names in `file`. apt checks their hashes.
+    pub fn download_all(&self, packages: &[Planned], dir: &Path) -> Result<()> {
+        let mut command = self.command("apt-get");
+        command.arg("download").current_dir(dir);
+        command.args(packages.iter().map(|package| format!("{}={}", package.name, package.version)));
+        let names: Vec<&str> = packages.iter().map(|package| package.name.as_str()).collect();
+        sh::capture(&mut command, &format!("download {}", names.join(", ")))?;
+        match packages.iter().find(|package| !dir.join(&package.file).is_file()) {
+            Some(package) => bail!("apt-get download left no {} in {}", package.file, dir.display()),
+            None => Ok(()),
+        }
+    }
+
     fn command(&self, program: &str) -> Command {
         let at = |name: &str, file: &str| format!("{name}={}", self.dir.join(file).display());
         let mut command = Command::new(program);
@@ -96,5 +145,21 @@ impl Apt {
             command.arg("-o").arg(option);
         }
         command
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plans_with_epochs() {
+        let text = "'http://m/pool/main/n/netty/libnetty-java_4.1.48-7_all.deb' \
+            libnetty-java_1%3a4.1.48-7+deb12u2_all.deb 3626988 MD5Sum:0\n";
+        let plan = parse_plan(text).unwrap();
+        assert_eq!(plan[0].name, "libnetty-java");
+        assert_eq!(plan[0].version, "1:4.1.48-7+deb12u2");
+        assert_eq!(plan[0].bytes, 3_626_988);
+        assert!(parse_plan("E: no\n").is_err());
     }
 }

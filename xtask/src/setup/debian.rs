@@ -35,6 +35,8 @@ const PACKAGES: &[Package] = &[
     package("qemu-system-x86", "boots the kernels of the matrix", "qemu-system-x86_64", Need::Vm),
     package("busybox-static", "is the VM's first process", "busybox", Need::Vm),
     package("kmod", "depmod, modprobe", "depmod", Need::Vm),
+    package("iproute2", "brings network devices up in the VM", "ip", Need::Vm),
+    package("ethtool", "switches offloads of network devices in the VM", "ethtool", Need::Vm),
     package("xz-utils", "unpacks kernel modules", "xz", Need::Vm),
 ];
 

@@ -8,20 +8,22 @@ mod tools;
 
 use anyhow::Result;
 
-use crate::{kernels, paths, sh};
+use crate::{kernels, paths, programs, sh};
 use debian::Need;
 
-/// Installs and fetches what is missing; asks nothing. Run again, it looks for newer kernels.
+/// Installs and fetches what is missing; asks nothing. Run again, it looks for newer kernels
+/// and programs.
 ///
 /// On Debian 12, as root or with sudo that needs no password, it installs the packages itself;
-/// elsewhere it prints what to install. Kernels and tools go to $TRACER_CACHE or ~/.cache/tracer,
+/// elsewhere it prints what to install. Kernels, tools and
+/// the programs that the VMs run (tests/programs.toml) go to $TRACER_CACHE or ~/.cache/tracer,
 /// and nothing there is installed on the machine.
 #[derive(clap::Args)]
 pub struct Args {
     /// Only these kernels of tests/kernels.toml
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     kernels: Vec<String>,
-    /// No kernels: only what `cargo xtask build` needs
+    /// Neither kernels nor programs: only what `cargo xtask build` needs
     #[arg(long, conflicts_with = "kernels")]
     no_kernels: bool,
 }
@@ -37,6 +39,7 @@ pub fn main(args: &Args) -> Result<u8> {
         for kernel in &selected {
             kernels::fetch::newest(kernel)?;
         }
+        programs::newest(&programs::Wanted::load()?)?;
     }
     sh::progress(&format!("all set up in {}", paths::cache()?.display()));
     Ok(0)

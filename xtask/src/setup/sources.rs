@@ -1,6 +1,8 @@
 //! The machine's own Debian mirror, read from its apt sources, so that proxies, mirrors and
 //! snapshots that somebody set up are honoured. Pure: text in, sources out.
 
+use anyhow::{Result, anyhow};
+
 /// Where Debian is to be had.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mirrors {
@@ -25,8 +27,12 @@ struct Entry {
     signed_by: Option<String>,
 }
 
-/// `files`: name (ends in .list or .sources) and text. Debian's public mirror where they say nothing.
-pub fn mirrors(files: &[(String, String)], codename: &str) -> Mirrors {
+/// Names the Debian mirror where the machine's own sources name none (another distribution).
+pub const MIRROR_VARIABLE: &str = "TRACER_DEBIAN_MIRROR";
+
+/// `files`: name (ends in .list or .sources) and text; `named`: the value of [`MIRROR_VARIABLE`], which
+/// goes before them.
+pub fn mirrors(files: &[(String, String)], codename: &str, named: Option<&str>) -> Result<Mirrors> {
     let entries: Vec<Entry> = files
         .iter()
         .flat_map(
@@ -35,21 +41,34 @@ pub fn mirrors(files: &[(String, String)], codename: &str) -> Mirrors {
             },
         )
         .collect();
-    let find = |suite: String, default: &str| {
+    let find = |suite: String| {
         let entry =
-            entries.iter().find(|e| e.suites.contains(&suite) && e.components.iter().any(|c| c == "main"));
-        let uri = entry.and_then(|e| e.uris.first()).map_or(default, |uri| uri.as_str());
+            entries.iter().find(|e| e.suites.contains(&suite) && e.components.iter().any(|c| c == "main"))?;
         // A key given inline (or none) cannot be named in our list; Debian's own keyring can.
         let signed_by = entry
-            .and_then(|e| e.signed_by.as_deref())
+            .signed_by
+            .as_deref()
             .filter(|key| key.starts_with('/') && !key.contains(char::is_whitespace))
             .unwrap_or(KEYRING);
-        Source { uri: uri.trim_end_matches('/').to_string(), signed_by: signed_by.to_string() }
+        Some(source(entry.uris.first()?, signed_by))
     };
-    Mirrors {
-        main: find(codename.to_string(), "http://deb.debian.org/debian"),
-        security: find(format!("{codename}-security"), "http://deb.debian.org/debian-security"),
-    }
+    let main = named.map(|uri| source(uri, KEYRING)).or_else(|| find(codename.to_string())).ok_or_else(|| {
+        anyhow!(
+            "no Debian mirror is known: this machine's apt sources have no suite {codename} with component main\n  \
+             set {MIRROR_VARIABLE} to the address of one (the part of a sources.list line before the suite)"
+        )
+    })?;
+    // Mirrors carry both archives side by side, as the Debian mirrors' layout has it.
+    let beside = || source(&format!("{}-security", main.uri), &main.signed_by);
+    let security = match named {
+        Some(_) => beside(),
+        None => find(format!("{codename}-security")).unwrap_or_else(beside),
+    };
+    Ok(Mirrors { main, security })
+}
+
+fn source(uri: &str, signed_by: &str) -> Source {
+    Source { uri: uri.trim_end_matches('/').to_string(), signed_by: signed_by.to_string() }
 }
 
 /// A sources.list for these suites.
@@ -126,12 +145,12 @@ mod tests {
 
     #[test]
     fn deb822_as_in_debian_12_images() {
-        let text = "Types: deb\n# http://snapshot.debian.org/archive/debian/20250520T000000Z\n\
+        let text = "Types: deb\n# a comment between fields\n\
             URIs: http://mirror.example/debian/\nSuites: bookworm bookworm-updates\n\
             Components: main\nSigned-By: /usr/share/keyrings/a.gpg\n\n\
             Types: deb\nURIs: http://mirror.example/debian-security\nSuites: bookworm-security\n\
             Components: main\nSigned-By:\n -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n x\n";
-        let found = mirrors(&file("debian.sources", text), "bookworm");
+        let found = mirrors(&file("debian.sources", text), "bookworm", None).unwrap();
         assert_eq!(found.main.uri, "http://mirror.example/debian");
         assert_eq!(found.main.signed_by, "/usr/share/keyrings/a.gpg");
         assert_eq!(found.security.uri, "http://mirror.example/debian-security");
@@ -142,22 +161,35 @@ mod tests {
     fn one_line_format() {
         let text = "# deb http://no/ bookworm main\ndeb-src http://no/ bookworm main\n\
             deb [arch=amd64 signed-by=/k.gpg] http://yes/debian bookworm main contrib\n";
-        let found = mirrors(&file("sources.list", text), "bookworm");
+        let found = mirrors(&file("sources.list", text), "bookworm", None).unwrap();
         assert_eq!(found.main, Source { uri: "http://yes/debian".into(), signed_by: "/k.gpg".into() });
-        assert_eq!(found.security.uri, "http://deb.debian.org/debian-security");
+        assert_eq!(found.security.uri, "http://yes/debian-security", "beside the main archive");
     }
 
     #[test]
     fn disabled_and_foreign_sources_do_not_count() {
         let text = "Types: deb\nEnabled: no\nURIs: http://no\nSuites: bookworm\nComponents: main\n\n\
             Types: deb\nURIs: http://other\nSuites: nodistro\nComponents: main\n";
-        let found = mirrors(&file("x.sources", text), "bookworm");
-        assert_eq!(found.main.uri, "http://deb.debian.org/debian");
+        let error = mirrors(&file("x.sources", text), "bookworm", None).unwrap_err().to_string();
+        assert!(error.contains("bookworm") && error.contains(MIRROR_VARIABLE), "{error}");
+    }
+
+    #[test]
+    fn a_named_mirror_goes_before_the_machines_own() {
+        let text =
+            "deb http://no/debian bookworm main\ndeb http://no/debian-security bookworm-security main\n";
+        let found =
+            mirrors(&file("sources.list", text), "bookworm", Some("http://mirror.example/debian/")).unwrap();
+        assert_eq!(
+            found.main,
+            Source { uri: "http://mirror.example/debian".into(), signed_by: KEYRING.into() }
+        );
+        assert_eq!(found.security.uri, "http://mirror.example/debian-security");
     }
 
     #[test]
     fn security_suites_come_from_the_security_mirror() {
-        let found = mirrors(&[], "bookworm");
+        let found = mirrors(&[], "bookworm", Some("http://mirror.example/debian")).unwrap();
         let text = list(&found, &["bullseye".into(), "bullseye-security".into()]);
         assert!(text.contains("/debian bullseye main\n"), "{text}");
         assert!(text.contains("/debian-security bullseye-security main\n"), "{text}");

@@ -11,7 +11,7 @@ use anyhow::Result;
 use super::{Part, print, results};
 use crate::kernels::{self, Kernel};
 use crate::vm::{self, Lines, Stream, VmSpec};
-use crate::{build, paths, setup, sh};
+use crate::{build, paths, programs, setup, sh};
 
 /// A matrix run takes a few minutes under TCG on an idle machine.
 const LIMIT: Duration = Duration::from_secs(25 * 60);
@@ -21,6 +21,8 @@ struct Programs {
     matrix: PathBuf,
     workload: PathBuf,
     promtool: Option<PathBuf>,
+    /// Root of the Debian programs that some tests drive.
+    root: Option<PathBuf>,
 }
 
 pub fn run(kernels: &[Kernel], jobs: usize, filter: Option<&str>) -> Result<Vec<Part>> {
@@ -31,11 +33,17 @@ pub fn run(kernels: &[Kernel], jobs: usize, filter: Option<&str>) -> Result<Vec<
         // one: parallel probes would disturb each other.
         vm::prepare(&kernels::ensure(kernel)?)?;
     }
+    let root = match filter {
+        Some(filter) if !filter.contains("programs") => programs::cached(&programs::Wanted::load()?)?,
+        // 110 MB to fetch if they are not there: only for a run that wants them.
+        _ => Some(programs::ensure()?),
+    };
     let tracer = build::tracer(false)?;
     let (matrix, workload) = build::matrix()?;
     let own = paths::tools_bin()?.join("promtool");
     let promtool = if sh::is_executable(&own) { Some(own) } else { sh::which("promtool") };
-    let programs = Programs { tracer, matrix, workload, promtool };
+    let root = root.map(|cached| cached.root());
+    let programs = Programs { tracer, matrix, workload, promtool, root };
 
     let next = AtomicUsize::new(0);
     let parts = Mutex::new(Vec::new());
@@ -107,6 +115,13 @@ fn spec(kernel: &str, programs: &Programs, filter: Option<&str>) -> Result<VmSpe
     set("TRACER", text(&programs.tracer));
     set("WORKLOAD", text(&programs.workload));
     set("KERNEL", kernel.to_string());
+    if let Some(root) = &programs.root {
+        set("PROGRAMS", "1".into());
+        if let Ok(which) = std::env::var("TRACER_PROGRAMS") {
+            set("TRACER_PROGRAMS", which);
+        }
+        spec.programs = Some(root.clone());
+    }
     if let Some(promtool) = &programs.promtool {
         set("PROMTOOL", text(promtool));
     }

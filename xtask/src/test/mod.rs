@@ -14,8 +14,8 @@ use results::Counts;
 
 /// Runs every test: those of the workspace here, the matrix in one VM per kernel.
 ///
-/// Sets up first what is missing. Output of a VM is prefixed with its kernel. The last line has the
-/// form of cargo test's, over everything; the exit status is 1 when anything failed.
+/// Sets up first what is missing. Output of a VM is prefixed with its kernel. The last lines sum
+/// up everything, in the form of cargo test's and in words; the exit status is 1 when anything failed.
 #[derive(clap::Args, Default)]
 pub struct Args {
     /// Only this kernel of tests/kernels.toml (repeatable, or separated by commas)

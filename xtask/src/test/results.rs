@@ -36,9 +36,16 @@ impl fmt::Display for Counts {
     }
 }
 
-/// The closing line in the form that `cargo test` has.
+/// The closing lines: in the form that `cargo test` has, and in words that need no explanation. Tests
+/// that a filter left out were not asked for, so they are not skipped.
 pub fn closing(total: Counts, took: Duration) -> String {
-    format!("test result: {total}; finished in {:.2} s", took.as_secs_f64())
+    format!(
+        "test result: {total}; finished in {:.2} s\n{} passed, {} failed, {} skipped",
+        took.as_secs_f64(),
+        total.passed,
+        total.failed,
+        total.ignored
+    )
 }
 
 pub fn parse_line(line: &str) -> Option<Counts> {
@@ -109,10 +116,12 @@ mod tests {
     }
 
     #[test]
-    fn the_closing_line_is_one_that_we_would_read() {
+    fn the_closing_lines_are_ones_that_we_would_read() {
         let total = counts(5, 0, 1, 2);
-        let line = closing(total, Duration::from_millis(1500));
+        let text = closing(total, Duration::from_millis(1500));
+        let (line, plain) = text.split_once('\n').unwrap();
         assert!(line.starts_with("test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 2"));
-        assert_eq!(parse_line(&line), Some(total));
+        assert_eq!(parse_line(line), Some(total));
+        assert_eq!(plain, "5 passed, 0 failed, 1 skipped");
     }
 }

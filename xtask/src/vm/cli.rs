@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use super::{Mount, Stream, VmSpec, run};
 use crate::kernels::Matrix;
-use crate::{build, paths, sh};
+use crate::{build, paths, programs, sh};
 
 /// Runs CMD as root in a VM, and exits with its status; 125 when the VM itself failed.
 ///
@@ -26,6 +26,9 @@ pub struct Args {
     /// Share this directory read-write, at its own path and as /share, where CMD is started
     #[arg(long, value_name = "DIR")]
     share: Option<PathBuf>,
+    /// Lay the programs of tests/programs.toml over the host's root (fetched first if they are missing)
+    #[arg(long)]
+    programs: bool,
     #[arg(long, default_value_t = 2)]
     cpus: u32,
     #[arg(long, default_value = "2G")]
@@ -60,6 +63,9 @@ pub fn main(args: Args) -> Result<u8> {
         timeout: Duration::from_secs(args.timeout),
         ..VmSpec::new(&kernel)
     };
+    if args.programs {
+        spec.programs = Some(programs::ensure()?.root());
+    }
     let mut path_dirs = vec![paths::tools_bin()?];
     if let Some(tracer) = build::built_tracer() {
         let dir = tracer.parent().unwrap_or(&tracer).to_path_buf();

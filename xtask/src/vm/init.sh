@@ -31,8 +31,17 @@ mount_9p() {
 mount_9p root ro /lower
 mount -t tmpfs -o size=75%,mode=755 upper /upper || fail "no tmpfs"
 mkdir /upper/up /upper/work
-mount -t overlay -o lowerdir=/lower,upperdir=/upper/up,workdir=/upper/work root /new ||
+lower=/lower
+if [ -e /vm/programs ]; then
+    mkdir /programs
+    mount_9p programs ro /programs
+    lower=/programs:/lower
+fi
+mount -t overlay -o "lowerdir=$lower,upperdir=/upper/up,workdir=/upper/work" root /new ||
     fail "cannot put a writable layer over the host's root"
+
+# The host's cache of libraries knows nothing of the layer above it; without one the loader searches.
+[ -e /vm/programs ] && rm -f /new/etc/ld.so.cache
 
 mkdir -p /new/proc /new/sys /new/dev /new/run /new/tmp /new/host /new/root
 mount -t tmpfs -o mode=755 run /new/run

@@ -29,6 +29,9 @@ pub fn write(path: &Path, kernel: &Cached, spec: &VmSpec) -> Result<()> {
     archive.file("vm/stage2", 0o755, STAGE2.as_bytes())?;
     archive.file("vm/command", 0o644, command_script(spec)?.as_bytes())?;
     archive.file("vm/mounts", 0o644, mounts_table(&spec.mounts)?.as_bytes())?;
+    if spec.programs.is_some() {
+        archive.file("vm/programs", 0o644, b"")?;
+    }
     archive.file("modules/order", 0o644, order.as_bytes())?;
     for (name, content) in &modules {
         archive.file(&format!("modules/{name}"), 0o644, content)?;

@@ -36,6 +36,8 @@ pub struct VmSpec {
     pub env: Vec<(String, String)>,
     pub cwd: Option<PathBuf>,
     pub mounts: Vec<Mount>,
+    /// A root file system to lay over the host's.
+    pub programs: Option<PathBuf>,
     pub cpus: u32,
     /// As QEMU takes it: `2G`.
     pub memory: String,
@@ -52,6 +54,7 @@ impl VmSpec {
             env: Vec::new(),
             cwd: None,
             mounts: Vec::new(),
+            programs: None,
             cpus: 2,
             memory: "2G".into(),
             kernel_args: String::new(),

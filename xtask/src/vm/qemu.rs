@@ -1,6 +1,7 @@
 //! QEMU's command line. The order of devices does not matter to the guest: it goes by names and tags.
 
 use std::fmt;
+use std::fs::File;
 use std::path::Path;
 use std::process::Command;
 
@@ -60,12 +61,51 @@ pub fn command(run: &Path, kernel: &Cached, spec: &VmSpec, accel: Accel) -> Resu
         command.args(["-chardev", &format!("socket,id={port},path={socket}")]);
         command.args(["-device", &format!("virtserialport,chardev={port},name={port}")]);
     }
+    disk(&mut command, run)?;
+    network(&mut command);
     share(&mut command, "root", Path::new("/"), false)?;
     share(&mut command, "modules", &kernel.modules(), false)?;
+    if let Some(programs) = &spec.programs {
+        share(&mut command, "programs", programs, false)?;
+    }
     for (number, mount) in spec.mounts.iter().enumerate() {
         share(&mut command, &initramfs::tag(number), &mount.host, mount.writable)?;
     }
     Ok(command)
+}
+
+/// Size of the scratch disk, of which the host stores what is written.
+const DISK: u64 = 512 << 20;
+
+/// An empty disk, `/dev/vda` once `virtio_blk` is loaded: one whose transfers a guest can count.
+fn disk(command: &mut Command, run: &Path) -> Result<()> {
+    let path = run.join("disk");
+    let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    file.set_len(DISK).with_context(|| format!("cannot size {}", path.display()))?;
+    let drive = format!("file={},if=none,id=disk,format=raw,cache=unsafe", option(&path)?);
+    command.args(["-drive", &drive, "-device", "virtio-blk-pci,drive=disk"]);
+    Ok(())
+}
+
+/// Services behind both network devices, at host `.100` of their networks: RFC 863 discard (port 9) and
+/// RFC 862 echo (port 7). Nothing else is reachable.
+const SERVICES: [(u16, &str); 2] = [(9, "dd of=/dev/null bs=64k status=none"), (7, "cat")];
+
+/// Two network devices, there once their modules are loaded. `virtio_net` offers no scatter-gather with this
+/// back end, and counts its own bytes; `e1000e` has scatter-gather, checksums and segmentation.
+fn network(command: &mut Command) {
+    for (id, net, device) in [("slow", 2, "virtio-net-pci"), ("fast", 3, "e1000e")] {
+        let mut back = format!("user,id={id},net=10.0.{net}.0/24,restrict=on");
+        for (port, service) in SERVICES {
+            back.push_str(&format!(",guestfwd=tcp:10.0.{net}.100:{port}-cmd:{service}"));
+        }
+        command.args([
+            "-netdev",
+            &back,
+            "-device",
+            &format!("{device},netdev={id},mac=52:54:00:00:00:0{net}"),
+        ]);
+    }
 }
 
 fn share(command: &mut Command, tag: &str, path: &Path, writable: bool) -> Result<()> {

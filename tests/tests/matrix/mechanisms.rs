@@ -1,0 +1,78 @@
+//! What a mechanism's name promises, held against the kernel's own word.
+
+use anyhow::{Result, bail, ensure};
+use serde_json::Value;
+use tracer_tests::expect::{self, Place, Role};
+use tracer_tests::harness::bench::{Bench, MIB, Observed, Window};
+use tracer_tests::harness::ledger;
+use tracer_tests::harness::session::Started;
+use tracer_tests::workload::memory::FAULT_AROUND;
+
+use crate::{Check, Verdict, check, checked};
+
+pub fn checks() -> Vec<Check> {
+    vec![
+        checked("mechanisms::zerocopy_tcp_says_it_copied", |bench| {
+            says_it_copied(bench, "zerocopy_tcp", "sendto")
+        }),
+        // Two entries to a send: the result, and the notification.
+        checked("mechanisms::uring_sendzc_usage_tcp_says_it_copied", |bench| {
+            says_it_copied(bench, "uring_sendzc_usage_tcp", "io_uring_enter")
+        }),
+        check("mechanisms::map_write_tcp_faults_in_the_kernel", |bench| {
+            let window = bench.window("map_write_tcp", &[])?;
+            faults(&window, 0)
+        }),
+        check("mechanisms::map_look_write_tcp_faults_in_the_program", |bench| {
+            let window = bench.window("map_look_write_tcp", &[])?;
+            faults(&window, MIB as u64 / FAULT_AROUND as u64)
+        }),
+        checked("mechanisms::copy_file_range_across_is_refused", is_refused),
+    ]
+}
+
+/// On loopback every send is copied after all: the kernel says so of each, and the tracer has the copies.
+fn says_it_copied(bench: &Bench, workload: &str, call: &str) -> Result<Verdict> {
+    let Some(row) = expect::find(&bench.kernel, workload, Place::Tmpfs, Role::Worker) else {
+        return Ok(Verdict::Skipped("this kernel lacks it".into()));
+    };
+    let window = match bench.observe(row.workload, Place::Tmpfs, &[])? {
+        Observed::Skipped(cause) => return Ok(Verdict::Skipped(cause)),
+        Observed::Window(window) => window,
+    };
+    let entries = if call == "io_uring_enter" { 2 } else { 1 };
+    let sends = number(&window.books["syscalls"][call]) / entries;
+    let witness = number(&window.books["zerocopy_copied"]);
+    ensure!(sends > 0 && witness == sends, "the kernel says that it copied {witness} of {sends} sends");
+    let copied = ledger::process(&window.total, window.worker)?.copied("softirq", "in_kernel");
+    ensure!(copied >= MIB as u64, "the kernel says that it copied, the tracer has {copied} bytes of {MIB}");
+    Ok(Verdict::Passed)
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or(0)
+}
+
+/// The kernel counts all faults; those from user mode alone are mode switches.
+fn faults(window: &Window, from_user: u64) -> Result<()> {
+    let all = window.truth.faults;
+    ensure!(all == MIB as u64 / FAULT_AROUND as u64, "the kernel counts {all} faults");
+    let switches = ledger::process(&window.total, window.worker)?.mode_switches("fault");
+    ensure!(switches == 2 * from_user, "{switches} mode switches by faults, {from_user} faults known");
+    Ok(())
+}
+
+/// Linux 5.3 to 5.18 copied between filesystems; 5.19 refuses, and so do later stable releases of 5.10.
+fn is_refused(bench: &Bench) -> Result<Verdict> {
+    if let Err(cause) = bench.dir(Place::Across) {
+        return Ok(Verdict::Skipped(cause));
+    }
+    match bench.session("copy_file_range", Place::Across, MIB)? {
+        Started::Ready(_) => bail!("copied from ext4 to tmpfs"),
+        Started::Skipped(cause) => {
+            let refused = format!("os error {}", libc::EXDEV);
+            ensure!(cause.contains(&refused), "skipped for another reason: {cause}");
+            Ok(Verdict::Passed)
+        }
+    }
+}

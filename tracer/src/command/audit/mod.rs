@@ -1,0 +1,123 @@
+//! `tracer audit`: the witness beside the probes, on the user's own process.
+//!
+//! The two are compared where they speak of the same bytes: in a round, the rows all of whose primitives
+//! are under a breakpoint, and the call sites of these. What a breakpoint sees at a call site that no probe
+//! covers is metadata of constant size: it is named, and is no residual.
+
+mod compare;
+mod groups;
+mod report;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use tracer_ebpf::table::{PRIMITIVES, Primitive};
+
+use self::compare::Round;
+use self::groups::Group;
+use self::report::Report;
+use super::watch::Signals;
+use super::{Outcome, status, watch};
+use crate::cli::{Audit, Format};
+use crate::facts::kallsyms::Kallsyms;
+use crate::fault::Fault;
+use crate::plan::Attach;
+use crate::session::{Options, Selection, Session};
+use crate::target;
+use crate::witness::{self, SLOTS};
+
+pub fn audit(args: Audit) -> Outcome {
+    match report(&args) {
+        Ok(report) => {
+            let text = match args.format {
+                Format::Json => format!("{}\n", report.to_json()),
+                Format::Table => report.to_text(),
+            };
+            super::print(&text)?;
+            Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(status::RESIDUAL) })
+        }
+        Err(error) => {
+            crate::sink::say(&format!("could not audit: {error:#}"));
+            Ok(ExitCode::from(status::NO_AUDIT))
+        }
+    }
+}
+
+type Watched = (&'static Primitive, u64);
+
+fn report(args: &Audit) -> Result<Report> {
+    if !cfg!(target_arch = "x86_64") {
+        bail!("hardware breakpoints on kernel functions are supported on x86_64 only");
+    }
+    let target = target::resolve(args.pid)?;
+    let options = Options {
+        attach: Attach::Auto,
+        audit: true,
+        copy_sizes: false,
+        stats: false,
+        fault: Fault::from_env()?,
+    };
+    let selection = Selection::Processes { targets: vec![target], children: false };
+    let mut session = Session::prepare(&selection, &options)?;
+    let (groups, rounds) = {
+        let Some(symbols) = session.coverage.symbols() else {
+            bail!("kernel symbols are needed: {}", session.snapshot().coverage.reasons.join("; "));
+        };
+        let groups = groups::groups(|name| symbols.address(name).is_some());
+        let rounds = rounds(symbols, &groups, &args.primitive)?;
+        (groups, rounds)
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the event loop")?;
+    let share = args.duration / rounds.len() as u32;
+    let mut report = Report { kernel: session.facts.release.clone(), rounds: Vec::new() };
+    runtime.block_on(async {
+        let mut signals = Signals::install()?;
+        let mut announced = false;
+        for watched in &rounds {
+            let points = witness::place(&mut session.kernel, watched)?;
+            session.open()?;
+            if !std::mem::replace(&mut announced, true) {
+                watch::announce(&format!("pid {}", args.pid));
+            }
+            let go_on = wait(share, &mut signals).await;
+            session.close()?;
+            points.remove(&mut session.kernel)?;
+            let primitives = watched.iter().map(|(primitive, _)| primitive.name).collect();
+            report.rounds.push(Round::compare(&mut session, primitives, &groups)?);
+            if !go_on {
+                break;
+            }
+        }
+        Ok(report)
+    })
+}
+
+/// False if a signal ended the wait.
+async fn wait(time: Duration, signals: &mut Signals) -> bool {
+    tokio::select! {
+        () = tokio::time::sleep(time) => true,
+        () = signals.any() => false,
+    }
+}
+
+/// The primitives to put under breakpoints, round by round.
+fn rounds(symbols: &Kallsyms, groups: &[Group], wanted: &[String]) -> Result<Vec<Vec<Watched>>> {
+    let watched = |name: &str| {
+        let primitive = PRIMITIVES.iter().find(|p| p.name == name && !p.witness_program.is_empty())?;
+        Some((primitive, symbols.address(name)?))
+    };
+    if wanted.is_empty() {
+        let rounds = groups::rounds(groups);
+        return Ok(rounds.into_iter().map(|round| round.into_iter().filter_map(watched).collect()).collect());
+    }
+    let chosen: Vec<Watched> = wanted.iter().filter_map(|name| watched(name)).collect();
+    if chosen.len() != wanted.len() || chosen.len() > SLOTS {
+        let there = PRIMITIVES.iter().filter(|p| watched(p.name).is_some()).map(|p| p.name);
+        bail!("--primitive takes up to {SLOTS} of this kernel's: {}", there.collect::<Vec<_>>().join(", "));
+    }
+    Ok(vec![chosen])
+}

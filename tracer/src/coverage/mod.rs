@@ -1,0 +1,340 @@
+//! The proof of completeness: every call site of a copy primitive in the kernel's live text, and which
+//! probe counts what goes through it.
+
+mod modules;
+mod scanned;
+mod wanted;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tracer_ebpf::table::{PRIMITIVES, Primitive};
+
+use self::modules::Module;
+use self::scanned::Scanned;
+use self::wanted::{Wanted, wanted};
+use crate::facts::kallsyms::Kallsyms;
+use crate::fault::Fault;
+use crate::load::Kernel;
+use crate::plan::{Attach, Refusal};
+use crate::snapshot::{self, CoverageState, Probe, SiteCount};
+use crate::sys::ProgramStats;
+use crate::text::decode::rel32;
+use crate::text::scan::{Kind, Site};
+
+pub use scanned::IN_LIB;
+
+/// Bytes of a direct call.
+const CALL: u64 = 5;
+
+/// Stands for the primitives that unreadable text may call.
+const ANY_PRIMITIVE: &str = "any";
+
+/// What counts the copies that one call site makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Covered {
+    Wrapper,
+    Checked,
+    CallSite,
+    Uncovered,
+    /// It cannot be told: code that cannot be read or decoded.
+    Unknown,
+}
+
+impl Covered {
+    /// The label in `tracer_copy_call_sites`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Covered::Wrapper => "wrapper",
+            Covered::Checked => "checked",
+            Covered::CallSite => "call_site",
+            Covered::Uncovered => "uncovered",
+            Covered::Unknown => "unknown",
+        }
+    }
+}
+
+/// What is known of the kernel's text.
+pub struct Coverage {
+    scanned: Result<Scanned, String>,
+    /// What each site came to, in the order of `scanned.sites`.
+    sites: Vec<(Site, Covered)>,
+    /// Sites that need a probe and did not get one.
+    failed: Vec<(String, Refusal)>,
+    attach: Attach,
+    check_off: Option<String>,
+    modules: BTreeSet<Module>,
+    new_modules: Vec<String>,
+    /// Why the text could not be read again after a module was loaded.
+    not_read_again: Option<String>,
+    missed_before: u64,
+}
+
+impl Coverage {
+    /// Reads the live text and finds the sites.
+    pub fn scan(fault: &Fault) -> Self {
+        // First, so that one loaded meanwhile is noticed by the next refresh.
+        let modules = modules::loaded();
+        let scanned = if fault.no_text {
+            Err("refused on purpose by TRACER_FAULT".to_owned())
+        } else {
+            Scanned::read().map_err(|error| format!("{error:#}"))
+        };
+        Coverage { modules, ..Coverage::of(scanned) }
+    }
+
+    fn of(scanned: Result<Scanned, String>) -> Self {
+        Coverage {
+            scanned,
+            sites: Vec::new(),
+            failed: Vec::new(),
+            attach: Attach::Auto,
+            check_off: None,
+            modules: BTreeSet::new(),
+            new_modules: Vec::new(),
+            not_read_again: None,
+            missed_before: 0,
+        }
+    }
+
+    /// Says what covers each site, given what attached, and puts probes on those that nothing covers.
+    pub fn cover(&mut self, kernel: &mut Kernel, attach: Attach, check_off: Option<String>) {
+        self.attach = attach;
+        self.check_off = check_off;
+        self.cover_sites(kernel);
+    }
+
+    /// Classifies again after a module was loaded; probes new sites only.
+    pub fn refresh(&mut self, kernel: &mut Kernel) {
+        let now = modules::loaded();
+        if now == self.modules || self.scanned.is_err() {
+            return;
+        }
+        self.new_modules.extend(now.difference(&self.modules).map(|module| module.name.clone()));
+        self.modules = now;
+        kernel.attach_again();
+        match Scanned::read() {
+            Ok(scanned) => {
+                self.scanned = Ok(scanned);
+                self.not_read_again = None;
+                self.cover_sites(kernel);
+            }
+            Err(error) => self.not_read_again = Some(format!("{error:#}")),
+        }
+    }
+
+    /// A site that is known keeps its coverage, and its probe; of those that are gone nothing is kept.
+    fn cover_sites(&mut self, kernel: &mut Kernel) {
+        let Ok(scanned) = &self.scanned else { return };
+        let before = std::mem::take(&mut self.sites);
+        // By place: a kprobe hides whether an instruction is a call or a jump.
+        let known = |site: &Site| {
+            let (known, covered) = &before[before.binary_search_by_key(&site.addr, |(s, _)| s.addr).ok()?];
+            let same = (&known.module, &known.function) == (&site.module, &site.function);
+            (same && *covered != Covered::Unknown).then(|| (known.clone(), *covered))
+        };
+        let verdicts = scanned.classify(kernel, self.check_off.is_none());
+        for (site, verdict) in scanned.sites.iter().zip(verdicts) {
+            let covered = known(site).unwrap_or_else(|| {
+                let probe = match wanted(site, &verdict, self.attach) {
+                    Wanted::Nothing(covered) => return (site.clone(), covered),
+                    Wanted::Probe(program) => kernel
+                        .attach_site(program, site, scanned.text_start())
+                        .map_err(|error| crate::refusal::in_short(&error)),
+                    Wanted::Impossible(why) => Err(why.to_owned()),
+                };
+                let covered = match probe {
+                    Ok(()) => Covered::CallSite,
+                    Err(why) => {
+                        self.failed.push((name(site), Refusal { why, hint: String::new() }));
+                        Covered::Uncovered
+                    }
+                };
+                (site.clone(), covered)
+            });
+            self.sites.push(covered);
+        }
+    }
+
+    pub fn has_probed_sites(&self) -> bool {
+        self.probed() > 0
+    }
+
+    fn probed(&self) -> usize {
+        self.sites.iter().filter(|(_, covered)| *covered == Covered::CallSite).count()
+    }
+
+    /// The verdict on this window.
+    pub fn judge(&self, probes: &[Probe], copies: bool) -> snapshot::Coverage {
+        let mut reasons = crate::refusal::gaps(probes);
+        reasons
+            .extend(self.failed.iter().map(|(site, r)| format!("call site {site} has no probe: {}", r.why)));
+        reasons.extend(self.check_off.clone());
+        if self.attach == Attach::Callsite {
+            reasons.push("--attach callsite does not see copy_to_user and copy_from_user".into());
+        }
+        let failed = |site: &Site| self.failed.iter().any(|(failed, _)| *failed == name(site));
+        let uncovered = self.data_sites(Covered::Uncovered).filter(|site| !failed(site));
+        reasons.extend(uncovered.map(|site| format!("call site {} is not covered", name(site))));
+        // Where nothing is counted, there is nothing to be proven complete.
+        let unproven = if copies { self.unproven() } else { Vec::new() };
+        let state = match (copies, reasons.is_empty(), unproven.is_empty()) {
+            (false, ..) => CoverageState::None,
+            (_, false, _) => CoverageState::Incomplete,
+            (_, true, false) => CoverageState::Unproven,
+            (_, true, true) => CoverageState::Complete,
+        };
+        reasons.extend(unproven.iter().map(|cause| format!("the kernel's text cannot be checked: {cause}")));
+        snapshot::Coverage { state, reasons, sites: self.counts() }
+    }
+
+    /// Why the kernel's text could not be read, or not all of it.
+    pub fn unreadable(&self) -> Option<String> {
+        self.unproven().into_iter().next()
+    }
+
+    /// Sites of primitives that move data, with this coverage.
+    fn data_sites(&self, covered: Covered) -> impl Iterator<Item = &Site> {
+        let wanted = move |(site, c): &&(Site, Covered)| *c == covered && PRIMITIVES[site.primitive].data;
+        self.sites.iter().filter(wanted).map(|(site, _)| site)
+    }
+
+    /// Where there may be data-moving sites that nobody has seen, or whose coverage cannot be told.
+    fn unproven(&self) -> Vec<String> {
+        let scanned = match &self.scanned {
+            Ok(scanned) => scanned,
+            Err(cause) => return vec![cause.clone()],
+        };
+        let mut causes = Vec::new();
+        if let Some(first) = scanned.text.unread.first() {
+            let module = first.range.module.as_deref().unwrap_or("the kernel");
+            let all = scanned.text.unread.len();
+            causes.push(format!("the text of {module} cannot be read: {} ({all} in all)", first.cause));
+        }
+        if let Some(cause) = &self.not_read_again {
+            causes.push(format!("the text could not be read again after a module was loaded: {cause}"));
+        }
+        let doubts = scanned.doubts.iter().filter(|doubt| PRIMITIVES[doubt.primitive].data);
+        causes.extend(doubts.map(|doubt| {
+            let (function, addr) = (doubt.function.as_deref().unwrap_or("no function"), doubt.addr);
+            let primitive = PRIMITIVES[doubt.primitive].name;
+            format!("what looks like a call of {primitive} at {addr:#x} in {function} cannot be decoded")
+        }));
+        causes.extend(self.data_sites(Covered::Unknown).map(|site| {
+            format!(
+                "the function of call site {} cannot be decoded (another tool's probe in it?)",
+                name(site)
+            )
+        }));
+        causes
+    }
+
+    /// Sites by primitive and coverage. What cannot be read counts once per stretch of text: it may hold
+    /// any number of calls of any primitive.
+    fn counts(&self) -> Vec<SiteCount> {
+        let mut counts: BTreeMap<(usize, Covered), u64> = BTreeMap::new();
+        for (site, covered) in &self.sites {
+            *counts.entry((site.primitive, *covered)).or_default() += 1;
+        }
+        let (doubts, unread) = match &self.scanned {
+            Ok(scanned) => (scanned.doubts.as_slice(), scanned.text.unread.len()),
+            Err(_) => (Default::default(), 1),
+        };
+        for doubt in doubts {
+            *counts.entry((doubt.primitive, Covered::Unknown)).or_default() += 1;
+        }
+        let count = |((primitive, covered), sites): ((usize, Covered), u64)| {
+            let primitive = &PRIMITIVES[primitive];
+            SiteCount { primitive: primitive.name, data: primitive.data, coverage: covered.name(), sites }
+        };
+        let mut counts: Vec<_> = counts.into_iter().map(count).collect();
+        let unread = unread as u64 + u64::from(self.not_read_again.is_some());
+        if unread > 0 {
+            let coverage = Covered::Unknown.name();
+            counts.push(SiteCount { primitive: ANY_PRIMITIVE, data: true, coverage, sites: unread });
+        }
+        counts
+    }
+
+    /// All sites with what covers them: for `doctor` and the audit.
+    pub fn sites(&self) -> &[(Site, Covered)] {
+        &self.sites
+    }
+
+    /// The primitive that the call site at `address` calls.
+    pub fn primitive_at(&self, address: u64) -> Option<&'static Primitive> {
+        let at = self.sites.binary_search_by_key(&address, |(site, _)| site.addr).ok()?;
+        PRIMITIVES.get(self.sites[at].0.primitive)
+    }
+
+    /// What covers the call of a primitive that returns to `address`; `None` where no site can be named,
+    /// as behind a call through a pointer.
+    pub fn before(&self, primitive: &str, address: u64) -> Option<Covered> {
+        let scanned = self.scanned.as_ref().ok()?;
+        let of = |site: &Site| PRIMITIVES[site.primitive].name == primitive;
+        let call = address.wrapping_sub(CALL);
+        let direct = self.sites.iter().find(|(site, _)| site.addr == call && of(site));
+        if let Some((_, covered)) = direct {
+            return Some(*covered);
+        }
+        // A function that was called there, and left by a tail jump to the primitive.
+        let code = scanned.text.segment(call)?.slice(call, address);
+        let function = scanned.symbols.function(rel32(code, 1, call)?)?;
+        let mut tails = self
+            .sites
+            .iter()
+            .filter(|(site, _)| site.function_start == function.start && site.kind != Kind::Call && of(site));
+        let (_, covered) = tails.next()?;
+        tails.all(|(_, other)| other == covered).then_some(*covered)
+    }
+
+    /// Kernel symbols, if they could be read.
+    pub fn symbols(&self) -> Option<&Kallsyms> {
+        self.scanned.as_ref().ok().map(|s| &s.symbols)
+    }
+
+    /// Counting begins: what call sites' probes missed before is not this window's.
+    pub fn begin(&mut self, kernel: &Kernel) {
+        self.missed_before = self.stats(kernel).missed;
+    }
+
+    /// Statistics of the programs on call sites.
+    fn stats(&self, kernel: &Kernel) -> ProgramStats {
+        let programs: BTreeSet<_> = PRIMITIVES.iter().map(|primitive| primitive.site_program).collect();
+        kernel.stats(&programs.into_iter().collect::<Vec<_>>())
+    }
+
+    /// The row `call_site`, if any site has a probe or should have one.
+    pub fn site_probe(&self, kernel: &Kernel) -> Option<Probe> {
+        let probed = self.probed();
+        let stats = self.stats(kernel);
+        (probed > 0 || !self.failed.is_empty()).then(|| Probe {
+            name: "call_site",
+            method: "callsite",
+            symbol: format!("{probed} call instructions"),
+            attached: probed > 0,
+            required: false,
+            missed: stats.missed.saturating_sub(self.missed_before),
+            skipped: stats.missed.saturating_sub(self.missed_before),
+            runs: stats.runs,
+            run_time_ns: stats.run_time_ns,
+            cause: self.failed.first().map_or_else(String::new, |(site, r)| format!("{site}: {}", r.why)),
+            remedy: self.failed.first().map_or_else(String::new, |(_, r)| r.hint.clone()),
+        })
+    }
+
+    pub fn notes(&self) -> Vec<String> {
+        self.new_modules
+            .iter()
+            .map(|module| format!("module {module} was loaded while counting: copies at its own call sites before it was seen are not counted"))
+            .collect()
+    }
+}
+
+/// `filemap_read+0x1cd -> copy_page_to_iter`.
+pub fn name(site: &Site) -> String {
+    let module = site.module.as_ref().map_or_else(String::new, |m| format!(" [{m}]"));
+    format!("{}+{:#x}{module} -> {}", site.function, site.offset, PRIMITIVES[site.primitive].name)
+}
+
+#[cfg(test)]
+mod tests;

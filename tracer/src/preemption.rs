@@ -1,0 +1,39 @@
+//! Whom the kernel's skipped runs concern, where it preempts BPF programs: see `bpf/preempt.rs`.
+
+use anyhow::Result;
+use aya::maps::PerCpuArray;
+use tracer_ebpf::abi;
+
+use crate::load::{self, Kernel};
+use crate::sys::Mapped;
+
+/// What context switches have told since counting began.
+pub struct Preemption {
+    concerned: Mapped<u64>,
+    before: u64,
+    /// A counted task ran on such a CPU when counting began.
+    at_begin: bool,
+}
+
+/// [`abi::Preempted`] for aya's maps.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+struct PodPreempted(abi::Preempted);
+// SAFETY: `Preempted` is `repr(C)` and consists of u32 only.
+unsafe impl aya::Pod for PodPreempted {}
+
+impl Preemption {
+    /// To be called right before counting begins: what is skipped from here on is told.
+    pub fn begin(kernel: &mut Kernel) -> Result<Self> {
+        let concerned: Mapped<u64> = load::mapped(kernel.object(), "CONCERNED", 1)?;
+        let before = concerned.get(0).unwrap_or(0);
+        let states: PerCpuArray<_, PodPreempted> = PerCpuArray::try_from(kernel.map_mut("PREEMPTED")?)?;
+        let at_begin = states.get(&0, 0)?.iter().any(|state| state.0.concerned != 0);
+        Ok(Preemption { concerned, before, at_begin })
+    }
+
+    /// True if no counted task ran where a program was preempted: then nothing of theirs was skipped.
+    pub fn concerns_nobody(&self) -> bool {
+        !self.at_begin && self.concerned.get(0) == Some(self.before)
+    }
+}

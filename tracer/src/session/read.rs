@@ -1,0 +1,204 @@
+//! What was counted, taken out of the maps.
+
+use std::time::Duration;
+
+use tracer_ebpf::abi::{self, DeviceOp, FIRST_PROCESS, Ledger, Loss};
+use tracer_ebpf::table::Group;
+
+use super::Session;
+use crate::copy_sizes::{CopySizes, UnnamedSizes};
+use crate::load::Attached;
+use crate::netdev;
+use crate::preemption::Preemption;
+use crate::snapshot::{LossCount, Observed, Probe, Process, Snapshot, plus};
+use crate::target::{self, Target};
+
+impl Session {
+    /// What was counted since the gate was opened.
+    pub fn snapshot(&self) -> Snapshot {
+        let observed = self.observed();
+        let probes = self.probes();
+        Snapshot {
+            kernel: self.facts.release.clone(),
+            started: self.started,
+            window: self.closed.unwrap_or_else(|| self.opened.elapsed()),
+            observed,
+            coverage: self.coverage.judge(&probes, observed.copies),
+            losses: self.losses(),
+            processes: self.processes(),
+            total: self.ledger(abi::TOTAL),
+            overflow: self.ledger(abi::OVERFLOW),
+            ended: self.ended.folded().clone(),
+            softirq: self.ledger(abi::SOFTIRQ),
+            kernel_threads: self.ledger(abi::KERNEL_THREAD),
+            unnamed_sizes: UnnamedSizes {
+                overflow: self.copy_sizes(abi::OVERFLOW),
+                softirq: self.copy_sizes(abi::SOFTIRQ),
+                kernel_threads: self.copy_sizes(abi::KERNEL_THREAD),
+            },
+            linear_devices: self.linear_devices(),
+            notes: self.notes(observed),
+            probes,
+        }
+    }
+
+    fn ledger(&self, slot: u32) -> Ledger {
+        let shards = self.kernel.sizes.shards;
+        (0..shards)
+            .filter_map(|shard| self.kernel.ledgers.get((slot * shards + shard) as usize))
+            .fold(Ledger::ZERO, |sum, shard| plus(&sum, &shard))
+    }
+
+    fn copy_sizes(&self, slot: u32) -> CopySizes {
+        let mut sum = CopySizes::default();
+        let Some(sizes) = &self.kernel.copy_sizes else { return sum };
+        let shards = self.kernel.sizes.copy_sizes_shards;
+        for shard in (0..shards).filter_map(|shard| sizes.get((slot * shards + shard) as usize)) {
+            sum.add_shard(&shard);
+        }
+        sum
+    }
+
+    fn processes(&self) -> Vec<Process> {
+        let current = (FIRST_PROCESS..self.kernel.sizes.slots())
+            .filter_map(|slot| Some((slot, self.kernel.processes.get(slot as usize)?)))
+            .filter(|(_, process)| process.tgid != 0)
+            .map(|(slot, process)| self.process(slot, &process));
+        self.ended.kept().cloned().chain(current).collect()
+    }
+
+    pub(super) fn process(&self, slot: u32, process: &abi::Process) -> Process {
+        let pid = self.names.pid(process.tgid);
+        // The kernel side notes a start only for those that userspace did not select.
+        let selected = process.start_boottime == 0;
+        let target = match self.targets.get(&pid) {
+            Some(target) if selected => target.clone(),
+            // Its pid may be another's by now.
+            _ if process.exited != 0 => Target::unknown(pid),
+            _ => target::describe(pid),
+        };
+        let comm = process.comm.split(|b| *b == 0).next().unwrap_or_default();
+        let started = Duration::from_nanos(process.start_boottime);
+        Process {
+            pid,
+            comm: String::from_utf8_lossy(comm).into_owned(),
+            start_time: if selected { target.start_time } else { self.booted.map(|boot| boot + started) },
+            exited: process.exited != 0 || !target::is_alive(pid),
+            exe: target.exe,
+            cgroup: target.cgroup,
+            ledger: self.ledger(slot),
+            copy_sizes: self.copy_sizes(slot),
+        }
+    }
+
+    fn losses(&self) -> Vec<LossCount> {
+        Loss::ALL
+            .iter()
+            .map(|loss| LossCount {
+                reason: loss.name(),
+                count: self.kernel.losses.get(*loss as usize).unwrap_or(0),
+                loses_events: loss.loses_events(),
+            })
+            .collect()
+    }
+
+    /// `(missed, runs, run time)` of a row's programs.
+    pub(super) fn stats(&self, row: &Attached) -> (u64, u64, u64) {
+        let Ok(way) = &row.way else { return (0, 0, 0) };
+        let stats = self.kernel.stats(way.programs);
+        (stats.missed, stats.runs, stats.run_time_ns)
+    }
+
+    /// One entry per row of the table that is meant for this kernel, then the call sites.
+    pub fn probes(&self) -> Vec<Probe> {
+        let mut probes: Vec<_> =
+            self.kernel.rows.iter().enumerate().map(|(i, row)| self.probe(i, row)).collect();
+        probes.extend(self.coverage.site_probe(&self.kernel));
+        probes
+    }
+
+    fn probe(&self, index: usize, row: &Attached) -> Probe {
+        let (missed, runs, run_time_ns) = self.stats(row);
+        let skipped = missed.saturating_sub(self.missed_before.get(index).copied().unwrap_or(missed));
+        let (way, refusal) = match &row.way {
+            Ok(way) => (Some(*way), None),
+            Err(refusal) => (None, Some(refusal.clone())),
+        };
+        let symbol = way.map_or_else(|| row.row.ways.first().map_or("", |w| w.symbol), |way| way.symbol);
+        Probe {
+            name: row.row.name,
+            method: way.map_or("", |way| self.kernel.method(way)),
+            symbol: symbol.to_owned(),
+            attached: way.is_some(),
+            required: !row.row.optional && matches!(row.row.group, Group::Copy | Group::Mark),
+            missed: if self.skips_concern_nobody(row) { 0 } else { skipped },
+            skipped,
+            runs,
+            run_time_ns,
+            cause: refusal.as_ref().map_or_else(String::new, |r| r.why.clone()),
+            remedy: refusal.map_or_else(String::new, |r| r.hint),
+        }
+    }
+
+    /// True if what the kernel skipped of a row was for others. (Softirqs work for counted processes while
+    /// any task runs, so of theirs it is not known.)
+    fn skips_concern_nobody(&self, row: &Attached) -> bool {
+        row.row.loses_nothing_when_skipped()
+            || (!row.row.runs_in_softirqs()
+                && self.preemption.as_ref().is_some_and(Preemption::concerns_nobody))
+    }
+
+    pub(super) fn is_attached(&self, name: &str) -> bool {
+        self.kernel.rows.iter().any(|row| row.row.name == name && row.way.is_ok())
+    }
+
+    /// Copies count as observed once their main sources are; what is missing then is a gap in coverage.
+    pub fn observed(&self) -> Observed {
+        let group = |group| {
+            self.kernel.rows.iter().any(|row| {
+                row.row.group == group && row.way.as_ref().is_ok_and(|way| !way.programs.is_empty())
+            })
+        };
+        Observed {
+            copies: group(Group::Copy) || self.coverage.has_probed_sites(),
+            references: group(Group::Reference),
+            syscalls: self.is_attached("sys_enter"),
+            payload: self.is_attached("sys_exit"),
+            faults: self.is_attached("page_fault"),
+            interrupts: self.is_attached("irq_timer"),
+            context_switches: self.is_attached("sched_switch"),
+            block: ["block_queue", "block_split", "block_complete"].iter().all(|name| self.is_attached(name)),
+            net: self.observes_net(),
+        }
+    }
+
+    fn linear_devices(&self) -> Vec<String> {
+        if self.ledger(abi::TOTAL).device[DeviceOp::NetTransmit as usize] == 0 {
+            return Vec::new();
+        }
+        let linear = |device: &netdev::NetDevice| device.sends_without_copy() == Some(false);
+        netdev::physical().into_iter().filter(linear).map(|device| device.name).collect()
+    }
+
+    /// Without a network device that does DMA there is nothing to see, and 0 is true.
+    fn observes_net(&self) -> bool {
+        let mut rows = self.kernel.rows.iter().filter(|row| row.row.group == Group::Net).peekable();
+        match rows.peek() {
+            Some(_) => rows.all(|row| row.row.optional || row.way.is_ok()),
+            None => !netdev::any_physical(),
+        }
+    }
+
+    fn notes(&self, observed: Observed) -> Vec<String> {
+        let mut notes = Vec::new();
+        if observed.copies && !self.tells_interrupts {
+            notes.push(
+                "kernel symbols are hidden (kernel.kptr_restrict), so bounce buffers copied in a hard interrupt \
+                 are booked to the interrupted process"
+                    .to_owned(),
+            );
+        }
+        notes.extend(self.coverage.notes());
+        notes
+    }
+}
