@@ -30,6 +30,12 @@ pub fn checks() -> Vec<Check> {
             differences.into_result("children")
         }),
         check("children::of_run_are_counted_by_default", of_run),
+        check("children::of_run_are_not_counted_with_no_children", |bench| {
+            let total = run(bench, "children", &["--no-children"], "")?;
+            let processes = ledger::processes(&total).len();
+            ensure!(processes == 1, "{processes} processes were counted: {}", total["processes"]);
+            Ok(())
+        }),
         check("children::use_slots_again", slots_are_used_again),
         check("children::too_many_to_list_are_in_a_sum", too_many_to_list),
     ]
@@ -55,10 +61,10 @@ fn with_children(bench: &Bench, extra: &[&str]) -> Result<Value> {
     Ok(total)
 }
 
-/// The total of `tracer run WORKLOAD`, with slots as TRACER_FAULT says: enough if they are used again.
-fn run(bench: &Bench, workload: &str, fault: &str) -> Result<Value> {
+/// The total of `tracer run OPTIONS WORKLOAD`, with slots as TRACER_FAULT says: enough if they are used again.
+fn run(bench: &Bench, workload: &str, options: &[&str], fault: &str) -> Result<Value> {
     let mut command = Command::new(&bench.tracer);
-    command.args(["run", "--format", "json", "--"]).arg(&bench.workload);
+    command.args(["run", "--format", "json"]).args(options).arg("--").arg(&bench.workload);
     command.args([workload, "--once", "--dir"]).arg(&bench.tmpfs).env("TRACER_FAULT", fault);
     let tracer = Tracer::start_command(command)?;
     let total = tracer.wait(2 * tracer_tests::harness::LIMIT)?.total_of_run()?;
@@ -71,7 +77,7 @@ fn run(bench: &Bench, workload: &str, fault: &str) -> Result<Value> {
 
 /// The whole program: in addition its verification reads the file back.
 fn of_run(bench: &Bench) -> Result<()> {
-    let total = run(bench, "children", "")?;
+    let total = run(bench, "children", &[], "")?;
     sound(&total)?;
     let known = 2 * (SINGLE.children * CHILD_BYTES) as u64;
     let mut differences = Differences::default();
@@ -81,7 +87,7 @@ fn of_run(bench: &Bench) -> Result<()> {
 
 /// Five times as many children as there are slots: each has a row of its own, with its own bytes.
 fn slots_are_used_again(bench: &Bench) -> Result<()> {
-    let total = run(bench, "children_waves", "slots:64")?;
+    let total = run(bench, "children_waves", &[], "slots:64")?;
     let all = ledger::processes(&total);
     ensure!(all.len() > 2 * 64, "only {} processes", all.len());
     sound(&total)?;
@@ -99,7 +105,7 @@ fn slots_are_used_again(bench: &Bench) -> Result<()> {
 /// Few are kept one by one: the others are in one sum, and everything adds up.
 fn too_many_to_list(bench: &Bench) -> Result<()> {
     let (slots, kept) = (64, 50);
-    let total = run(bench, "children", &format!("slots:{slots},kept:{kept}"))?;
+    let total = run(bench, "children", &[], &format!("slots:{slots},kept:{kept}"))?;
     let (listed, folded) =
         (ledger::processes(&total).len() as u64, ledger::ended(&total).number("processes"));
     ensure!(folded > 0 && listed <= kept + slots, "{listed} listed, {folded} in the sum");

@@ -50,7 +50,8 @@ pub fn forked(ctx: RawTracePointContext) -> i32 {
     if SLOTS.get_ptr(&tgid).is_some() {
         return 0;
     }
-    if config!(follow) == follow::EVERYONE || SLOTS.get_ptr(&parent).is_some() {
+    let follows = config!(follow);
+    if follows == follow::EVERYONE || (follows == follow::CHILDREN && SLOTS.get_ptr(&parent).is_some()) {
         let start = child.field::<u64>(config!(task_start_boottime)).unwrap_or(0);
         admit(tgid, parent, start);
         #[cfg(feature = "log")]
