@@ -159,7 +159,8 @@ fn of_path(out: &mut String, recording: &Recording, part: &Part, path: &str, sha
             rounded(ratio * 1.05)
         );
     }
-    if share >= MAIN {
+    // Above 1: not all of the payload was observed.
+    if (MAIN..=1.0).contains(&share) {
         let limit = ((share - 0.05).max(0.0) * 100.0).floor();
         let _ = writeln!(
             out,
@@ -255,5 +256,16 @@ mod tests {
                 Policy::parse(text.as_bytes()).unwrap_or_else(|problems| panic!("{text}\n{problems:?}"));
             assert_eq!(policy.target.map(|t| t.what), Some(What::Comm("a: b".into())));
         }
+    }
+
+    #[test]
+    fn payload_that_is_known_in_part_has_no_share() {
+        let text = include_str!("../../testdata/fallback.json");
+        // Of one path only: the sum is unknown.
+        let partly = recording(&text.replacen("payload_bytes", "payload_by es", 1));
+        assert_eq!(partly.everything().payload(None), None);
+        let text = super::policy(&partly, &Run::default());
+        Policy::parse(text.as_bytes()).unwrap_or_else(|problems| panic!("{text}\n{problems:?}"));
+        assert!(!text.contains("payload_share"), "{text}");
     }
 }
