@@ -27,7 +27,8 @@ pub fn checks() -> Vec<Trial> {
             before.wait_until_as_before()
         }),
         check("check_ends::timeout", |bench| {
-            let (tracer, dir) = running(bench, &["--timeout", "8s"])?;
+            // Attaching is in this time, which takes a while on an emulated CPU with others beside it.
+            let (tracer, dir) = running(bench, &["--timeout", "30s"])?;
             let checked = Checked::of(tracer.wait(LIMIT)?, &dir)?;
             checked.expect_reason("timed_out")?;
             nobody_is_left()
