@@ -19,7 +19,7 @@ use crate::fault::Fault;
 use crate::inflight::{self, Waiting};
 use crate::load::Kernel;
 use crate::names::Names;
-use crate::netdev;
+use crate::netdev::{self, NetDevice};
 use crate::plan::{self, Attach, Wanted};
 use crate::preemption::Preemption;
 use crate::target::{self, Target};
@@ -65,6 +65,8 @@ pub struct Session {
     waiting: Vec<Waiting>,
     /// Copies in hard interrupts can be told from those of the interrupted process.
     tells_interrupts: bool,
+    /// Those of the start.
+    net_devices: Vec<NetDevice>,
     /// Misses before the gate was opened are not this window's.
     missed_before: Vec<u64>,
     /// Whom preempted programs concern; `None` where the kernel preempts none, or cannot tell.
@@ -96,10 +98,9 @@ impl Session {
             _ => Vec::new(),
         };
         let tells_interrupts = tell_interrupts(&facts, &coverage, &kernel)?;
-        kernel.attach(plan::choose(
-            &facts,
-            Wanted { attach: options.attach, life, net: netdev::any_physical() },
-        ));
+        let net_devices = netdev::physical();
+        let net = !net_devices.is_empty();
+        kernel.attach(plan::choose(&facts, Wanted { attach: options.attach, life, net }));
         coverage.cover(&mut kernel, options.attach, facts.check_is_on().err());
         let stats = options.stats.then(crate::sys::enable_stats).and_then(Result::ok);
         let mut session = Session {
@@ -117,6 +118,7 @@ impl Session {
             names,
             waiting,
             tells_interrupts,
+            net_devices,
             _stats: stats,
         };
         if let Selection::Processes { targets, children } = selection {
@@ -239,6 +241,14 @@ impl Session {
         for thread in waiting.iter().filter(|thread| !inflight::still(thread)) {
             self.kernel.mark_in_flight(thread.pid, thread.tid, false)?;
         }
+        Ok(())
+    }
+
+    /// Lets an audit's calls that run now come to their end (most take microseconds), while new ones are no
+    /// longer compared.
+    pub fn drain(&mut self) -> Result<()> {
+        self.kernel.set_gate(gate::DRAINING)?;
+        std::thread::sleep(Duration::from_millis(300));
         Ok(())
     }
 

@@ -99,8 +99,14 @@ fn program<'a>(kernel: &'a mut Kernel, name: &str) -> Result<&'a mut PerfEvent> 
     }
 }
 
-/// Takes what the witness saw and what probes on call sites counted, and leaves the map empty.
+/// Takes what the witness saw and what probes on call sites counted, and leaves its maps empty: a call that
+/// still runs must not be compared in the next window, of which it has only a part.
 pub fn hear(kernel: &mut Kernel) -> Result<Heard> {
+    let compared = kernel.object().map_mut("COMPARED").context("the BPF object has no map COMPARED")?;
+    let mut compared: HashMap<&mut MapData, u64, u32> = HashMap::try_from(compared)?;
+    for thread in compared.keys().filter_map(Result::ok).collect::<Vec<_>>() {
+        compared.remove(&thread)?;
+    }
     let map = kernel.object().map_mut("WITNESS").context("the BPF object has no map WITNESS")?;
     let mut map: HashMap<&mut MapData, Pod<WitnessKey>, Pod<Count>> = HashMap::try_from(map)?;
     let entries: Vec<_> = map.iter().filter_map(Result::ok).collect();

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::batch::{Key, observe};
 use super::bench::{Bench, Observed, Window};
 use super::ledger::{DIRECTIONS, Ledger};
-use super::{compare, invariant, ledger};
+use super::{claims_nic, compare, invariant, ledger};
 use crate::expect::{self, Amount, Place, Role, Row};
 use crate::workload::registry;
 
@@ -22,8 +22,13 @@ const OWN_CALLS: [&str; 2] = ["kill", "rt_sigtimedwait"];
 
 /// Measures the rows named on the command line, such as `rw_tcp@ext4-cold`; fails at the end if any failed.
 pub fn run(bench: &Bench, names: &[String]) -> Result<()> {
-    let mut keys = names.iter().map(|name| key(name)).collect::<Result<Vec<Key>>>()?;
+    let (nic, plain): (Vec<String>, Vec<String>) =
+        names.iter().cloned().partition(|name| claims_nic::is_one(name));
+    let mut keys = plain.iter().map(|name| key(name)).collect::<Result<Vec<Key>>>()?;
     let mut failed = Vec::new();
+    if let Err(error) = claims_nic::run(bench, &nic, ATTEMPTS) {
+        failed.push(format!("{error:#}"));
+    }
     for attempt in 1..=ATTEMPTS {
         let mut again = Vec::new();
         for batch in keys.chunks(BATCH) {
@@ -91,7 +96,7 @@ fn lacking(bench: &Bench, key: Key, cause: &str) -> Result<Value> {
     Ok(json!({"row": name(key), "kernel": bench.kernel, "release": release()?, "lacking": cause}))
 }
 
-fn release() -> Result<String> {
+pub fn release() -> Result<String> {
     let text = std::fs::read_to_string("/proc/sys/kernel/osrelease").context("no kernel release")?;
     Ok(text.trim().into())
 }

@@ -6,6 +6,7 @@ pub mod bench;
 pub mod bpf;
 pub mod check;
 pub mod claims;
+pub mod claims_nic;
 pub mod compare;
 pub mod invariant;
 pub mod ledger;
@@ -13,6 +14,7 @@ pub mod metrics;
 pub mod nic;
 pub mod process;
 pub mod programs;
+pub mod seen;
 pub mod session;
 pub mod tracer;
 

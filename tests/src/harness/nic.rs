@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::bench::run;
+use super::bench::{Bench, MIB, run};
 
 /// Which of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,14 +14,14 @@ pub enum Model {
     /// Without scatter-gather; its driver counts the bytes of each packet itself.
     VirtioNet,
     /// With scatter-gather, checksums and segmentation.
-    E1000e,
+    Vmxnet3,
 }
 
 impl Model {
     fn module(self) -> &'static str {
         match self {
             Model::VirtioNet => "virtio_net",
-            Model::E1000e => "e1000e",
+            Model::Vmxnet3 => "vmxnet3",
         }
     }
 
@@ -29,7 +29,7 @@ impl Model {
     fn network(self) -> u8 {
         match self {
             Model::VirtioNet => 2,
-            Model::E1000e => 3,
+            Model::Vmxnet3 => 3,
         }
     }
 }
@@ -58,6 +58,12 @@ impl Nic {
     /// The host behind it.
     pub fn host(&self) -> String {
         format!("10.0.{}.100", self.model.network())
+    }
+
+    /// What a workload needs to know that sends there.
+    pub fn arguments(&self, bench: &Bench) -> Vec<String> {
+        let dir = bench.tmpfs.display().to_string();
+        ["--bytes", &MIB.to_string(), "--dir", &dir, "--host", &self.host()].map(str::to_owned).to_vec()
     }
 
     fn file(&self, name: &str) -> PathBuf {

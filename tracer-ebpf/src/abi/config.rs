@@ -16,6 +16,8 @@ pub mod gate {
     pub const OPEN: u64 = 1;
     /// Open, and some threads are marked in `IN_FLIGHT`.
     pub const OPEN_WITH_MARKS: u64 = 2;
+    /// An audit ends: calls that run are still compared, new ones no longer.
+    pub const DRAINING: u64 = 3;
 }
 
 /// What the programs must know of this kernel and this session. Filled by userspace from the kernel's

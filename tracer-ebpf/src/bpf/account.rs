@@ -1,14 +1,15 @@
 //! Who is counted, and the one place where counters are raised.
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id};
+use aya_ebpf::maps::LruHashMap;
 use tracer_ebpf::abi::{
-    BUCKETS, Count, Direction, FIRST_PROCESS, KERNEL_THREAD, Ledger, Path, SOFTIRQ, TOTAL, bucket, follow,
-    gate,
+    BUCKETS, Count, Direction, FIRST_PROCESS, KERNEL_THREAD, Ledger, Owner, Path, SOFTIRQ, TOTAL, bucket,
+    follow, gate,
 };
 use tracer_ebpf::syscalls;
 
 use super::kernel::{Service, Task};
-use super::maps::{AUDIT, COPY_SIZES, DEPTH, IN_SOFTIRQ, LEDGERS, PROCESSES, SLOTS, add, config};
+use super::maps::{AUDIT, COMPARED, COPY_SIZES, DEPTH, IN_SOFTIRQ, LEDGERS, PROCESSES, SLOTS, add, config};
 
 /// The slot of the current process, if it is counted.
 #[inline(always)]
@@ -57,9 +58,38 @@ pub fn slot_of(tgid: u32) -> Option<u32> {
 
 /// How often a slot was given back so far.
 #[inline(always)]
-pub fn generation(slot: u32) -> u32 {
+fn generation(slot: u32) -> u32 {
     // SAFETY: reads one aligned word of a map value.
     PROCESSES.get_ptr(slot).map_or(0, |process| unsafe { (*process).generation })
+}
+
+/// Notes whose something is that may outlive the process and its slot.
+#[inline(always)]
+pub fn owned_by(slot: u32) -> Owner {
+    Owner { slot, generation: generation(slot) }
+}
+
+/// The owner's slot, unless it was given back meanwhile.
+#[inline(always)]
+pub fn living(owner: Owner) -> Option<u32> {
+    (owner.generation == generation(owner.slot)).then_some(owner.slot)
+}
+
+/// Notes in a map that a thing (by its address, unless that is 0) belongs to a slot.
+#[inline(always)]
+pub fn note_owner(things: &LruHashMap<u64, Owner>, thing: u64, slot: u32) {
+    let owner = owned_by(slot);
+    // SAFETY: the value is compared at once.
+    if thing != 0 && unsafe { things.get(&thing) }.is_none_or(|known| *known != owner) {
+        let _ = things.insert(&thing, &owner, 0);
+    }
+}
+
+/// Whose a thing is, if that is known and the slot is still the same process's.
+#[inline(always)]
+pub fn owner_of(things: &LruHashMap<u64, Owner>, thing: u64) -> Option<u32> {
+    // SAFETY: the value is copied out.
+    living(unsafe { things.get(&thing) }.copied()?)
 }
 
 /// Raises counters of one slot and of the total of all processes, on this CPU's shard.
@@ -121,11 +151,32 @@ pub fn book_copy(slot: u32, probe: u32, kind: Kind, path: Path, direction: Direc
     if config!(copy_sizes) != 0 && kind == Kind::Copy {
         book_size(slot, path, direction, bytes);
     }
-    if config!(audit) != 0 {
+    if is_compared() {
         if let Some(count) = AUDIT.get_ptr_mut(probe * 3 + direction as u32) {
             raise(count, bytes);
         }
     }
+}
+
+/// A system call begins: an audit compares only calls that it sees from their begin to their end.
+#[inline(always)]
+pub fn compare() {
+    let thread = bpf_get_current_pid_tgid();
+    if gate() == gate::DRAINING {
+        let _ = COMPARED.remove(&thread);
+    } else {
+        let _ = COMPARED.insert(&thread, &1, 0);
+    }
+}
+
+/// True if an audit runs, and compares what this thread does now.
+#[inline(always)]
+pub fn is_compared() -> bool {
+    if config!(audit) == 0 {
+        return false;
+    }
+    // SAFETY: only whether there is a value matters.
+    unsafe { COMPARED.get(&bpf_get_current_pid_tgid()) }.is_some() || Task::current().is_io_worker()
 }
 
 /// Books a copy by its size.

@@ -7,11 +7,15 @@ use aya_ebpf::{
     macros::{fentry, fexit, kprobe, raw_tracepoint},
     programs::{FEntryContext, FExitContext, ProbeContext, RawTracePointContext},
 };
-use tracer_ebpf::abi::{ABSENT, Bio, DeviceOp, KERNEL_THREAD, Loss, Owner, SOFTIRQ, Xmit};
+use tracer_ebpf::abi::{ABSENT, Bio, DeviceOp, KERNEL_THREAD, Loss, SOFTIRQ, Xmit};
+use tracer_ebpf::table::row;
 
-use super::account::{book, counter, current_slot, generation, in_softirq, is_open};
+use super::account::{
+    book, counter, current_slot, in_softirq, is_open, living, note_owner, owned_by, owner_of,
+};
 use super::kernel::{Task, in_hard_interrupt, read};
 use super::maps::{BIOS, SOCKETS, XMIT, add, config, lose};
+use super::skb::on_entry;
 
 /// `REQ_OP_READ`, `REQ_OP_WRITE` and their mask in `bi_opf`, include/linux/blk_types.h; same on all kernels.
 const OP_MASK: u32 = 0xff;
@@ -63,7 +67,7 @@ fn queued(bio: u64) {
         return;
     }
     let op = if op == OP_WRITE { DeviceOp::BlockWrite } else { DeviceOp::BlockRead } as u32;
-    track(bio, Bio { owner: Owner { slot, generation: generation(slot) }, bytes, op });
+    track(bio, Bio { owner: owned_by(slot), bytes, op });
 }
 
 #[inline(always)]
@@ -90,12 +94,6 @@ pub fn bio_queued(ctx: RawTracePointContext) -> i32 {
 pub fn bio_queued_second(ctx: RawTracePointContext) -> i32 {
     queued(ctx.arg(1));
     0
-}
-
-/// The process that something belongs to, or nobody if that has ended and its slot was given back.
-#[inline(always)]
-fn living(owner: Owner) -> u32 {
-    if owner.generation == generation(owner.slot) { owner.slot } else { SOFTIRQ }
 }
 
 /// A bio that is too large for its device: `part` was cut off, and its `bi_private` is what is left. Both end
@@ -126,11 +124,12 @@ pub fn bio_split_second(ctx: RawTracePointContext) -> i32 {
 /// `bio_endio(bio)`: the device is done with it. Runs while the gate is closed too: what has ended must not be
 /// taken for the next bio at that address. (A bio ends with its last part as well, but not by this function.)
 #[inline(always)]
-fn ended(bio: u64) {
+fn ended(_probe: u32, arg: impl Fn(usize) -> u64) {
+    let bio = arg(0);
     let Some(transfer) = tracked(bio) else { return };
     let _ = BIOS.remove(&bio);
     if is_open() && read::<u8>(bio, config!(bio_status)) == Some(0) {
-        book_device(living(transfer.owner), transfer.op, transfer.bytes as u64);
+        book_device(living(transfer.owner).unwrap_or(SOFTIRQ), transfer.op, transfer.bytes as u64);
     }
 }
 
@@ -143,15 +142,7 @@ fn is_physical_net(device: u64) -> bool {
 #[inline(always)]
 pub fn packet_slot(skb: u64) -> Option<u32> {
     let sk: u64 = read(skb, config!(skb_sk))?;
-    Some(socket_slot(sk).unwrap_or(SOFTIRQ))
-}
-
-/// The slot of the process that used a socket last.
-#[inline(always)]
-pub fn socket_slot(sk: u64) -> Option<u32> {
-    // SAFETY: the value is copied out.
-    let owner = unsafe { SOCKETS.get(&sk) }.copied()?;
-    (owner.generation == generation(owner.slot)).then_some(owner.slot)
+    Some(owner_of(&SOCKETS, sk).unwrap_or(SOFTIRQ))
 }
 
 /// `net_dev_start_xmit(skb, dev)`: the driver is next; afterwards the packet is its own.
@@ -192,37 +183,37 @@ pub fn xmit_done(ctx: RawTracePointContext) -> i32 {
 /// `sk_filter_trim_cap(sk, skb, ...)`: every packet that is delivered to a socket, from its device's header
 /// on. Packets that were merged on arrival (GRO) have one header left.
 #[inline(always)]
-fn delivered(sk: u64, skb: u64) -> Option<()> {
-    if !is_open() || !is_physical_net(read(skb, config!(skb_dev))?) {
+fn delivered(_probe: u32, arg: impl Fn(usize) -> u64) {
+    if is_open()
+        && let Some(bytes) = received(arg(1))
+    {
+        book_device(owner_of(&SOCKETS, arg(0)).unwrap_or(SOFTIRQ), DeviceOp::NetReceive as u32, bytes);
+    }
+}
+
+/// Bytes of a packet from its link header on, if it came from a device.
+#[inline(always)]
+fn received(skb: u64) -> Option<u64> {
+    if !is_physical_net(read(skb, config!(skb_dev))?) {
         return None;
     }
     let start = read::<u64>(skb, config!(skb_head))? + read::<u16>(skb, config!(skb_mac_header))? as u64;
     let header = read::<u64>(skb, config!(skb_data))? - start;
-    let bytes = read::<u32>(skb, config!(skb_len))? as u64 + header;
-    book_device(socket_slot(sk).unwrap_or(SOFTIRQ), DeviceOp::NetReceive as u32, bytes);
-    None
+    Some(read::<u32>(skb, config!(skb_len))? as u64 + header)
 }
 
-/// The current process uses a `struct sock`.
+/// The current process uses a `struct socket`, which may have no `sock` yet.
 #[inline(always)]
-fn used(sk: u64) {
+fn used(_probe: u32, arg: impl Fn(usize) -> u64) {
     let Some(slot) = current_slot() else { return };
-    let owner = Owner { slot, generation: generation(slot) };
-    // SAFETY: the value is copied out.
-    if unsafe { SOCKETS.get(&sk) }.copied() != Some(owner) {
-        let _ = SOCKETS.insert(&sk, &owner, 0);
-    }
+    let Some(sk) = read::<u64>(arg(0), config!(socket_sk)) else { return };
+    note_owner(&SOCKETS, sk, slot);
 }
 
-/// The same for a `struct socket`, which may have no `sock` yet.
+/// `security_sk_free(sk)`: what comes to lie at that address is another's.
 #[inline(always)]
-fn used_socket(socket: u64) {
-    if current_slot().is_some()
-        && let Some(sk) = read::<u64>(socket, config!(socket_sk))
-        && sk != 0
-    {
-        used(sk);
-    }
+fn freed(_probe: u32, arg: impl Fn(usize) -> u64) {
+    let _ = SOCKETS.remove(&arg(0));
 }
 
 /// A new connection is the listener's until somebody uses it.
@@ -236,32 +227,15 @@ fn cloned(listener: u64, sk: u64) {
     }
 }
 
-/// fentry and kprobe on one function.
-macro_rules! on_entry {
-    ($arg:ident, $body:expr; $fentry:ident, $kprobe:ident) => {
-        #[fentry]
-        pub fn $fentry(ctx: FEntryContext) -> i32 {
-            let $arg = |n: usize| ctx.arg::<u64>(n);
-            $body;
-            0
-        }
-        #[kprobe]
-        pub fn $kprobe(ctx: ProbeContext) -> u32 {
-            let $arg = |n: usize| ctx.arg::<u64>(n).unwrap_or(0);
-            $body;
-            0
-        }
-    };
-}
-on_entry! { arg, ended(arg(0)); bio_ended_fentry, bio_ended_kprobe }
-on_entry! { arg, delivered(arg(0), arg(1)); delivered_fentry, delivered_kprobe }
-on_entry! { arg, used_socket(arg(0)); socket_used_fentry, socket_used_kprobe }
-on_entry! { arg, used_socket(arg(0)); socket_received_fentry, socket_received_kprobe }
-on_entry! { arg, used_socket(arg(0)); socket_accepts_fentry, socket_accepts_kprobe }
-on_entry! { arg, used_socket(arg(0)); socket_connects_fentry, socket_connects_kprobe }
-on_entry! { arg, used_socket(arg(0)); socket_pages_fentry, socket_pages_kprobe }
-on_entry! { arg, used_socket(arg(0)); socket_spliced_fentry, socket_spliced_kprobe }
-on_entry! { arg, { let _ = SOCKETS.remove(&arg(0)); }; socket_freed_fentry, socket_freed_kprobe }
+on_entry! { "block_complete": ended; bio_ended_fentry, bio_ended_kprobe }
+on_entry! { "net_receive": delivered; delivered_fentry, delivered_kprobe }
+on_entry! { "owner_send": used; socket_used_fentry, socket_used_kprobe }
+on_entry! { "owner_sendpage": used; socket_pages_fentry, socket_pages_kprobe }
+on_entry! { "owner_receive": used; socket_received_fentry, socket_received_kprobe }
+on_entry! { "owner_splice": used; socket_spliced_fentry, socket_spliced_kprobe }
+on_entry! { "owner_accept": used; socket_accepts_fentry, socket_accepts_kprobe }
+on_entry! { "owner_connect": used; socket_connects_fentry, socket_connects_kprobe }
+on_entry! { "owner_free": freed; socket_freed_fentry, socket_freed_kprobe }
 
 /// `struct sock *inet_csk_clone_lock(sk, req, priority)`.
 #[fexit]

@@ -83,6 +83,12 @@ impl Task {
         self.field::<u32>(config!(task_flags)).is_some_and(|flags| flags & PF_KTHREAD != 0)
     }
 
+    /// True for io_uring's workers and SQPOLL threads, which make no system calls.
+    #[inline(always)]
+    pub fn is_io_worker(self) -> bool {
+        self.field::<u32>(config!(task_flags)).is_some_and(|flags| flags & PF_IO_WORKER != 0)
+    }
+
     /// True if a 32-bit system call runs, also by `int 0x80` from 64-bit code (where `cs` does not tell).
     #[inline(always)]
     pub fn is_compat(self) -> bool {

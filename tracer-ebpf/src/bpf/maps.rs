@@ -114,6 +114,10 @@ pub static WITNESS: HashMap<WitnessKey, Count> = HashMap::with_max_entries(8192,
 #[map]
 pub static AUDIT: Array<Count> = Array::with_max_entries(256, BPF_F_MMAPABLE);
 
+/// Threads in a system call that began while an audit's window was open. Key: `pid_tgid`.
+#[map]
+pub static COMPARED: LruHashMap<u64, u32> = LruHashMap::with_max_entries(16384, 0);
+
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Depth {

@@ -10,10 +10,10 @@ use aya_ebpf::{
 use tracer_ebpf::abi::{Arguments, Count, Direction, Loss, SITE, WitnessKey};
 use tracer_ebpf::table::row;
 
-use super::account::{current_slot, place};
+use super::account::{current_slot, is_compared, place};
 use super::iter::{self, Memory};
 use super::kernel::read;
-use super::maps::{WITNESS, config, lose};
+use super::maps::{WITNESS, lose};
 use super::wrapper::{book_iter, book_pages};
 
 /// The integer registers of a call, in x86-64's order of arguments.
@@ -56,7 +56,7 @@ fn site(ctx: &ProbeContext, arguments: Arguments, direction: Direction) {
     if let Some(bytes) = clipped(bytes, iter)
         && bytes > 0
         && let Some(direction) = book_iter(slot, const { row("call_site") }, iter, direction, bytes)
-        && config!(audit) != 0
+        && is_compared()
     {
         // A kprobe's handler finds the instruction pointer behind the breakpoint's one byte.
         let address = regs.rip - 1;
@@ -131,6 +131,9 @@ fn is_registered_buffer() -> bool {
 
 #[inline(always)]
 fn testify(key: WitnessKey, bytes: u64) {
+    if !is_compared() {
+        return;
+    }
     if let Some(count) = WITNESS.get_ptr_mut(&key) {
         super::account::raise(count, bytes);
     } else if WITNESS.insert(&key, &Count { bytes, calls: 1 }, 1).is_err() {

@@ -7,7 +7,7 @@ use aya_ebpf::{
 use tracer_ebpf::abi::{Direction, Path, SOFTIRQ};
 use tracer_ebpf::table::row;
 
-use super::account::{Kind, book_copy, current_slot, generation, in_softirq, is_open, place};
+use super::account::{Kind, book_copy, current_slot, in_softirq, is_open, owner_of, place};
 use super::device::packet_slot;
 use super::kernel::{in_hard_interrupt, read};
 use super::maps::{OWNERS, config};
@@ -102,9 +102,7 @@ fn own_part(skb: u64, offset: u64, len: u64) -> Option<u64> {
 fn zerocopy_owner(skb: u64) -> Option<u32> {
     let info = shared_info(skb)?;
     let uarg: u64 = read(info, config!(shinfo_destructor_arg))?;
-    // SAFETY: the value is copied out.
-    let owner = unsafe { OWNERS.get(&uarg) }.copied()?;
-    (owner.generation == generation(owner.slot)).then_some(owner.slot)
+    owner_of(&OWNERS, uarg)
 }
 
 /// Whose a packet is: a zero-copy send's, else its socket's.
@@ -131,6 +129,7 @@ macro_rules! on_entry {
         }
     };
 }
+pub(crate) use on_entry;
 
 /// `(skb, offset, _, len)`.
 #[inline(always)]

@@ -11,7 +11,9 @@ use aya_ebpf::{
 use tracer_ebpf::abi::{Direction, Path};
 use tracer_ebpf::{syscalls, table::row};
 
-use super::account::{Kind, book, book_copy, book_reference, counter, current_slot, has_marks, raise};
+use super::account::{
+    Kind, book, book_copy, book_reference, compare, counter, current_slot, has_marks, raise,
+};
 use super::kernel::{REGS_CS, REGS_DI, REGS_ORIG_AX, Task, entry, read};
 use super::maps::{IN_FLIGHT, IN_SOFTIRQ, REGS_OFFSET, add, config};
 use super::preempt;
@@ -61,6 +63,9 @@ pub fn sys_enter_perf(ctx: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn entered(slot: u32, nr: u64) {
+    if config!(audit) != 0 {
+        compare();
+    }
     let path = syscalls::path(entry(nr, Task::current().is_compat()));
     book(slot, |ledger| add(counter!(ledger, syscalls[path as usize]), 1));
     if has_marks() {

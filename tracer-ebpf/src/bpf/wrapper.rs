@@ -9,11 +9,11 @@ use aya_ebpf::{
     macros::{fexit, kprobe, kretprobe},
     programs::{FExitContext, ProbeContext, RetProbeContext},
 };
-use tracer_ebpf::abi::{Direction, Loss, Owner, Path};
+use tracer_ebpf::abi::{Direction, Loss, Path};
 use tracer_ebpf::{syscalls, table::row};
 
 use super::account::{
-    Kind, book, book_copy, book_payload, book_reference, counter, current_slot, generation, in_softirq,
+    Kind, book, book_copy, book_payload, book_reference, counter, current_slot, in_softirq, note_owner,
     place, raise,
 };
 use super::iter::{self, Memory};
@@ -354,11 +354,7 @@ fn zerocopy_send(_probe: u32, call: &impl Call, uarg: u64) {
     if place.entry & syscalls::COPIES_ARE_PAYLOAD != 0 {
         book_payload(slot, place.path, bytes as u64);
     }
-    let owner = Owner { slot, generation: generation(slot) };
-    // SAFETY: the value is compared at once.
-    if uarg != 0 && unsafe { OWNERS.get(&uarg) }.is_none_or(|known| *known != owner) {
-        let _ = OWNERS.insert(&uarg, &owner, 0);
-    }
+    note_owner(&OWNERS, uarg, slot);
 }
 
 #[fexit]

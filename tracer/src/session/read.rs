@@ -176,8 +176,8 @@ impl Session {
         if self.ledger(abi::TOTAL).device[DeviceOp::NetTransmit as usize] == 0 {
             return Vec::new();
         }
-        let linear = |device: &netdev::NetDevice| device.sends_without_copy() == Some(false);
-        netdev::physical().into_iter().filter(linear).map(|device| device.name).collect()
+        let linear = self.net_devices.iter().filter(|device| device.sends_without_copy() == Some(false));
+        linear.map(|device| device.name.clone()).collect()
     }
 
     /// Without a network device that does DMA there is nothing to see, and 0 is true.

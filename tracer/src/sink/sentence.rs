@@ -210,7 +210,7 @@ fn about(a: u64, b: u64) -> bool {
 }
 
 /// At most 1%.
-fn negligible(part: u64, whole: u64) -> bool {
+pub(super) fn negligible(part: u64, whole: u64) -> bool {
     part <= whole / 100
 }
 

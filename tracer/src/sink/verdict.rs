@@ -3,6 +3,7 @@
 
 use tracer_ebpf::abi::{DeviceOp, Ledger, Path};
 
+use super::sentence::negligible;
 use super::{checksummed, human};
 use crate::snapshot::Derived as _;
 
@@ -40,9 +41,9 @@ fn verdict(ledger: &Ledger, name: &str, paths: &[Path], all_seen: bool) -> Optio
     let free: u64 = used.iter().map(|&path| payload(path) - payload(path).min(copied(path))).sum();
     let (first, rest) = used.split_first()?;
     let word = match free {
-        _ if few(total - free, total) && all_seen => "zero-copy".to_owned(),
-        _ if few(total - free, total) => "zero-copy as far as was seen".to_owned(),
-        _ if few(free, total) => {
+        _ if negligible(total - free, total) && all_seen => "zero-copy".to_owned(),
+        _ if negligible(total - free, total) => "zero-copy as far as was seen".to_owned(),
+        _ if negligible(free, total) => {
             let copies = used.iter().map(|&path| copied(path)).sum::<u64>() as f64 / total as f64;
             format!("copied {} times by the CPU", human::ratio(copies))
         }
@@ -75,7 +76,7 @@ pub fn fallbacks(ledger: &Ledger, linear: &[String]) -> Vec<String> {
     for path in ZERO_COPY {
         let moved = ledger.payload[path as usize].bytes;
         let copied = ledger.copied(path).bytes + checksummed(ledger, path);
-        if moved == 0 || few(copied, moved) {
+        if moved == 0 || negligible(copied, moved) {
             continue;
         }
         let why = device.as_deref().or(cause(path)).map_or(String::new(), |why| format!(": {why}"));
@@ -87,7 +88,7 @@ pub fn fallbacks(ledger: &Ledger, linear: &[String]) -> Vec<String> {
         ));
     }
     let later = ledger.copied(Path::Softirq).bytes + checksummed(ledger, Path::Softirq);
-    if later > 0 && !few(later, ledger.payload().bytes) {
+    if later > 0 && !negligible(later, ledger.payload().bytes) {
         let why = device.as_deref().unwrap_or("the receiver is on this machine, and gets pages of its own");
         said.push(format!("{} were copied later, while packets were sent: {why}.", human::bytes(later)));
     }
@@ -103,11 +104,6 @@ fn cause(path: Path) -> Option<&'static str> {
         Path::CopyFileRange => "the filesystem does not share blocks between files",
         _ => return None,
     })
-}
-
-/// At most 1%.
-fn few(part: u64, whole: u64) -> bool {
-    part <= whole / 100
 }
 
 /// Never rounded up to all.

@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 
 use crate::kernels::{self, Kernel};
 use crate::vm::{self, Stream, VmSpec};
-use crate::{build, paths, setup, sh};
+use crate::{build, setup, sh};
 
 /// A few minutes under TCG; the limit is for what hangs.
 const LIMIT: Duration = Duration::from_secs(20 * 60);
@@ -57,11 +57,7 @@ fn boot(kernel: &str, programs: &Programs, rows: &[String], lines: &mut String) 
     for program in [&programs.tracer, &programs.workload, &programs.claims] {
         vm::cli::reach(&mut spec, program.parent().unwrap_or(program));
     }
-    spec.env = vm::cli::environment(&[paths::tools_bin()?])?;
-    let mut set = |key: &str, value: String| spec.env.push((key.to_string(), value));
-    set("TRACER", text(&programs.tracer));
-    set("WORKLOAD", text(&programs.workload));
-    set("KERNEL", kernel.to_string());
+    spec.env = vm::cli::test_environment(kernel, &programs.tracer, &programs.workload)?;
     let (out, err) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
     let outcome = vm::run(&spec, &|stream, bytes| {
         let into = if stream == Stream::Out { &out } else { &err };

@@ -179,7 +179,10 @@ impl Line {
             Field::DiskRead => device(|device| device.block.read),
             Field::DiskWrite => device(|device| device.block.write),
             Field::Disk => device(|device| device.block.read + device.block.write),
-            Field::Sent => device(|device| device.net.tx),
+            Field::Sent => match &worker.device_bytes {
+                Some(device) => self.side(worker, "net_tx", device.net.tx),
+                None => Figure::NotMeasured,
+            },
             Field::SwitchesPerChunk => self.switches(worker, self.chunk.unwrap_or(0)),
             Field::SwitchesPerMib => self.switches(worker, 1 << 20),
             Field::SwitchesInAll => self.switches(worker, self.bytes),

@@ -14,7 +14,7 @@ use crate::vm::{self, Lines, Stream, VmSpec};
 use crate::{build, paths, programs, setup, sh};
 
 /// A matrix run takes a few minutes under TCG on an idle machine.
-const LIMIT: Duration = Duration::from_secs(25 * 60);
+const LIMIT: Duration = Duration::from_secs(40 * 60);
 
 struct Programs {
     tracer: PathBuf,
@@ -110,11 +110,8 @@ fn spec(kernel: &str, programs: &Programs, filter: Option<&str>) -> Result<VmSpe
     for program in all.into_iter().chain(&programs.promtool) {
         vm::cli::reach(&mut spec, program.parent().unwrap_or(program));
     }
-    spec.env = vm::cli::environment(&[paths::tools_bin()?])?;
+    spec.env = vm::cli::test_environment(kernel, &programs.tracer, &programs.workload)?;
     let mut set = |key: &str, value: String| spec.env.push((key.to_string(), value));
-    set("TRACER", text(&programs.tracer));
-    set("WORKLOAD", text(&programs.workload));
-    set("KERNEL", kernel.to_string());
     if let Some(root) = &programs.root {
         set("PROGRAMS", "1".into());
         if let Ok(which) = std::env::var("TRACER_PROGRAMS") {

@@ -1,5 +1,6 @@
 //! `cargo xtask vm`.
 
+use std::borrow::Cow;
 use std::env;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -15,8 +16,10 @@ use crate::{build, paths, programs, sh};
 ///
 /// In the VM: the host's root file system (what is written to it is lost at the end; host files
 /// below /tmp, /run and /dev are under /host), an empty /tmp in memory, the kernel's modules for
-/// modprobe, loopback and no other network, tracer (if it has been built) and promtool on PATH.
-/// CMD's stdout and stderr come out separately; they are pipes, stdin is empty.
+/// modprobe, loopback, tracer (if it has been built) and promtool on PATH.
+/// CMD's stdout and stderr come out separately; they are pipes, stdin is empty. With virtio_blk, virtio_net and
+/// vmxnet3 loaded there are an empty disk, /dev/vda, and two network devices, behind which is nothing but an
+/// echo and a discard service.
 ///
 /// KVM is used where it works (found out once per boot of the host); TRACER_KVM=0|1 decides.
 #[derive(clap::Args)]
@@ -113,6 +116,16 @@ pub fn reach(spec: &mut VmSpec, dir: &Path) {
         let (host, guest) = (dir.to_path_buf(), dir.to_path_buf());
         spec.mounts.push(Mount { host, guest, writable: false });
     }
+}
+
+/// What programs of the tests crate look for in a VM of `kernel`.
+pub fn test_environment(kernel: &str, tracer: &Path, workload: &Path) -> Result<Vec<(String, String)>> {
+    let mut variables = environment(&[paths::tools_bin()?])?;
+    let mut set = |key: &str, value: Cow<str>| variables.push((key.to_string(), value.into_owned()));
+    set("TRACER", tracer.to_string_lossy());
+    set("WORKLOAD", workload.to_string_lossy());
+    set("KERNEL", kernel.into());
+    Ok(variables)
 }
 
 /// PATH as on the host, with ours first; nothing else of the host's environment.

@@ -92,9 +92,9 @@ fn disk(command: &mut Command, run: &Path) -> Result<()> {
 const SERVICES: [(u16, &str); 2] = [(9, "dd of=/dev/null bs=64k status=none"), (7, "cat")];
 
 /// Two network devices, there once their modules are loaded. `virtio_net` offers no scatter-gather with this
-/// back end, and counts its own bytes; `e1000e` has scatter-gather, checksums and segmentation.
+/// back end, and counts its own bytes; `vmxnet3` has scatter-gather, checksums and segmentation.
 fn network(command: &mut Command) {
-    for (id, net, device) in [("slow", 2, "virtio-net-pci"), ("fast", 3, "e1000e")] {
+    for (id, net, device) in [("slow", 2, "virtio-net-pci"), ("fast", 3, "vmxnet3")] {
         let mut back = format!("user,id={id},net=10.0.{net}.0/24,restrict=on");
         for (port, service) in SERVICES {
             back.push_str(&format!(",guestfwd=tcp:10.0.{net}.100:{port}-cmd:{service}"));

@@ -84,6 +84,7 @@ fn report(args: &Audit) -> Result<Report> {
                 watch::announce(&format!("pid {}", args.pid));
             }
             let go_on = wait(share, &mut signals).await;
+            session.drain()?;
             session.close()?;
             points.remove(&mut session.kernel)?;
             let primitives = watched.iter().map(|(primitive, _)| primitive.name).collect();
