@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use tracer_tests::harness::bench::Bench;
 use tracer_tests::harness::check::VIOLATED;
 
-use crate::{Check, check};
+use crate::{Check, on_any_kernel};
 
 const ACTION: &str = include_str!("../../../ci/action.sh");
 const GITLAB: &str = include_str!("../../../ci/gitlab.yml");
@@ -18,7 +18,7 @@ const POLICY: &str = "version: 1\nrequire: {calibrate: false}\nassertions:\n  \
     - {name: nothing is read, path: read, metric: copied_bytes, max: 0}\n";
 
 pub fn checks() -> Vec<Check> {
-    vec![check("check_ci::github_action", github), check("check_ci::gitlab_snippet", gitlab)]
+    vec![on_any_kernel("check_ci::github_action", github), on_any_kernel("check_ci::gitlab_snippet", gitlab)]
 }
 
 struct Job {
