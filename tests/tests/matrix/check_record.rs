@@ -20,6 +20,7 @@ pub fn checks() -> Vec<Trial> {
         on_any_kernel("check_record::diff_tells_what_changed", compared),
         on_any_kernel("check_record::policy_init_makes_a_policy_that_passes", drafted),
         on_any_kernel("check_record::the_saved_windows_of_a_check", saved_by_check),
+        on_any_kernel("check_record::a_full_disk_takes_no_verdict_away", full_disk),
     ]
 }
 
@@ -110,5 +111,16 @@ fn saved_by_check(bench: &Bench) -> Result<()> {
     checked.expect(0)?;
     let lines = std::fs::read_to_string(&saved)?.lines().count();
     ensure!(lines == 2, "{lines} windows were saved");
+    Ok(())
+}
+
+/// Opened before the run, it takes nothing after it.
+fn full_disk(bench: &Bench) -> Result<()> {
+    let policy = "version: 1\nrequire: {calibrate: false}\nassertions: [{metric: syscalls, max: 0}]\n";
+    let arguments = ["--save=/dev/full", "--", "true"];
+    let checked = Check::of_text(bench, policy)?.args(&arguments).run()?;
+    checked.expect(VIOLATED)?;
+    ensure!(!checked.report.is_null(), "no report:\n{}", checked.outcome.stdout);
+    ensure!(checked.outcome.stderr.contains("cannot write /dev/full"), "{}", checked.outcome.stderr);
     Ok(())
 }
