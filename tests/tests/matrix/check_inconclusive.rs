@@ -41,6 +41,10 @@ pub fn checks() -> Vec<Trial> {
             Check::new(bench, &policy)?.run()?.expect_reason("driver_ended_early")
         }),
         check("check_inconclusive::events_are_missed", missed),
+        check("check_inconclusive::without_privilege", |bench| {
+            let policy = policy(json!({"command": ["true"]}), json!({}), uncalibrated());
+            Check::new(bench, &policy)?.as_nobody()?.run()?.expect_reason("unsupported_kernel")
+        }),
     ]
 }
 

@@ -8,11 +8,9 @@ use std::process::{Command, Output};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use tracer_tests::harness::bench::{Bench, MIB};
-use tracer_tests::harness::check::{Check, VIOLATED};
+use tracer_tests::harness::check::{Check, NOBODY, VIOLATED};
 
 use crate::{Check as Trial, EventsLost, check, on_any_kernel};
-
-const NOBODY: u32 = 65534;
 
 pub fn checks() -> Vec<Trial> {
     vec![
