@@ -109,12 +109,12 @@ fn junit_is_valid_by_its_schema() {
 
 /// Names that would break out of every format.
 fn hostile() -> Report {
-    let name = r#""a\n::error::x%0A|<b>&\"']]>`*@all\x1b[2J\u202e,:""#;
+    let name = r#""a\n::error::x%0A|<b>&\"']]>`*@all\x1b[2J\x7f\x9b\u202e,:""#;
     let text =
         format!("version: 1\nassertions:\n  - {{name: {name}, metric: copies, process: {name}, max: 0}}\n");
     let policy = Policy::parse(text.as_bytes()).expect("valid");
     let mut recording = recording(FALLBACK);
-    recording.processes[0].comm = "a\n::error::x%0A|<b>&\"']]>`*@all\u{1b}[2J\u{202e},:".into();
+    recording.processes[0].comm = "a\n::error::x%0A|<b>&\"']]>`*@all\u{1b}[2J\u{7f}\u{9b}\u{202e},:".into();
     recording.kernel = "\u{1b}]0;x\u{7}<script>|::warning::".into();
     let mut seen =
         Observation { windows: vec![Window { recording, findings: Vec::new() }], ..Observation::default() };
@@ -145,9 +145,11 @@ fn hostile_names_do_no_harm() {
     );
     let table = markdown.lines().find(|line| line.starts_with("| ❌")).expect("a row");
     assert_eq!(table.replace("\\|", "").matches('|').count(), 6, "{table}");
-    let json: serde_json::Value =
-        serde_json::from_str(&render(Format::Json, &report, &context)).expect("JSON");
+    let json = render(Format::Json, &report, &context);
+    assert!(json.chars().all(|c| c == '\n' || (' '..='~').contains(&c)), "{json}");
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!(json["verdict"], "violated");
+    assert_eq!(json["assertions"][0]["name"], report.assertions[0].assertion.name);
 }
 
 #[test]

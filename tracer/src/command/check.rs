@@ -17,6 +17,7 @@ use crate::check::verdict::{Calibration, Observation, Report, Verdict, Window};
 use crate::cli_check::{Check, TrialArgs};
 use crate::input::Recording;
 use crate::sink::human;
+use crate::sink::json::ascii;
 use crate::trial::{self, Override, Plan, Seen};
 
 pub fn check(args: Check) -> Outcome {
@@ -102,7 +103,7 @@ pub fn given(args: &TrialArgs) -> Override {
 
 /// One object a line.
 pub fn saved(seen: &Seen) -> String {
-    seen.saved.iter().map(|window| format!("{window}\n")).collect()
+    seen.saved.iter().map(|window| ascii(&window.to_string()) + "\n").collect()
 }
 
 /// Reads a policy, or tells everything that is wrong with it.
