@@ -45,6 +45,8 @@ pub struct Recording {
     pub totals: Option<Part>,
     /// Processes that share one row.
     pub overflow: Option<Part>,
+    /// Processes that ended long ago, when there were too many to list them.
+    pub ended: Option<Ended>,
     /// Which probes counted the copies; written by `tracer check` and `tracer record`.
     #[serde(default, deserialize_with = "or_default")]
     pub sources: Vec<Source>,
@@ -94,6 +96,15 @@ pub struct Process {
     pub comm: String,
     #[serde(default, deserialize_with = "or_default")]
     pub exited: bool,
+    #[serde(flatten)]
+    pub part: Part,
+}
+
+/// Several processes, and no longer which.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Ended {
+    #[serde(default, deserialize_with = "or_default")]
+    pub processes: u64,
     #[serde(flatten)]
     pub part: Part,
 }
@@ -170,7 +181,10 @@ impl Recording {
     pub fn everything(&self) -> Part {
         match &self.totals {
             Some(totals) => totals.clone(),
-            None => self.sum(self.overflow.iter().chain(self.processes.iter().map(|p| &p.part))),
+            None => {
+                let unnamed = self.overflow.iter().chain(self.ended.iter().map(|ended| &ended.part));
+                self.sum(unnamed.chain(self.processes.iter().map(|p| &p.part)))
+            }
         }
     }
 
@@ -196,6 +210,11 @@ impl Recording {
     /// Events that were counted, but not by process.
     pub fn merged_events(&self) -> u64 {
         self.losses.get("slots_used_up").copied().flatten().unwrap_or(0)
+    }
+
+    /// Processes that are in the sums, and no longer listed.
+    pub fn unlisted(&self) -> u64 {
+        self.ended.as_ref().map_or(0, |ended| ended.processes)
     }
 
     /// Names of losses that are not 0.
@@ -264,6 +283,16 @@ mod tests {
             assert!(Recording::parse(text.as_bytes()).is_err(), "{number}");
         }
         assert!(Recording::parse(b"{\"schema\":\"tracer/1\"}\n\xff").is_err());
+    }
+
+    #[test]
+    fn processes_that_are_not_listed_count() {
+        let part = r#""paths":{"read":{"calls":1,"payload_bytes":5}}"#;
+        let text = format!(
+            r#"{{"schema":"tracer/1","processes":[{{"pid":1,{part}}}],"ended":{{"processes":7,{part}}}}}"#
+        );
+        let recording = Recording::parse(text.as_bytes()).expect("valid").recording;
+        assert_eq!((recording.unlisted(), recording.everything().payload(None)), (7, Some(10)));
     }
 
     #[test]

@@ -141,18 +141,15 @@ impl Part {
 
     pub fn device_bytes(&self, observed: &Observed, device: Option<&str>, op: Option<&str>) -> Seen {
         let devices = self.device_bytes.as_ref().filter(|_| observed.device_bytes)?;
-        let chosen = devices.iter().filter(|(name, _)| device.is_none_or(|device| device == name.as_str()));
-        let mut sum = None;
-        for (_, ops) in chosen {
-            let ops = ops.as_ref()?;
-            // rx and tx are no words of block devices: another kind may have them.
-            let bytes = match op {
-                Some(op) if !ops.contains_key(op) => continue,
-                op => of_map(Some(ops), op)?,
-            };
-            sum = Some(sum.unwrap_or(0_u64).saturating_add(bytes));
-        }
-        sum
+        // A kind that is not listed was not observed, so a sum over it is unknown.
+        let kinds = match (device, op) {
+            (Some(device), _) => vec![device],
+            (None, Some("read" | "write")) => vec!["block"],
+            (None, Some("rx" | "tx")) => vec!["net"],
+            (None, _) => vec!["block", "net"],
+        };
+        let of_kind = |kind: &&str| of_map(devices.get(*kind)?.as_ref(), op);
+        kinds.iter().map(of_kind).try_fold(0, |sum: u64, n| Some(sum.saturating_add(n?)))
     }
 }
 
@@ -255,5 +252,10 @@ mod tests {
         assert_eq!(p.device_bytes(&ALL, None, Some("read")), Some(1));
         assert_eq!(p.device_bytes(&ALL, Some("block"), Some("rx")), None);
         assert_eq!(p.device_bytes(&Observed::default(), None, None), None);
+        let half = part(r#"{"device_bytes":{"net":{"rx":4,"tx":8}}}"#);
+        assert_eq!(
+            (half.device_bytes(&ALL, None, None), half.device_bytes(&ALL, Some("net"), None)),
+            (None, Some(12))
+        );
     }
 }

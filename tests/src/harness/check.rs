@@ -2,6 +2,8 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,6 +24,9 @@ pub const VIOLATED: i32 = 1;
 pub const USAGE: i32 = 2;
 pub const INCONCLUSIVE: i32 = 3;
 pub const WORKLOAD_FAILED: i32 = 4;
+
+/// The user and the group without privilege.
+pub const NOBODY: u32 = 65534;
 
 /// One check, about to be run.
 pub struct Check {
@@ -76,6 +81,13 @@ impl Check {
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
         self
+    }
+
+    /// As a user who may nothing.
+    pub fn as_nobody(mut self) -> Result<Self> {
+        fs::set_permissions(&self.dir, fs::Permissions::from_mode(0o777))?;
+        self.command.uid(NOBODY).gid(NOBODY);
+        Ok(self)
     }
 
     /// Runs it to its end.

@@ -5,24 +5,24 @@ use serde_json::{Value, json};
 use tracer_tests::harness::bench::Bench;
 use tracer_tests::harness::check::{Check, WORKLOAD_FAILED, serving, uncalibrated};
 
-use crate::{Check as Trial, check};
+use crate::{Check as Trial, on_any_kernel};
 
 pub fn checks() -> Vec<Trial> {
     vec![
-        check("check_failed::the_driver_fails", |bench| {
+        on_any_kernel("check_failed::the_driver_fails", |bench| {
             failed(bench, serving(bench, "idle"), json!(["sh", "-c", "exit 7"]), "exit status 7")
         }),
-        check("check_failed::the_driver_is_not_found", |bench| {
+        on_any_kernel("check_failed::the_driver_is_not_found", |bench| {
             failed(bench, serving(bench, "idle"), json!(["/nonexistent/driver"]), "not found")
         }),
-        check("check_failed::the_target_fails", |bench| {
+        on_any_kernel("check_failed::the_target_fails", |bench| {
             failed(bench, json!(["sh", "-c", "exit 3"]), Value::Null, "exit status 3")
         }),
-        check("check_failed::the_target_crashes_under_its_driver", |bench| {
+        on_any_kernel("check_failed::the_target_crashes_under_its_driver", |bench| {
             let target = json!(["sh", "-c", "sleep 1; kill -SEGV $$"]);
             failed(bench, target, json!(["sleep", "60"]), "SIGSEGV")
         }),
-        check("check_failed::the_target_cannot_be_executed", |bench| {
+        on_any_kernel("check_failed::the_target_cannot_be_executed", |bench| {
             failed(bench, json!(["/etc/passwd"]), Value::Null, "cannot be executed")
         }),
     ]

@@ -5,33 +5,33 @@ use serde_json::{Value, json};
 use tracer_tests::harness::bench::Bench;
 use tracer_tests::harness::check::{Check, once, serving, uncalibrated};
 
-use crate::{Check as Trial, check};
+use crate::{Check as Trial, check, on_any_kernel};
 
 pub fn checks() -> Vec<Trial> {
     vec![
         check("check_inconclusive::a_probe_is_refused", |bench| {
             faulty(bench, "refuse:file_read", "coverage_incomplete")
         }),
-        check("check_inconclusive::the_text_cannot_be_read", |bench| {
+        on_any_kernel("check_inconclusive::the_text_cannot_be_read", |bench| {
             faulty(bench, "no-text", "coverage_unproven")
         }),
-        check("check_inconclusive::slots_run_out", |bench| {
+        on_any_kernel("check_inconclusive::slots_run_out", |bench| {
             let policy = policy(json!({"command": once(bench, "rw_pipe")}), json!({}), uncalibrated());
             Check::new(bench, &policy)?.fault("slots:1").run()?.expect_reason("map_full")
         }),
         check("check_inconclusive::the_calibration_is_off", calibration_off),
-        check("check_inconclusive::the_target_is_idle", |bench| {
+        on_any_kernel("check_inconclusive::the_target_is_idle", |bench| {
             let window = json!({"warmup": "200ms", "duration": "500ms"});
             let policy = policy(json!({"command": serving(bench, "idle")}), window, uncalibrated());
             Check::new(bench, &policy)?.run()?.expect_reason("too_little_payload")
         }),
-        check("check_inconclusive::too_little_is_moved", |bench| {
+        on_any_kernel("check_inconclusive::too_little_is_moved", |bench| {
             let require = json!({"calibrate": false, "min_payload": "1GiB"});
             let policy = policy(json!({"command": once(bench, "sendfile_file")}), json!({}), require);
             Check::new(bench, &policy)?.run()?.expect_reason("too_little_payload")
         }),
-        check("check_inconclusive::the_target_ends_before_its_driver", early_target),
-        check("check_inconclusive::the_driver_ends_before_the_duration", |bench| {
+        on_any_kernel("check_inconclusive::the_target_ends_before_its_driver", early_target),
+        on_any_kernel("check_inconclusive::the_driver_ends_before_the_duration", |bench| {
             let mut policy = policy(
                 json!({"command": serving(bench, "idle")}),
                 json!({"duration": "20s"}),
@@ -41,6 +41,10 @@ pub fn checks() -> Vec<Trial> {
             Check::new(bench, &policy)?.run()?.expect_reason("driver_ended_early")
         }),
         check("check_inconclusive::events_are_missed", missed),
+        check("check_inconclusive::without_privilege", |bench| {
+            let policy = policy(json!({"command": ["true"]}), json!({}), uncalibrated());
+            Check::new(bench, &policy)?.as_nobody()?.run()?.expect_reason("unsupported_kernel")
+        }),
     ]
 }
 

@@ -7,15 +7,15 @@ use serde_json::json;
 use tracer_tests::harness::bench::Bench;
 use tracer_tests::harness::check::{Check, USAGE};
 
-use crate::{Check as Trial, check};
+use crate::{Check as Trial, on_any_kernel};
 
 pub fn checks() -> Vec<Trial> {
     vec![
-        check("check_usage::a_wrong_policy_names_line_and_word", |bench| {
+        on_any_kernel("check_usage::a_wrong_policy_names_line_and_word", |bench| {
             let policy = "version: 1\nassertions:\n  - {metric: copied_byte, max: 0}\n";
             refused(bench, policy, &[], &["policy.yaml:3:", "did you mean `copied_bytes`"])
         }),
-        check("check_usage::a_report_that_cannot_be_written", |bench| {
+        on_any_kernel("check_usage::a_report_that_cannot_be_written", |bench| {
             let (policy, mark) = marking(bench)?;
             let check = Check::of_text(bench, &policy)?.args(&["--report", "junit=/nonexistent/report.xml"]);
             let checked = check.run()?;
@@ -24,16 +24,16 @@ pub fn checks() -> Vec<Trial> {
             ensure!(!mark.exists(), "the target ran all the same");
             Ok(())
         }),
-        check("check_usage::a_missing_baseline", |bench| {
+        on_any_kernel("check_usage::a_missing_baseline", |bench| {
             let policy =
                 "version: 1\nassertions:\n  - {metric: copies, baseline: none.json, max_increase: 5%}\n";
             refused(bench, policy, &["--", "true"], &["policy.yaml:3", "none.json", "tracer record"])
         }),
-        check("check_usage::a_pid_that_does_not_exist", |bench| {
+        on_any_kernel("check_usage::a_pid_that_does_not_exist", |bench| {
             let policy = "version: 1\nwindow: {duration: 1s}\nassertions: [{metric: copies, max: 0}]\n";
             refused(bench, policy, &["--pid", "4194303"], &["4194303"])
         }),
-        check("check_usage::nothing_to_count", |bench| {
+        on_any_kernel("check_usage::nothing_to_count", |bench| {
             refused(bench, "version: 1\nassertions: [{metric: copies, max: 0}]\n", &[], &["nothing to count"])
         }),
     ]

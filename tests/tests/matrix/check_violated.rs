@@ -7,13 +7,13 @@ use serde_json::json;
 use tracer_tests::harness::bench::{Bench, MIB};
 use tracer_tests::harness::check::{Check, PASS, VIOLATED, once, uncalibrated};
 
-use crate::{Check as Trial, check};
+use crate::{Check as Trial, check, on_any_kernel};
 
 pub fn checks() -> Vec<Trial> {
     vec![
         check("check_violated::read_and_write_with_their_numbers", read_write),
-        check("check_violated::although_the_window_is_in_doubt", certain),
-        check("check_violated::a_warning_decides_nothing", warning),
+        on_any_kernel("check_violated::although_the_window_is_in_doubt", certain),
+        on_any_kernel("check_violated::a_warning_decides_nothing", warning),
     ]
 }
 

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use super::doubt::{Claim, is_certain};
 use super::measure::{Measured, NoValue, Rules, measure};
-use super::metric::{Selector, Unit};
+use super::metric::Unit;
 use super::policy::{Allow, Amount, Assertion, Bound, Change};
 use super::reason::{Doubt, Reason};
 use super::verdict::{InWindow, Status};
@@ -53,7 +53,7 @@ pub fn compare(
         }
     }
     // With more calls than were seen, a rule of `allow` might hold that does not.
-    let of_a_process = assertion.select.get(Selector::Process).is_some();
+    let of_a_process = assertion.is_of_a_process();
     let calls_are_exact = doubts.iter().all(|doubt| match doubt {
         Doubt::CopiesMissing => true,
         Doubt::ProcessesMerged => !of_a_process,
@@ -74,7 +74,7 @@ fn against(
     doubts: &[Doubt],
 ) -> (Status, String) {
     let row = assertion.metric.row();
-    let of_a_process = assertion.select.get(Selector::Process).is_some();
+    let of_a_process = assertion.is_of_a_process();
     let mut inconclusive = None;
     for bound in &assertion.bounds {
         let Some((limit, wanted)) = limit(*bound, baseline) else { continue };

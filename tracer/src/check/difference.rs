@@ -9,6 +9,7 @@ use crate::check::compare::notes;
 use crate::input::Recording;
 use crate::part::{Part, Seen};
 use crate::sink::human;
+use crate::sink::json::ascii;
 
 /// One number in both windows.
 struct Row {
@@ -152,7 +153,7 @@ pub fn json(before: &Recording, after: &Recording, names: &(String, String)) -> 
         "notes": remarks(before, after),
         "changes": changes,
     });
-    format!("{value:#}\n")
+    ascii(&format!("{value:#}")) + "\n"
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::metric::{Metric, Selector};
 use crate::input::Recording;
 use crate::part::Part;
 use crate::sink::human;
@@ -104,7 +105,10 @@ fn assertions(out: &mut String, recording: &Recording, part: &Part, payload: u64
     out.push_str("assertions:\n");
     let mut any = false;
     let share = |path: &str| part.payload(Some(path)).unwrap_or(0) as f64 / payload.max(1) as f64;
-    let mut paths: Vec<&str> = part.path_names().filter(|path| share(path) >= SMALL).collect();
+    // A recording of a later version may have paths that a policy cannot name.
+    let known = Selector::Path.words(Metric::CopiedBytes).unwrap_or_default();
+    let mut paths: Vec<&str> =
+        part.path_names().filter(|path| known.contains(path) && share(path) >= SMALL).collect();
     paths.sort_by(|a, b| share(b).total_cmp(&share(a)));
     for path in &paths {
         any |= of_path(out, recording, part, path, share(path));
@@ -155,7 +159,8 @@ fn of_path(out: &mut String, recording: &Recording, part: &Part, path: &str, sha
             rounded(ratio * 1.05)
         );
     }
-    if share >= MAIN {
+    // Above 1: not all of the payload was observed.
+    if (MAIN..=1.0).contains(&share) {
         let limit = ((share - 0.05).max(0.0) * 100.0).floor();
         let _ = writeln!(
             out,
@@ -251,5 +256,16 @@ mod tests {
                 Policy::parse(text.as_bytes()).unwrap_or_else(|problems| panic!("{text}\n{problems:?}"));
             assert_eq!(policy.target.map(|t| t.what), Some(What::Comm("a: b".into())));
         }
+    }
+
+    #[test]
+    fn payload_that_is_known_in_part_has_no_share() {
+        let text = include_str!("../../testdata/fallback.json");
+        // Of one path only: the sum is unknown.
+        let partly = recording(&text.replacen("payload_bytes", "payload_by es", 1));
+        assert_eq!(partly.everything().payload(None), None);
+        let text = super::policy(&partly, &Run::default());
+        Policy::parse(text.as_bytes()).unwrap_or_else(|problems| panic!("{text}\n{problems:?}"));
+        assert!(!text.contains("payload_share"), "{text}");
     }
 }

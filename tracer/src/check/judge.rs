@@ -18,7 +18,7 @@ pub fn judge(policy: &Policy, seen: &Observation) -> Report {
     let general: Vec<Doubt> = findings.iter().map(Finding::doubt).collect();
     let mut doubts = Vec::new();
     for (index, window) in seen.windows.iter().enumerate() {
-        let own = of_window(&policy.require, window);
+        let own = of_window(policy, window);
         doubts.push(general.iter().copied().chain(own.iter().map(Finding::doubt)).collect());
         findings.extend(own.into_iter().map(|finding| finding.in_window(index + 1)));
     }
@@ -77,8 +77,8 @@ fn calibration(require: &Require, seen: &Observation) -> (Calibration, Option<Fi
 }
 
 /// What the policy requires of a window, and does not get.
-fn of_window(require: &Require, window: &Window) -> Vec<Finding> {
-    let recording = &window.recording;
+fn of_window(policy: &Policy, window: &Window) -> Vec<Finding> {
+    let (require, recording) = (&policy.require, &window.recording);
     let mut findings = window.findings.clone();
     let mut find = |reason, detail: String| findings.push(Finding::new(reason, detail));
     if !recording.is_known_schema() {
@@ -97,6 +97,10 @@ fn of_window(require: &Require, window: &Window) -> Vec<Finding> {
     if recording.merged_events() > 0 {
         let count = human::count(recording.merged_events());
         find(Reason::MapFull, format!("no slot was left for {count} processes: they share one row"));
+    }
+    if recording.unlisted() > 0 && policy.assertions.iter().any(Assertion::is_of_a_process) {
+        let count = human::counted(recording.unlisted(), "process");
+        find(Reason::MapFull, format!("{count} ended long before the window did, and are only in the sums"));
     }
     let payload = recording.everything().payload(None);
     match payload {

@@ -206,6 +206,12 @@ impl Case {
         (broken || fine).then_some(broken)
     }
 
+    /// What `allow` leaves of a path's copies.
+    fn left(&self, path: usize, bytes: u64, calls: u64) -> u64 {
+        let taken = self.allow.is_some_and(|n| path == 1 && calls > 0 && bytes <= n * calls);
+        if taken { 0 } else { bytes }
+    }
+
     /// The value against the limit; `None` if there is nothing to divide by.
     fn order(&self, rule: &Rule, truth: &Truth) -> Option<Ordering> {
         let selected = |count: fn(&Counts) -> u64, path: Option<usize>| -> u64 {
@@ -214,16 +220,18 @@ impl Case {
             cells.filter(|(p, _)| path.is_none_or(|q| q == *p)).map(|(_, c)| count(c)).sum()
         };
         let copied = || -> u64 {
-            let (bytes, calls) = (selected(|c| c.copied, Some(1)), selected(|c| c.calls, Some(1)));
-            let taken = self
-                .allow
-                .is_some_and(|n| rule.path.is_none_or(|p| p == 1) && calls > 0 && bytes <= n * calls);
-            selected(|c| c.copied, rule.path) - if taken { bytes } else { 0 }
+            let paths = (0..3).filter(|p| rule.path.is_none_or(|q| q == *p));
+            paths.map(|p| self.left(p, selected(|c| c.copied, Some(p)), selected(|c| c.calls, Some(p)))).sum()
         };
         let payload = || selected(|c| c.payload, rule.path);
+        // Without a path: copies on paths that moved nothing are in no ratio.
+        let apart = || -> u64 {
+            let paths = (0..3).filter(|p| rule.path.is_none() && selected(|c| c.payload, Some(*p)) == 0);
+            paths.map(|p| self.left(p, selected(|c| c.copied, Some(p)), selected(|c| c.calls, Some(p)))).sum()
+        };
         let (above, below) = match rule.metric {
             "copied_bytes" => (copied(), 1),
-            "copies_per_byte" => (copied(), payload()),
+            "copies_per_byte" => (copied() - apart(), payload()),
             "payload_bytes" => (payload(), 1),
             "payload_calls" => (selected(|c| c.calls, rule.path), 1),
             "payload_share" => (payload(), selected(|c| c.payload, None)),

@@ -105,6 +105,35 @@ fn what_is_required_and_not_given_is_its_own_reason() {
 }
 
 #[test]
+fn copies_without_payload_are_in_no_ratio_of_all_paths() {
+    let mapped = json!({"calls": 0, "payload_bytes": 0, "copied_bytes": {"to_user": 0, "from_user": 0, "in_kernel": 77824}});
+    let sendfile = json!({"calls": 1, "payload_bytes": 4096, "copied_bytes": {"to_user": 0, "from_user": 0, "in_kernel": 0}});
+    let paths = json!({"mmap_fault": mapped, "sendfile": sendfile});
+    let cases = [
+        ("{metric: copies_per_byte, max: 0}", Verdict::Pass),
+        ("{metric: copies_per_byte, path: mmap_fault, max: 0}", Verdict::Inconclusive),
+        ("{metric: copied_bytes, max: 0}", Verdict::Violated),
+    ];
+    for (assertion, verdict) in cases {
+        let window = recording(&[("/processes/0/paths", paths.clone())]);
+        let report = judge(&policy(assertion, ""), &seen(vec![window]));
+        assert_eq!(report.verdict, verdict, "{assertion}\n{:#?}", report.assertions);
+        let said = report.assertions[0].windows[0].allowed.join("\n");
+        assert_eq!(said.contains("76.0 KiB on mmap_fault"), verdict == Verdict::Pass, "{said}");
+    }
+}
+
+#[test]
+fn a_process_may_be_among_those_that_are_not_listed() {
+    let mut window = recording(&[]);
+    window.ended = Some(crate::input::Ended { processes: 3, part: window.processes[0].part.clone() });
+    let all = judge(&policy("{metric: payload_bytes, equals: 2MiB}", ""), &seen(vec![window.clone()]));
+    assert_eq!(all.verdict, Verdict::Pass);
+    let one = judge(&policy("{metric: payload_bytes, process: nginx, max: 1MiB}", ""), &seen(vec![window]));
+    assert_eq!((one.verdict, reasons(&one)), (Verdict::Inconclusive, vec![Reason::MapFull]));
+}
+
+#[test]
 fn what_the_run_shows() {
     for reason in [Reason::TargetEndedEarly, Reason::DriverEndedEarly, Reason::TimedOut, Reason::Interrupted]
     {

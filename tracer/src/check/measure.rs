@@ -10,7 +10,7 @@ use crate::sink::human;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measured {
     pub value: Result<Amount, NoValue>,
-    /// What `allow` took out, or would have; for people.
+    /// What `allow` took out, or would have, and what is not in a ratio; for people.
     pub allowed: Vec<String>,
 }
 
@@ -66,7 +66,7 @@ impl Subject<'_> {
                 whole(self.part.copies(&self.recording.observed, path, direction), "copies")
             }
             Metric::CopiesPerByte => {
-                let copied = self.copied()?;
+                let copied = self.copied_with_payload()?;
                 self.per_payload(copied, 1.0)
             }
             Metric::ControlBytes => {
@@ -118,6 +118,34 @@ impl Subject<'_> {
                 Ok(copied - self.allowed_bytes(path, direction).min(copied))
             }
         }
+    }
+
+    /// As [`copied`](Self::copied); without a path, of those that have payload only: the ledger's ratio is
+    /// defined like this. What is left out is said.
+    fn copied_with_payload(&mut self) -> Result<u64, NoValue> {
+        let direction = self.select.get(Selector::Direction);
+        let of_copies = !matches!(self.select.get(Selector::Kind), Some("checksum" | "crypto"));
+        let one_path = self.select.get(Selector::Path).is_some();
+        let observed = &self.recording.observed;
+        if one_path || !of_copies || self.part.copied(observed, None, direction).is_none() {
+            return self.copied();
+        }
+        let paths: Vec<String> = self.part.path_names().map(str::to_owned).collect();
+        let (mut sum, mut apart) = (0_u64, Vec::new());
+        for path in &paths {
+            let copied = self.part.copied(&self.recording.observed, Some(path), direction).unwrap_or(0);
+            let payload = self.part.payload(Some(path)).ok_or_else(|| not_observed("payload"))?;
+            if payload > 0 {
+                let allowed = self.allowed_bytes(Some(path), direction);
+                sum = sum.saturating_add(copied - allowed.min(copied));
+            } else if copied > 0 {
+                apart.push(format!("{} on {}", human::bytes(copied), human::label(path, 40)));
+            }
+        }
+        if !apart.is_empty() {
+            self.allowed.push(format!("without payload, so not in this ratio: {}", apart.join(", ")));
+        }
+        Ok(sum)
     }
 
     /// Copies that `allow` takes out of a selection. A cell (path and direction) is taken out once.

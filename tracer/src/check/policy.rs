@@ -98,6 +98,13 @@ pub struct Assertion {
     pub severity: Severity,
 }
 
+impl Assertion {
+    /// True if it is about some of the processes only.
+    pub fn is_of_a_process(&self) -> bool {
+        self.select.get(Selector::Process).is_some()
+    }
+}
+
 /// What narrows a metric down: checked words, in the order of [`Selector`].
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Select(pub Vec<(Selector, String)>);

@@ -125,7 +125,7 @@ impl Reason {
             }
             Reason::TracerFailed => "read the error; if it is not of this machine, report it",
             Reason::CalibrationOff => {
-                "the probes miscount on this kernel: `sudo tracer doctor`, then report it with its output"
+                "`sudo tracer doctor` tells what is missing on this kernel; if nothing is, report it with its output"
             }
             Reason::CalibrationMissing => {
                 "save the window with `tracer record`, which calibrates, or say `calibrate: false`"

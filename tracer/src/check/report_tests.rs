@@ -82,20 +82,24 @@ fn golden_files() {
     assert_eq!(render(Format::Github, &passed(), &context), "");
 }
 
-/// `JUNIT_XSD` names a schema (colon-separated: several); needs xmllint.
+/// By the schema that Jenkins' xUnit plug-in ships, and those that `JUNIT_XSD` names (colon-separated).
 #[test]
 fn junit_is_valid_by_its_schema() {
-    let Some(schemas) = std::env::var_os("JUNIT_XSD") else {
-        eprintln!("skipped: JUNIT_XSD is not set");
+    if std::process::Command::new("xmllint").arg("--version").output().is_err() {
+        eprintln!("skipped: there is no xmllint (Debian: apt-get install libxml2-utils)");
         return;
-    };
+    }
+    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/junit.xsd");
+    let more = std::env::var_os("JUNIT_XSD").unwrap_or_default();
+    let more = std::env::split_paths(&more).filter(|path| !path.as_os_str().is_empty());
+    let schemas: Vec<_> = std::iter::once(ours).chain(more).collect();
     for report in [violated(), passed(), hostile()] {
         let file = std::env::temp_dir().join(format!("tracer-junit-{}.xml", std::process::id()));
         std::fs::write(&file, render(Format::Junit, &report, &context())).expect("written");
-        for schema in std::env::split_paths(&schemas) {
+        for schema in &schemas {
             let mut lint = std::process::Command::new("xmllint");
             let output =
-                lint.arg("--noout").arg("--schema").arg(&schema).arg(&file).output().expect("xmllint");
+                lint.arg("--noout").arg("--schema").arg(schema).arg(&file).output().expect("xmllint");
             let said = String::from_utf8_lossy(&output.stderr);
             assert!(output.status.success(), "{}: {said}", schema.display());
         }
@@ -105,12 +109,12 @@ fn junit_is_valid_by_its_schema() {
 
 /// Names that would break out of every format.
 fn hostile() -> Report {
-    let name = r#""a\n::error::x%0A|<b>&\"']]>`*@all\x1b[2J\u202e,:""#;
+    let name = r#""a\n::error::x%0A|<b>&\"']]>`*@all\x1b[2J\x7f\x9b\u202e,:""#;
     let text =
         format!("version: 1\nassertions:\n  - {{name: {name}, metric: copies, process: {name}, max: 0}}\n");
     let policy = Policy::parse(text.as_bytes()).expect("valid");
     let mut recording = recording(FALLBACK);
-    recording.processes[0].comm = "a\n::error::x%0A|<b>&\"']]>`*@all\u{1b}[2J\u{202e},:".into();
+    recording.processes[0].comm = "a\n::error::x%0A|<b>&\"']]>`*@all\u{1b}[2J\u{7f}\u{9b}\u{202e},:".into();
     recording.kernel = "\u{1b}]0;x\u{7}<script>|::warning::".into();
     let mut seen =
         Observation { windows: vec![Window { recording, findings: Vec::new() }], ..Observation::default() };
@@ -141,9 +145,11 @@ fn hostile_names_do_no_harm() {
     );
     let table = markdown.lines().find(|line| line.starts_with("| ❌")).expect("a row");
     assert_eq!(table.replace("\\|", "").matches('|').count(), 6, "{table}");
-    let json: serde_json::Value =
-        serde_json::from_str(&render(Format::Json, &report, &context)).expect("JSON");
+    let json = render(Format::Json, &report, &context);
+    assert!(json.chars().all(|c| c == '\n' || (' '..='~').contains(&c)), "{json}");
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!(json["verdict"], "violated");
+    assert_eq!(json["assertions"][0]["name"], report.assertions[0].assertion.name);
 }
 
 #[test]

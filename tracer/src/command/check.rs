@@ -17,6 +17,7 @@ use crate::check::verdict::{Calibration, Observation, Report, Verdict, Window};
 use crate::cli_check::{Check, TrialArgs};
 use crate::input::Recording;
 use crate::sink::human;
+use crate::sink::json::ascii;
 use crate::trial::{self, Override, Plan, Seen};
 
 pub fn check(args: Check) -> Outcome {
@@ -61,11 +62,13 @@ fn prepare(args: &Check) -> Result<Prepared> {
 impl Prepared {
     /// Returns the exit status; an error is a mistake of the user's.
     fn run(mut self, args: &Check) -> Result<u8> {
-        let observation =
-            if args.input.is_empty() { self.live(&args.trial)? } else { recorded(&args.input)? };
+        let (observation, kept) = match args.input.is_empty() {
+            true => self.live(&args.trial)?,
+            false => (recorded(&args.input)?, Ok(())),
+        };
         let observation = Observation { baselines: self.baselines, ..observation };
         let report = judge(&self.policy, &observation);
-        let written = write(&report, &self.context, &mut self.reports);
+        let written = kept.and(write(&report, &self.context, &mut self.reports));
         let text = report::render_text(&report, &self.context);
         // Its reader may be gone; the exit status is the verdict all the same.
         let _ = io::stdout().lock().write_all(text.as_bytes());
@@ -76,20 +79,20 @@ impl Prepared {
         })
     }
 
-    fn live(&mut self, args: &TrialArgs) -> Result<Observation> {
+    /// What was observed, and whether it could be saved: a disk that is full takes no verdict away.
+    fn live(&mut self, args: &TrialArgs) -> Result<(Observation, Result<()>)> {
         let mut plan = Plan::of(&self.policy, &given(args), args.attach)?;
         plan.calibrate = self.policy.require.calibrate.unwrap_or(true);
         let seen = trial::conduct(plan, args.timeout)?;
-        if let Some(save) = &mut self.save {
-            save.write(saved(&seen).as_bytes())?;
-        }
-        Ok(Observation {
+        let kept = self.save.as_mut().map_or(Ok(()), |save| save.write(saved(&seen).as_bytes()));
+        let observation = Observation {
             windows: seen.windows,
             findings: seen.findings,
             calibration: seen.calibration,
             programs: seen.programs,
             ..Observation::default()
-        })
+        };
+        Ok((observation, kept))
     }
 }
 
@@ -100,7 +103,7 @@ pub fn given(args: &TrialArgs) -> Override {
 
 /// One object a line.
 pub fn saved(seen: &Seen) -> String {
-    seen.saved.iter().map(|window| format!("{window}\n")).collect()
+    seen.saved.iter().map(|window| ascii(&window.to_string()) + "\n").collect()
 }
 
 /// Reads a policy, or tells everything that is wrong with it.

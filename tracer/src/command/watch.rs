@@ -75,7 +75,8 @@ impl Watch {
         let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + self.interval, self.interval);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let time_is_up = sleep_or_forever(self.duration);
-        let reaping = reap(&self.session);
+        let ended_fd = lock(&self.session).ended_fd()?;
+        let reaping = reap(ended_fd, || lock(&self.session).reap());
         tokio::pin!(ended, time_is_up, reaping);
         let screen = self.redraws().then(Screen::enter).transpose().context(UNWRITABLE)?;
         let mut last = lock(&self.session).snapshot();
@@ -179,16 +180,16 @@ pub fn lock(session: &Shared) -> std::sync::MutexGuard<'_, Session> {
 /// Exits within this time are one wake-up.
 const REAP_AFTER: Duration = Duration::from_millis(50);
 
-/// Gives the slots of ended processes back as they end; sleeps while none does.
-async fn reap(session: &Shared) -> Result<Infallible> {
-    let ended = lock(session).ended_fd()?;
+/// Gives the slots of ended processes back as they end; sleeps while none does. `ended` is
+/// [`Session::ended_fd`], `reap` is [`Session::reap`].
+pub async fn reap(ended: OwnedFd, mut reap: impl FnMut() -> Result<()>) -> Result<Infallible> {
     // SAFETY: an owned descriptor, which the `AsyncFd` keeps and nobody replaces.
     let ended = unsafe { AsyncFd::register_with_interest(ended, Interest::READABLE) };
     let ended = ended.context("cannot wait for ended processes")?;
     loop {
         ended.readable().await.context("cannot wait for ended processes")?.clear_ready();
         tokio::time::sleep(REAP_AFTER).await;
-        lock(session).reap()?;
+        reap()?;
     }
 }
 

@@ -6,6 +6,7 @@ mod buckets;
 mod ledger;
 mod unattributed;
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use serde::{Serialize, Serializer};
@@ -26,28 +27,25 @@ pub fn to_json(snapshot: &Snapshot) -> serde_json::Value {
 
 /// One object on one line.
 pub fn write_line(out: &mut impl Write, snapshot: &Snapshot) -> io::Result<()> {
-    let mut serializer = serde_json::Serializer::with_formatter(&mut *out, AsciiOnly);
-    Report::of(snapshot).serialize(&mut serializer)?;
-    out.write_all(b"\n")
+    let text = serde_json::to_string(&Report::of(snapshot))?;
+    writeln!(out, "{}", ascii(&text))
 }
 
-/// Writes everything outside of printable ASCII as `\uXXXX`: a reader gets the same string, and a
-/// terminal nothing to obey (JSON itself leaves DEL, C1 controls and text-reordering marks as they are).
-struct AsciiOnly;
-
-impl serde_json::ser::Formatter for AsciiOnly {
-    fn write_string_fragment<W: ?Sized + Write>(&mut self, out: &mut W, text: &str) -> io::Result<()> {
-        for c in text.chars() {
-            if c.is_ascii() && !c.is_ascii_control() {
-                write!(out, "{c}")?;
-                continue;
-            }
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                write!(out, "\\u{unit:04x}")?;
-            }
+/// JSON with everything outside of printable ASCII as `\uXXXX`: a reader gets the same strings, and a terminal
+/// nothing to obey (JSON itself leaves DEL, C1 controls and text-reordering marks as they are). Such characters
+/// are in strings only; line ends are between values only.
+pub fn ascii(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c == '\n' || (' '..='~').contains(&c) {
+            out.push(c);
+            continue;
         }
-        Ok(())
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            let _ = write!(out, "\\u{unit:04x}");
+        }
     }
+    out
 }
 
 #[derive(Serialize)]

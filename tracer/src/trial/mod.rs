@@ -7,6 +7,7 @@ mod kept;
 mod meter;
 mod plan;
 
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -136,14 +137,14 @@ impl Trial {
                 return Ok(());
             }
             if !from_exec {
-                if self.wait(Some(self.plan.window.warmup), false).await != End::Time {
+                if self.wait(Some(self.plan.window.warmup), false).await? != End::Time {
                     self.find(Reason::TargetEndedEarly, "it ended while it was warming up");
                     return Ok(());
                 }
                 self.begin()?;
             }
             let duration = self.plan.window.duration;
-            let end = self.wait(duration, true).await;
+            let end = self.wait(duration, true).await?;
             if duration.is_some() && end != End::Time {
                 self.find(Reason::TargetEndedEarly, "it ended before the window's duration was over");
             }
@@ -161,7 +162,7 @@ impl Trial {
                 return Ok(());
             }
         }
-        if self.wait(Some(self.plan.window.warmup), false).await != End::Time {
+        if self.wait(Some(self.plan.window.warmup), false).await? != End::Time {
             self.find(Reason::TargetEndedEarly, "it ended before the first window");
             return Ok(());
         }
@@ -169,7 +170,7 @@ impl Trial {
             self.begin()?;
             let goes_on = self.drive().await?;
             if goes_on
-                && self.wait(Some(self.plan.window.settle), false).await != End::Time
+                && self.wait(Some(self.plan.window.settle), false).await? != End::Time
                 && number < self.plan.window.repeat
             {
                 self.find(Reason::TargetEndedEarly, "it ended before the last window");
@@ -186,7 +187,7 @@ impl Trial {
     async fn drive(&mut self) -> Result<bool> {
         let duration = self.plan.window.duration;
         let Some(command) = self.plan.driver.clone() else {
-            let goes_on = self.wait(duration, false).await == End::Time;
+            let goes_on = self.wait(duration, false).await? == End::Time;
             if !goes_on {
                 self.find(Reason::TargetEndedEarly, "it ended before the window's duration was over");
             }
@@ -197,7 +198,7 @@ impl Trial {
             self.not_started("driver", &command, &error);
             return Ok(false);
         }
-        let end = self.wait_driver(duration).await;
+        let end = self.wait_driver(duration).await?;
         match end {
             End::TargetGone => self.find(Reason::TargetEndedEarly, "it ended before its driver"),
             End::Program if duration.is_some() => {
@@ -209,23 +210,24 @@ impl Trial {
         Ok(end != End::TargetGone)
     }
 
-    async fn wait_driver(&mut self, duration: Option<Duration>) -> End {
-        let Some(driver) = &mut self.driver else { return End::Time };
+    async fn wait_driver(&mut self, duration: Option<Duration>) -> Result<End> {
+        let Some(driver) = &mut self.driver else { return Ok(End::Time) };
         let gone = target_gone(&mut self.target, &self.pidfds);
         tokio::select! {
             biased;
-            () = driver.ended() => return End::Program,
+            () = driver.ended() => return Ok(End::Program),
             () = gone => {}
-            () = sleep(duration) => return End::Time,
+            () = sleep(duration) => return Ok(End::Time),
+            result = reap(&mut self.meter) => match result? {},
         }
         match tokio::time::timeout(SAME_MOMENT, driver.ended()).await {
-            Ok(()) => End::Program,
-            Err(_) => End::TargetGone,
+            Ok(()) => Ok(End::Program),
+            Err(_) => Ok(End::TargetGone),
         }
     }
 
     /// Waits for a time, as long as the target lives; `main`: as long as its first process does.
-    async fn wait(&mut self, time: Option<Duration>, main: bool) -> End {
+    async fn wait(&mut self, time: Option<Duration>, main: bool) -> Result<End> {
         let gone = async {
             match &mut self.target {
                 Some(target) if main => target.ended().await,
@@ -233,8 +235,9 @@ impl Trial {
             }
         };
         tokio::select! {
-            () = gone => End::Program,
-            () = sleep(time) => End::Time,
+            () = gone => Ok(End::Program),
+            () = sleep(time) => Ok(End::Time),
+            result = reap(&mut self.meter) => match result? {},
         }
     }
 
@@ -368,6 +371,14 @@ impl Trial {
         self.end_driver().await;
         self.end_target().await;
         ended
+    }
+}
+
+/// Gives the slots of ended processes back while something else is waited for.
+async fn reap(meter: &mut Option<Meter>) -> Result<Infallible> {
+    match meter {
+        Some(meter) => watch::reap(meter.session.ended_fd()?, || meter.session.reap()).await,
+        None => std::future::pending().await,
     }
 }
 

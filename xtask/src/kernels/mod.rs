@@ -1,6 +1,7 @@
 //! The kernel matrix (tests/kernels.toml) and the kernels in the cache.
 
 pub mod fetch;
+pub mod image;
 pub mod resolve;
 
 use std::fs;
@@ -45,20 +46,12 @@ pub struct Record {
 /// A kernel that can be booted.
 #[derive(Debug, Clone)]
 pub struct Cached {
+    /// Of the matrix, or the image's path.
     pub name: String,
-    pub dir: PathBuf,
-    pub record: Record,
-}
-
-impl Cached {
-    pub fn vmlinuz(&self) -> PathBuf {
-        self.dir.join("vmlinuz")
-    }
-
+    pub vmlinuz: PathBuf,
     /// `lib/modules/<release>`, with modules.dep in it.
-    pub fn modules(&self) -> PathBuf {
-        self.dir.join("lib/modules").join(&self.record.release)
-    }
+    pub modules: PathBuf,
+    pub record: Record,
 }
 
 impl Matrix {
@@ -114,8 +107,9 @@ pub fn cached(name: &str) -> Result<Option<Cached>> {
     let Some(record) = read_record(&dir) else {
         return Ok(None);
     };
-    let cached = Cached { name: name.to_string(), dir, record };
-    let complete = cached.vmlinuz().is_file() && cached.modules().join("modules.dep").is_file();
+    let modules = dir.join("lib/modules").join(&record.release);
+    let cached = Cached { name: name.to_string(), vmlinuz: dir.join("vmlinuz"), modules, record };
+    let complete = cached.vmlinuz.is_file() && cached.modules.join("modules.dep").is_file();
     Ok(complete.then_some(cached))
 }
 

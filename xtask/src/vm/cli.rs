@@ -26,6 +26,9 @@ use crate::{build, paths, programs, sh};
 pub struct Args {
     /// A kernel of tests/kernels.toml
     kernel: Option<String>,
+    /// Boot this kernel image instead (a vmlinuz, whose modules are in lib/modules beside it or on this machine)
+    #[arg(long, value_name = "FILE", conflicts_with = "kernel")]
+    image: Option<PathBuf>,
     /// Share this directory read-write, at its own path and as /share, where CMD is started
     #[arg(long, value_name = "DIR")]
     share: Option<PathBuf>,
@@ -54,11 +57,13 @@ pub struct Args {
 }
 
 pub fn main(args: Args) -> Result<u8> {
-    let kernel = match args.kernel {
-        Some(kernel) => kernel,
-        None => Matrix::load()?.default,
+    let kernel = match (&args.image, args.kernel) {
+        (Some(image), _) => image.display().to_string(),
+        (None, Some(kernel)) => kernel,
+        (None, None) => Matrix::load()?.default,
     };
     let mut spec = VmSpec {
+        image: args.image,
         command: args.command,
         cpus: args.cpus,
         memory: args.memory,

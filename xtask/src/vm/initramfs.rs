@@ -16,7 +16,7 @@ const INIT: &str = include_str!("init.sh");
 const STAGE2: &str = include_str!("stage2.sh");
 
 pub fn write(path: &Path, kernel: &Cached, spec: &VmSpec) -> Result<()> {
-    let modules = modules::load(&kernel.modules())?;
+    let modules = modules::load(&kernel.modules)?;
     let order: String = modules.iter().map(|(name, _)| format!("{name}\n")).collect();
     let mut archive = Archive { out: Vec::new(), inode: 0 };
     for dir in ["bin", "dev", "modules", "vm"] {

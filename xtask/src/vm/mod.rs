@@ -30,8 +30,10 @@ pub struct Mount {
 
 #[derive(Debug, Clone)]
 pub struct VmSpec {
-    /// A name of the matrix.
+    /// A name of the matrix, unless there is an `image`.
     pub kernel: String,
+    /// Any kernel that the user has, in place of one of the matrix.
+    pub image: Option<PathBuf>,
     pub command: Vec<String>,
     pub env: Vec<(String, String)>,
     pub cwd: Option<PathBuf>,
@@ -50,6 +52,7 @@ impl VmSpec {
     pub fn new(kernel: &str) -> VmSpec {
         VmSpec {
             kernel: kernel.to_string(),
+            image: None,
             command: Vec::new(),
             env: Vec::new(),
             cwd: None,
@@ -79,8 +82,10 @@ pub struct Outcome {
 
 /// Boots, runs, powers off. `output` gets the command's bytes as they come, from two threads.
 pub fn run(spec: &VmSpec, output: &(dyn Fn(Stream, &[u8]) + Sync)) -> Result<Outcome> {
-    let matrix = kernels::Matrix::load()?;
-    let kernel = kernels::ensure(matrix.get(&spec.kernel)?)?;
+    let kernel = match &spec.image {
+        Some(path) => kernels::image::open(path)?,
+        None => kernels::ensure(kernels::Matrix::load()?.get(&spec.kernel)?)?,
+    };
     run::run(spec, &kernel, kvm::choose(&kernel)?, output)
 }
 

@@ -52,7 +52,7 @@ pub fn command(run: &Path, kernel: &Cached, spec: &VmSpec, accel: Accel) -> Resu
         Accel::Tcg => command.args(["-accel", "tcg,thread=single", "-cpu", "max,la57=off"]),
     };
     command.args(["-smp", &spec.cpus.to_string(), "-m", &spec.memory]);
-    command.arg("-kernel").arg(kernel.vmlinuz()).arg("-initrd").arg(run.join("initramfs"));
+    command.arg("-kernel").arg(&kernel.vmlinuz).arg("-initrd").arg(run.join("initramfs"));
     command.args(["-append", &format!("console=ttyS0 quiet panic=-1 {}", spec.kernel_args)]);
     command.args(["-serial", &format!("file:{}", option(&run.join("console"))?)]);
     command.args(["-device", "virtio-serial-pci"]);
@@ -64,7 +64,7 @@ pub fn command(run: &Path, kernel: &Cached, spec: &VmSpec, accel: Accel) -> Resu
     disk(&mut command, run)?;
     network(&mut command);
     share(&mut command, "root", Path::new("/"), false)?;
-    share(&mut command, "modules", &kernel.modules(), false)?;
+    share(&mut command, "modules", &kernel.modules, false)?;
     if let Some(programs) = &spec.programs {
         share(&mut command, "programs", programs, false)?;
     }

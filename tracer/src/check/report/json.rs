@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::{Context, words};
 use crate::check::policy::{Amount, Bound, Change};
 use crate::check::verdict::{Calibration, Evidence, InWindow, Judged, Report, Share, Summary};
+use crate::sink::json::ascii;
 
 pub fn render(report: &Report, context: &Context) -> String {
     let value = json!({
@@ -35,7 +36,7 @@ pub fn render(report: &Report, context: &Context) -> String {
         })).collect::<Vec<_>>(),
     });
     // Keys are strings and numbers finite: it cannot fail.
-    serde_json::to_string_pretty(&value).unwrap_or_default() + "\n"
+    ascii(&serde_json::to_string_pretty(&value).unwrap_or_default()) + "\n"
 }
 
 fn calibration(calibration: &Calibration) -> Value {
