@@ -17,6 +17,7 @@ fn main() {
         trial("rules::fire_when_they_should", || {
             run(&["test", "rules", &file("rules_test.yml"), &file("rules_week_test.yml")])
         }),
+        trial("rules::scrape_configuration", || run(&["check", "config", &file("prometheus.yml")])),
         trial("dashboards::queries_are_promql", queries_are_promql),
     ];
     libtest_mimic::run(&arguments, trials).exit();

@@ -21,6 +21,7 @@ pub struct Bench {
     /// One of [`KERNELS`].
     pub kernel: String,
     pub promtool: Option<PathBuf>,
+    pub prometheus: Option<PathBuf>,
     pub tmpfs: PathBuf,
     /// A mounted ext4, or why there is none.
     pub ext4: Result<PathBuf, String>,
@@ -54,6 +55,7 @@ impl Bench {
             workload: variable("WORKLOAD")?.into(),
             kernel,
             promtool: std::env::var_os("PROMTOOL").map(PathBuf::from),
+            prometheus: std::env::var_os("PROMETHEUS").map(PathBuf::from),
             ext4: mount_ext4(&tmpfs, &root.join("ext4")).map_err(|error| format!("{error:#}")),
             tmpfs,
         })

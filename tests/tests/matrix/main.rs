@@ -22,6 +22,7 @@ mod children;
 mod context_switches;
 mod copies;
 mod copy_sizes;
+mod dashboards;
 mod devices;
 mod doctor;
 mod fallbacks;
@@ -158,6 +159,7 @@ fn all_checks() -> Vec<Check> {
     checks.extend(programs_mariadb::checks());
     checks.extend(copy_sizes::checks());
     checks.extend(devices::checks());
+    checks.extend(dashboards::checks());
     checks.extend(run_status::checks());
     checks.extend(target_ends::checks());
     checks.extend(bad_input::checks());

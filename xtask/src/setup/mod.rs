@@ -4,7 +4,7 @@
 pub mod apt;
 mod debian;
 mod sources;
-mod tools;
+pub mod tools;
 
 use anyhow::Result;
 
@@ -34,7 +34,7 @@ pub fn main(args: &Args) -> Result<u8> {
     debian::install_missing(&[Need::Build, Need::Vm])?;
     sh::progress("Debian packages: all there");
     tools::build_tools(true)?;
-    tools::promtool()?;
+    tools::prometheus()?;
     if !args.no_kernels {
         for kernel in &selected {
             kernels::fetch::newest(kernel)?;
@@ -57,6 +57,6 @@ pub fn ensure_vm() -> Result<()> {
 }
 
 /// What the tests need on top of these.
-pub fn ensure_promtool() -> Result<()> {
-    tools::promtool()
+pub fn ensure_prometheus() -> Result<()> {
+    tools::prometheus()
 }

@@ -1,5 +1,5 @@
 //! Tools that Debian does not have in the form we need: bpf-linker built against the LLVM of the
-//! BPF compiler, promtool without the Prometheus service, the rustup name of the BPF compiler.
+//! BPF compiler, Prometheus without its service, the rustup name of the BPF compiler.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -109,32 +109,48 @@ fn llvm_library(ldd: &str) -> Option<PathBuf> {
     })
 }
 
-/// promtool checks what we serve. Debian has it inside `prometheus`, which would start a service.
-pub fn promtool() -> Result<()> {
+/// Prometheus's own programs.
+pub const PROMETHEUS: [&str; 2] = ["promtool", "prometheus"];
+
+/// promtool checks what we serve, prometheus scrapes it. Debian's package would start a service.
+pub fn prometheus() -> Result<()> {
     let bin = paths::tools_bin()?;
-    let promtool = bin.join("promtool");
-    if sh::is_executable(&promtool) || sh::which("promtool").is_some() {
+    let missing = || {
+        let is_there = |name: &&&str| sh::is_executable(&bin.join(name)) || sh::which(name).is_some();
+        PROMETHEUS.iter().filter(|name| !is_there(name)).collect::<Vec<_>>()
+    };
+    if missing().is_empty() {
         return Ok(());
     }
-    let _lock = paths::lock("promtool")?;
-    if sh::is_executable(&promtool) {
+    let _lock = paths::lock("prometheus")?;
+    let missing = missing();
+    if missing.is_empty() {
         return Ok(());
     }
-    sh::progress("fetching promtool");
+    sh::progress("fetching prometheus and promtool");
     paths::create(&bin)?;
     let codename = debian::codename();
     let apt = Apt::new("tools", &[codename.clone(), format!("{codename}-security")])?;
     apt.update()?;
     let package = apt.show("prometheus")?;
-    let temp = paths::TempDir::new_in(&paths::cache()?.join("tools"), "promtool-")?;
+    let temp = paths::TempDir::new_in(&paths::cache()?.join("tools"), "prometheus-")?;
     let deb = apt.download("prometheus", &package.version, temp.path())?;
     kernels::fetch::unpack(&deb, temp.path())?;
-    let unpacked = temp.path().join("usr/bin/promtool");
-    if !unpacked.is_file() {
-        bail!("Debian's prometheus {} holds no usr/bin/promtool", package.version);
+    for name in missing {
+        let unpacked = temp.path().join("usr/bin").join(name);
+        if !unpacked.is_file() {
+            bail!("Debian's prometheus {} holds no usr/bin/{name}", package.version);
+        }
+        fs::rename(&unpacked, bin.join(name))
+            .with_context(|| format!("cannot move {name} to {}", bin.display()))?;
     }
-    fs::rename(&unpacked, &promtool)
-        .with_context(|| format!("cannot move promtool to {}", promtool.display()))
+    Ok(())
+}
+
+/// One of [`PROMETHEUS`], where it is.
+pub fn find(name: &str) -> Result<Option<PathBuf>> {
+    let own = paths::tools_bin()?.join(name);
+    Ok(if sh::is_executable(&own) { Some(own) } else { sh::which(name) })
 }
 
 #[cfg(test)]

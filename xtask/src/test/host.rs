@@ -13,7 +13,7 @@ pub fn run(filter: Option<&str>) -> Result<Part> {
     sh::progress("host: cargo test --workspace");
     let started = Instant::now();
     // On the PATH of cargo's children, with our other tools.
-    setup::ensure_promtool()?;
+    setup::ensure_prometheus()?;
     let mut command = build::cargo()?;
     command.args(["test", "--workspace", "--no-fail-fast"]).args(filter);
     // The matrix ignores itself without it; its tests are for VMs, not for this machine.

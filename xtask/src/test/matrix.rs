@@ -11,7 +11,7 @@ use anyhow::Result;
 use super::{Part, print, results};
 use crate::kernels::{self, Kernel};
 use crate::vm::{self, Lines, Stream, VmSpec};
-use crate::{build, paths, programs, setup, sh};
+use crate::{build, programs, setup, sh};
 
 /// All kernels at once take half an hour to an hour under TCG on two CPUs.
 const LIMIT: Duration = Duration::from_secs(75 * 60);
@@ -21,7 +21,8 @@ pub struct Programs {
     pub tracer: PathBuf,
     matrix: PathBuf,
     workload: PathBuf,
-    promtool: Option<PathBuf>,
+    /// Of Prometheus, by the variable that names them.
+    tools: Vec<(&'static str, PathBuf)>,
     /// Root of the Debian programs that some tests drive.
     root: Option<PathBuf>,
 }
@@ -29,7 +30,7 @@ pub struct Programs {
 /// Has all that a run with this filter needs: kernels booted once, programs built and fetched.
 pub fn prepare(kernels: &[Kernel], filter: Option<&str>) -> Result<Programs> {
     setup::ensure_vm()?;
-    setup::ensure_promtool()?;
+    setup::ensure_prometheus()?;
     for kernel in kernels {
         // What cannot be fetched or booted should be known before minutes of building, and one by
         // one: parallel probes would disturb each other.
@@ -42,9 +43,11 @@ pub fn prepare(kernels: &[Kernel], filter: Option<&str>) -> Result<Programs> {
     };
     let tracer = build::tracer(false)?;
     let (matrix, workload) = build::matrix()?;
-    let own = paths::tools_bin()?.join("promtool");
-    let promtool = if sh::is_executable(&own) { Some(own) } else { sh::which("promtool") };
-    Ok(Programs { tracer, matrix, workload, promtool, root: root.map(|cached| cached.root()) })
+    let mut tools = Vec::new();
+    for (variable, name) in [("PROMTOOL", "promtool"), ("PROMETHEUS", "prometheus")] {
+        tools.extend(setup::tools::find(name)?.map(|path| (variable, path)));
+    }
+    Ok(Programs { tracer, matrix, workload, tools, root: root.map(|cached| cached.root()) })
 }
 
 pub fn run(kernels: &[Kernel], jobs: usize, filter: Option<&str>) -> Result<Vec<Part>> {
@@ -112,7 +115,7 @@ pub fn spec(kernel: &str, programs: &Programs, filter: Option<&str>) -> Result<V
     spec.command = vec![text(&programs.matrix), "--test-threads=1".into()];
     spec.command.extend(filter.map(String::from));
     let all = [&programs.tracer, &programs.matrix, &programs.workload];
-    for program in all.into_iter().chain(&programs.promtool) {
+    for program in all.into_iter().chain(programs.tools.iter().map(|(_, path)| path)) {
         vm::cli::reach(&mut spec, program.parent().unwrap_or(program));
     }
     spec.env = vm::cli::test_environment(kernel, &programs.tracer, &programs.workload)?;
@@ -124,8 +127,6 @@ pub fn spec(kernel: &str, programs: &Programs, filter: Option<&str>) -> Result<V
         }
         spec.programs = Some(root.clone());
     }
-    if let Some(promtool) = &programs.promtool {
-        set("PROMTOOL", text(promtool));
-    }
+    programs.tools.iter().for_each(|(variable, path)| set(variable, text(path)));
     Ok(spec)
 }

@@ -96,6 +96,7 @@ pub fn certificate(dir: &Dir) -> Result<[String; 2]> {
         ["certificate.pem", "key.pem"].map(|name| dir.path().join(name).display().to_string());
     let mut command = Command::new("/usr/bin/openssl");
     command.args(["req", "-x509", "-nodes", "-days", "30", "-subj", "/CN=localhost"]);
+    command.args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]);
     command.args(["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
     command.args(["-keyout", &key, "-out", &certificate]);
     let output = command.output().context("cannot start openssl")?;

@@ -1,0 +1,175 @@
+//! A real Prometheus scrapes the daemon over TLS with a password, with the rules of dashboards/; then every query
+//! of every panel, and every recording rule, must have data, and every rule must be evaluated.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::process::Command;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use tracer_tests::harness::bench::Bench;
+use tracer_tests::harness::programs::files::{self, Dir};
+use tracer_tests::harness::programs::no_ktls;
+use tracer_tests::harness::programs::server::Server;
+use tracer_tests::harness::tracer::Tracer;
+use tracer_tests::harness::{metrics, until};
+
+use crate::{Check, Verdict, checked};
+
+const PAGES: [&str; 3] = [
+    include_str!("../../../dashboards/tracer-node.json"),
+    include_str!("../../../dashboards/tracer-process.json"),
+    include_str!("../../../dashboards/tracer-health.json"),
+];
+const RULES: &str = include_str!("../../../dashboards/rules.yml");
+
+const PASSWORD: &str = "moved-not-copied";
+/// bcrypt of it, of the lowest cost.
+const HASH: &str = "$2b$04$abcdefghijklmnopqrstuuwdwWpPykx0Nexs7BhDh7woclGBa1Ncq";
+
+/// Together they have every path, kind and device that a panel shows by name.
+const LOAD: [&str; 4] = ["rw_tcp", "sendfile_tcp", "ktls13_write", "write_sync"];
+
+/// An emulated CPU needs most of a minute to start Prometheus alone.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+pub fn checks() -> Vec<Check> {
+    vec![checked("dashboards::every_query_has_data", |bench| match &bench.prometheus {
+        _ if bench.kernel != "6.1" => Ok(Verdict::Skipped("no kernel changes this: it runs on 6.1".into())),
+        None => Ok(Verdict::Skipped("PROMETHEUS is not set".into())),
+        Some(prometheus) => {
+            every_query_has_data(bench, &prometheus.display().to_string()).map(|()| Verdict::Passed)
+        }
+    })]
+}
+
+fn every_query_has_data(bench: &Bench, prometheus: &str) -> Result<()> {
+    if let Some(cause) = no_ktls() {
+        bail!("{cause}");
+    }
+    let dir = Dir::new(bench, "dashboards")?;
+    let (address, own) = (metrics::free_address()?, metrics::free_address()?);
+    let [certificate, key] = files::certificate(&dir)?;
+    let web = dir.write(
+        "web.yml",
+        format!(
+            "tls_server_config: {{cert_file: {certificate}, key_file: {key}}}\n\
+             basic_auth_users: {{prometheus: {HASH}}}\n"
+        ),
+    )?;
+    let mut command = Command::new(&bench.tracer);
+    command.args(["serve", "--group-by", "comm", "--listen", &address.to_string(), "--web.config.file"]);
+    command.arg(web);
+    let mut tracer = Tracer::start_command(command)?;
+    tracer.wait_counting_everybody()?;
+    let server = start(&dir, prometheus, address, own, &certificate)?;
+    let mut lacking = queries()?;
+    let all = lacking.len();
+    let found = until("every query has data", PATIENCE, || {
+        load(bench)?;
+        let mut still = BTreeSet::new();
+        for query in std::mem::take(&mut lacking) {
+            if !has_data(own, &query)? {
+                still.insert(query);
+            }
+        }
+        lacking = still;
+        Ok(lacking.is_empty().then_some(()))
+    });
+    found.with_context(|| format!("of {all} queries these have none: {lacking:#?}\n{}", server.said()))?;
+    rules_are_evaluated(own)?;
+    let outcome = tracer.terminate()?;
+    ensure!(outcome.status.success(), "{}: {}", outcome.status, outcome.stderr);
+    Ok(())
+}
+
+/// Prometheus, scraping and evaluating each second.
+fn start(
+    dir: &Rc<Dir>,
+    program: &str,
+    scraped: SocketAddr,
+    own: SocketAddr,
+    certificate: &str,
+) -> Result<Server> {
+    let rules = dir.write("rules.yml", RULES)?.display().to_string();
+    let config = dir.write(
+        "prometheus.yml",
+        format!(
+            "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\n\
+             rule_files: [{rules}]\n\
+             scrape_configs:\n\
+             - job_name: tracer\n  \
+               scheme: https\n  \
+               tls_config: {{ca_file: {certificate}, server_name: localhost}}\n  \
+               basic_auth: {{username: prometheus, password: {PASSWORD}}}\n  \
+               static_configs: [{{targets: ['{scraped}']}}]\n"
+        ),
+    )?;
+    let mut command = Command::new(program);
+    command.arg(format!("--config.file={}", config.display()));
+    command.arg(format!("--storage.tsdb.path={}/data", dir.text()));
+    command.arg(format!("--web.listen-address={own}"));
+    let mut server = Server::start(command, &dir.path().join("prometheus.output"))?;
+    server.wait_listening(own.port())?;
+    Ok(server)
+}
+
+fn load(bench: &Bench) -> Result<()> {
+    let dir = bench.ext4.as_ref().map_err(|cause| anyhow::anyhow!("no ext4: {cause}"))?.display().to_string();
+    for workload in LOAD {
+        let mut command = Command::new(&bench.workload);
+        command.args([workload, "--once", "--bytes", "4194304", "--dir", &dir]);
+        let output = command.output()?;
+        ensure!(output.status.success(), "{workload}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}
+
+/// Of all panels, with their variables filled in, and the names of what is recorded.
+fn queries() -> Result<BTreeSet<String>> {
+    let mut queries = BTreeSet::new();
+    for page in PAGES {
+        let page: Value = serde_json::from_str(page)?;
+        let panels = page["panels"].as_array().context("no panels")?;
+        for target in panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten() {
+            let expr = target["expr"].as_str().context("a target without a query")?;
+            let filled = ["$job", "$instance", "$comm"].iter().fold(expr.to_owned(), |expr, variable| {
+                // As Grafana does for "All".
+                expr.replace(variable, ".*")
+            });
+            queries.insert(filled.replace("$__rate_interval", "1m"));
+        }
+    }
+    let recorded = RULES.lines().filter_map(|line| line.trim().strip_prefix("- record: "));
+    queries.extend(recorded.map(String::from));
+    ensure!(queries.len() > 40, "only {} queries were found", queries.len());
+    Ok(queries)
+}
+
+fn api(own: SocketAddr, path: &str) -> Result<Value> {
+    let (status, body) = metrics::get(own, &format!("/api/v1/{path}"))?;
+    ensure!(status.contains(" 200 "), "{path}: {status}: {body}");
+    serde_json::from_str(&body).with_context(|| format!("{path}: no JSON: {body}"))
+}
+
+fn has_data(own: SocketAddr, query: &str) -> Result<bool> {
+    let encoded: String = query.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let answer = api(own, &format!("query?query={encoded}"))?;
+    let result = answer["data"]["result"].as_array().context("no result")?;
+    // A ratio of nothing by nothing is no data.
+    Ok(result.iter().any(|sample| sample["value"][1].as_str().is_some_and(|value| value != "NaN")))
+}
+
+fn rules_are_evaluated(own: SocketAddr) -> Result<()> {
+    let answer = api(own, "rules")?;
+    let groups = answer["data"]["groups"].as_array().context("no groups")?;
+    let rules: Vec<&Value> = groups.iter().filter_map(|group| group["rules"].as_array()).flatten().collect();
+    ensure!(rules.len() >= 18, "only {} rules", rules.len());
+    let bad: Vec<&&Value> = rules.iter().filter(|rule| rule["health"] != "ok").collect();
+    ensure!(bad.is_empty(), "{bad:#?}");
+    let firing: Vec<&Value> = rules.into_iter().filter(|rule| rule["state"] == "firing").collect();
+    ensure!(firing.is_empty(), "a sound tracer makes alerts fire: {firing:#?}");
+    Ok(())
+}
