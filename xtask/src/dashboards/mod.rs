@@ -45,7 +45,7 @@ fn render() -> Result<Vec<(PathBuf, String)>> {
         let text = serde_json::to_string_pretty(&grafana::board(&board))? + "\n";
         files.push((dir.join(format!("{}.json", board.uid)), text));
     }
-    let rules = serde_saphyr::to_string(&rules::file()).context("cannot write the rules as YAML")?;
+    let rules = serde_norway::to_string(&rules::file()).context("cannot write the rules as YAML")?;
     files.push((
         dir.join("rules.yml"),
         format!("# Written by `cargo xtask dashboards`; do not edit.\n{rules}"),
