@@ -1,5 +1,6 @@
 //! The rules and pages under dashboards/, judged by Prometheus's own tool: PROMTOOL names it, or PATH has it.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::ffi::OsString;
 use std::fs;
@@ -8,7 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
-use serde_json::Value;
+use tracer_tests::harness::dashboards::queries;
 
 fn main() {
     let arguments = Arguments::from_args();
@@ -53,14 +54,11 @@ fn run(arguments: &[&str]) -> Result<()> {
 
 /// Every query of every panel, with its variables filled in, as one rule each.
 fn queries_are_promql() -> Result<()> {
-    let mut rules = Vec::new();
+    let mut rules = BTreeSet::new();
     for entry in fs::read_dir(dashboards())? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "json") {
-            let page: Value = serde_json::from_slice(&fs::read(&path)?)?;
-            let panels = page["panels"].as_array().context("no panels")?;
-            let targets = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
-            rules.extend(targets.filter_map(|target| target["expr"].as_str()).map(filled_in));
+            rules.extend(queries(&fs::read_to_string(&path)?)?);
         }
     }
     ensure!(rules.len() > 30, "only {} queries were found", rules.len());
@@ -74,11 +72,4 @@ fn queries_are_promql() -> Result<()> {
     let result = run(&["check", "rules", &path.display().to_string()]);
     let _ = fs::remove_file(&path);
     result
-}
-
-fn filled_in(expr: &str) -> String {
-    expr.replace("$__rate_interval", "5m")
-        .replace("$job", ".*")
-        .replace("$instance", ".*")
-        .replace("$comm", ".*")
 }

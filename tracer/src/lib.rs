@@ -22,6 +22,8 @@ pub mod part;
 pub mod plan;
 pub mod preemption;
 pub mod privilege;
+#[cfg(test)]
+mod random;
 pub mod refusal;
 pub mod serve;
 pub mod session;

@@ -94,15 +94,7 @@ impl Session {
             Ok(_) => Names::learn(&mut kernel)?,
             Err(_) => Names::default(),
         };
-        let waiting = match selection {
-            Selection::Processes { targets, children } => {
-                let named: Vec<u32> = targets.iter().map(|t| t.pid).collect();
-                let pids = if *children { target::with_children(&named) } else { named };
-                pids.into_iter().flat_map(inflight::waiting).collect()
-            }
-            Selection::Everyone => target::everyone().into_iter().flat_map(inflight::waiting).collect(),
-            _ => Vec::new(),
-        };
+        let waiting = waiting(selection);
         let tells_interrupts = tell_interrupts(&facts, &coverage, &kernel)?;
         let net_devices = netdev::physical();
         let net = !net_devices.is_empty();
@@ -274,6 +266,19 @@ impl Session {
     /// The processes that were named, as they were found.
     pub fn targets(&self) -> impl Iterator<Item = &Target> {
         self.targets.values()
+    }
+}
+
+/// Threads of processes that are to be counted which sleep in a call on a pipe.
+fn waiting(selection: &Selection) -> Vec<Waiting> {
+    match selection {
+        Selection::Processes { targets, children } => {
+            let named: Vec<u32> = targets.iter().map(|t| t.pid).collect();
+            let pids = if *children { target::with_children(&named) } else { named };
+            pids.into_iter().flat_map(inflight::waiting).collect()
+        }
+        Selection::Everyone => target::everyone().into_iter().flat_map(inflight::waiting).collect(),
+        _ => Vec::new(),
     }
 }
 

@@ -8,6 +8,7 @@ pub mod check;
 pub mod claims;
 pub mod claims_nic;
 pub mod compare;
+pub mod dashboards;
 pub mod invariant;
 pub mod ledger;
 pub mod metrics;

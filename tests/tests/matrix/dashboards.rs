@@ -14,7 +14,7 @@ use tracer_tests::harness::programs::files::{self, Dir};
 use tracer_tests::harness::programs::no_ktls;
 use tracer_tests::harness::programs::server::Server;
 use tracer_tests::harness::tracer::Tracer;
-use tracer_tests::harness::{metrics, until};
+use tracer_tests::harness::{dashboards, metrics, until};
 
 use crate::{Check, Verdict, checked};
 
@@ -131,16 +131,7 @@ fn load(bench: &Bench) -> Result<()> {
 fn queries() -> Result<BTreeSet<String>> {
     let mut queries = BTreeSet::new();
     for page in PAGES {
-        let page: Value = serde_json::from_str(page)?;
-        let panels = page["panels"].as_array().context("no panels")?;
-        for target in panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten() {
-            let expr = target["expr"].as_str().context("a target without a query")?;
-            let filled = ["$job", "$instance", "$comm"].iter().fold(expr.to_owned(), |expr, variable| {
-                // As Grafana does for "All".
-                expr.replace(variable, ".*")
-            });
-            queries.insert(filled.replace("$__rate_interval", "1m"));
-        }
+        queries.extend(dashboards::queries(page)?);
     }
     let recorded = RULES.lines().filter_map(|line| line.trim().strip_prefix("- record: "));
     queries.extend(recorded.map(String::from));

@@ -4,9 +4,9 @@ use super::metric::Metric;
 use super::parse_assertion::assertion;
 use super::policy::{Allow, Assertion, Coverage, Driver, Policy, Require, Target, What, Window};
 use super::problem::Problem;
-use super::reader::{Map, Problems};
+use super::reader::{self, Map, Problems};
 use super::units;
-use super::yaml::{self, Kind, Node, Value};
+use super::yaml::{Kind, Node, Value};
 use crate::sink::human;
 
 pub(super) const KIND: Kind = Kind { noun: "a policy", least: "`version` and `assertions`" };
@@ -23,27 +23,13 @@ pub const MAX_REPEAT: u64 = 1000;
 impl Policy {
     /// Reads a policy file's content. The problems are in the order of lines.
     pub fn parse(content: &[u8]) -> Result<Policy, Vec<Problem>> {
-        let root = yaml::parse(content, &KIND).map_err(|problem| vec![problem])?;
-        let mut problems = Problems::default();
-        let policy = policy(&root, &mut problems);
-        match policy {
-            Some(policy) if problems.0.is_empty() => Ok(policy),
-            _ => {
-                problems.0.sort_by_key(|problem| problem.line);
-                Err(problems.0)
-            }
-        }
+        reader::parse(content, &KIND, policy)
     }
 }
 
 fn policy(root: &Node, problems: &mut Problems) -> Option<Policy> {
     let map = Map::of(root, "a policy", &TOP, problems)?;
-    if let Some((line, version)) = map.needed("version", problems)
-        && version != "1"
-    {
-        let version = human::label(version, 20);
-        problems.add(line, format!("version {version} is not known: this tracer reads version 1"));
-    }
+    map.version_1(problems);
     if map.entry("assertions").is_none() {
         problems.add(map.line, "a policy needs `assertions`: without one it would always pass");
     }

@@ -1,8 +1,25 @@
 //! Reading maps of a policy: every key known, every mistake noted with its line.
 
 use super::problem::{Problem, unknown};
-use super::yaml::{Entry, Node, Value};
+use super::yaml::{self, Entry, Kind, Node, Value};
 use crate::sink::human;
+
+/// A file's content as `read` makes it from the YAML, or everything that is wrong with it in the order of lines.
+pub fn parse<T>(
+    content: &[u8],
+    kind: &Kind,
+    read: impl FnOnce(&Node, &mut Problems) -> Option<T>,
+) -> Result<T, Vec<Problem>> {
+    let root = yaml::parse(content, kind).map_err(|problem| vec![problem])?;
+    let mut problems = Problems::default();
+    match read(&root, &mut problems) {
+        Some(value) if problems.0.is_empty() => Ok(value),
+        _ => {
+            problems.0.sort_by_key(|problem| problem.line);
+            Err(problems.0)
+        }
+    }
+}
 
 /// The mistakes found so far. All of them are shown, not only the first.
 #[derive(Default)]
@@ -41,6 +58,16 @@ impl<'a> Map<'a> {
 
     pub fn entry(&self, key: &str) -> Option<&'a Entry> {
         self.entries.iter().find(|entry| entry.key == key).copied()
+    }
+
+    /// Notes any `version` but 1, the only one there is.
+    pub fn version_1(&self, problems: &mut Problems) {
+        if let Some((line, version)) = self.needed("version", problems)
+            && version != "1"
+        {
+            let version = human::label(version, 20);
+            problems.add(line, format!("version {version} is not known: this tracer reads version 1"));
+        }
     }
 
     /// The text of a scalar; a list, a map or nothing is a mistake.

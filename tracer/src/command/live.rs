@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 
 use super::{Outcome, status, watch};
 use crate::cli::{Live, Select};
@@ -43,10 +43,7 @@ pub fn live(args: Live) -> Outcome {
     ends.extend(session.targets().filter(|t| !named(t.pid)).filter_map(|t| crate::sys::pidfd(t.pid).ok()));
     session.open()?;
     watch::warn(&session);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the event loop")?;
+    let runtime = watch::event_loop()?;
     let session = Arc::new(Mutex::new(session));
     runtime.block_on(async {
         let _serving = watch::serve(server, &session)?;

@@ -44,10 +44,7 @@ fn count(args: Run) -> Result<ExitCode> {
     session.open()?;
     watch::warn(&session);
     let pid = held.pid;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the event loop")?;
+    let runtime = watch::event_loop()?;
     let signals = {
         let _context = runtime.enter();
         Signals::install()?

@@ -65,10 +65,7 @@ pub fn serve(args: &Serve) -> Outcome {
     // The kernel's text and symbols were some tens of megabytes.
     crate::sys::trim_memory();
     let census = Census::new(&settings);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the event loop")?;
+    let runtime = watch::event_loop()?;
     let snapshot = session.snapshot_of_machine();
     let unready = missing(&snapshot);
     let readable: Vec<PathBuf> = config.iter().map(|config| config.directory()).collect();

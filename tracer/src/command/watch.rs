@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::screen::{self, Screen};
@@ -20,6 +21,11 @@ use crate::snapshot::{CoverageState, Snapshot};
 
 /// A session that the HTTP server reads too.
 pub type Shared = Arc<Mutex<Session>>;
+
+/// What signals, ends of processes and intervals are waited for in, on this thread.
+pub fn event_loop() -> Result<Runtime> {
+    Builder::new_current_thread().enable_all().build().context("cannot start the event loop")
+}
 
 /// Where a signal goes.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use tracer_ebpf::abi;
 
 use super::super::who::Dimension;
 use super::*;
+use crate::random::Random;
 use crate::sink::testing::LedgerBuilder;
 
 fn reading(slot: u32, pid: u32, started: u64, bytes: u64) -> Reading {
@@ -100,19 +101,6 @@ fn room_is_made_by_the_dead_first_and_then_by_the_youngest() {
     // What it does next is its own again, if there is room.
     books.read(&reading(5, 5, 1, 11), || who(5, "old"));
     assert_eq!(bytes(&books)["old"], 1);
-}
-
-/// splitmix64: the same cases on every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % n
-    }
 }
 
 /// Slots with processes that come, change their names, work and go; groups that are merged and rearranged.

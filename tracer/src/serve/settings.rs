@@ -3,8 +3,8 @@
 use super::pattern::Pattern;
 use super::who::{Dimension, GroupBy, Select};
 use crate::check::problem::{Problem, unknown};
-use crate::check::reader::{Map, Problems};
-use crate::check::yaml::{self, Kind, Node, Value};
+use crate::check::reader::{self, Map, Problems};
+use crate::check::yaml::{Kind, Node, Value};
 use crate::sink::human;
 
 /// Of groups, all metrics together: about 1,000 processes.
@@ -36,27 +36,13 @@ impl Settings {
 
     /// Reads a configuration file's content.
     pub fn parse(content: &[u8]) -> Result<Settings, Vec<Problem>> {
-        let root = yaml::parse(content, &KIND).map_err(|problem| vec![problem])?;
-        let mut problems = Problems::default();
-        let settings = settings(&root, &mut problems);
-        match settings {
-            Some(settings) if problems.0.is_empty() => Ok(settings),
-            _ => {
-                problems.0.sort_by_key(|problem| problem.line);
-                Err(problems.0)
-            }
-        }
+        reader::parse(content, &KIND, settings)
     }
 }
 
 fn settings(root: &Node, problems: &mut Problems) -> Option<Settings> {
     let map = Map::of(root, KIND.noun, &TOP, problems)?;
-    if let Some((line, version)) = map.needed("version", problems)
-        && version != "1"
-    {
-        let version = human::label(version, 20);
-        problems.add(line, format!("version {version} is not known: this tracer reads version 1"));
-    }
+    map.version_1(problems);
     Some(Settings {
         select: map.entry("select").and_then(|entry| select(&entry.node, problems)),
         group_by: map.list("group_by", problems).map(|nodes| group_by(nodes, problems)),

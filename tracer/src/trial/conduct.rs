@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::{Plan, Seen, Trial};
 use crate::check::reason::Reason;
@@ -13,10 +13,7 @@ use crate::sink::human;
 /// An error is a mistake of the user's, found before anything runs. Whatever fails later is a finding.
 pub fn conduct(plan: Plan, timeout: Duration) -> Result<Seen> {
     let mut trial = Trial::new(plan)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the event loop")?;
+    let runtime = crate::command::watch::event_loop()?;
     runtime.block_on(async {
         let mut signals = Signals::install()?;
         let cut = tokio::select! {

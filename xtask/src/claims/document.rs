@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::measured::{Field, Figure, Line, Measured, by_kernel};
+use super::measured::{Field, Figure, Line, Measured, named};
 use super::rows::{Hop, Row, Table};
 use super::{programs, verdict};
 
@@ -104,10 +104,7 @@ fn together(lines: &[&Line], field: Field) -> String {
     let present = lines.iter().filter(|line| line.worker.is_some());
     let texts: Vec<(&str, String)> =
         present.map(|line| (line.kernel.as_str(), line.figure(field).to_string())).collect();
-    let group = |(kernels, text): (String, String)| {
-        if kernels.is_empty() { text } else { format!("{text} ({kernels})") }
-    };
-    by_kernel(&texts).into_iter().map(group).collect::<Vec<_>>().join(", ")
+    named(&texts).join(", ")
 }
 
 /// As the usual renderers of Markdown make it of a heading.
@@ -202,11 +199,7 @@ fn witnesses(lines: &[&Line]) -> String {
     if said.is_empty() {
         return String::new();
     }
-    let group = |(kernels, text): (String, String)| {
-        if kernels.is_empty() { text } else { format!("{text} ({kernels})") }
-    };
-    let groups: Vec<String> = by_kernel(&said).into_iter().map(group).collect();
-    paragraph(&format!("**The kernel's own notifications:** {}.", groups.join("; ")))
+    paragraph(&format!("**The kernel's own notifications:** {}.", named(&said).join("; ")))
 }
 
 fn lacking(row: &Row, lines: &[&Line]) -> String {

@@ -284,6 +284,14 @@ pub fn by_kernel(texts: &[(&str, String)]) -> Vec<(String, String)> {
     groups.into_iter().map(|(kernels, text)| (name(kernels), text.clone())).collect()
 }
 
+/// The same in one text each, with the kernels behind it where they differ: `1 (5.10)`, `0 (6.1, 6.12, 7.2)`.
+pub fn named(texts: &[(&str, String)]) -> Vec<String> {
+    let name = |(kernels, text): (String, String)| {
+        if kernels.is_empty() { text } else { format!("{text} ({kernels})") }
+    };
+    by_kernel(texts).into_iter().map(name).collect()
+}
+
 #[cfg(test)]
 pub fn parsed(text: &str) -> Measured {
     let mut measured = Measured::new(Vec::new());

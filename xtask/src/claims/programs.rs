@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde::Deserialize;
 
-use super::measured::{Figure, by_kernel};
+use super::measured::{Figure, named};
 
 /// What stands before a record in the tests' output (`tests/src/harness/programs/record.rs`).
 const MARK: &str = "programs: ";
@@ -92,17 +92,21 @@ pub fn section(records: &[Record], kernels: &[String]) -> String {
         return String::new();
     }
     let mut text = String::from(HEAD);
-    let mut names: Vec<&str> = Vec::new();
-    for record in records {
-        if !names.contains(&record.program.as_str()) {
-            names.push(&record.program);
-        }
-    }
-    for name in names {
+    for name in distinct(records.iter().map(|record| record.program.as_str())) {
         let of: Vec<&Record> = records.iter().filter(|record| record.program == name).collect();
         text += &table(name, &of, kernels);
     }
     text
+}
+
+/// Each once, in the order of its first.
+fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    names.fold(Vec::new(), |mut known, name| {
+        if !known.contains(&name) {
+            known.push(name);
+        }
+        known
+    })
 }
 
 const HEAD: &str = "
@@ -126,13 +130,7 @@ fn table(program: &str, records: &[&Record], kernels: &[String]) -> String {
         names.join(" | "),
         " --- |".repeat(columns.len() + 2)
     );
-    let mut variants: Vec<&str> = Vec::new();
-    for record in records {
-        if !variants.contains(&record.variant.as_str()) {
-            variants.push(&record.variant);
-        }
-    }
-    for variant in variants {
+    for variant in distinct(records.iter().map(|record| record.variant.as_str())) {
         let mut of: Vec<&Record> = sound.iter().copied().filter(|record| record.variant == variant).collect();
         of.sort_by_key(|record| kernels.iter().position(|kernel| *kernel == record.kernel));
         let cells: Vec<String> = columns.iter().map(|(_, figure)| cell(&of, *figure)).collect();
@@ -147,10 +145,7 @@ fn table(program: &str, records: &[&Record], kernels: &[String]) -> String {
 fn cell(records: &[&Record], figure: Shown) -> String {
     let texts: Vec<(&str, String)> =
         records.iter().map(|record| (record.kernel.as_str(), figure(record))).collect();
-    let groups = by_kernel(&texts)
-        .into_iter()
-        .map(|(kernels, text)| if kernels.is_empty() { text } else { format!("{text} ({kernels})") });
-    groups.collect::<Vec<_>>().join(", ")
+    named(&texts).join(", ")
 }
 
 /// Why a row has no figures of some kernels; empty if it has all.

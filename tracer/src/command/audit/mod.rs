@@ -11,7 +11,7 @@ mod report;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use tracer_ebpf::table::{PRIMITIVES, Primitive};
 
 use self::compare::Round;
@@ -68,10 +68,7 @@ fn report(args: &Audit) -> Result<Report> {
         let rounds = rounds(symbols, &groups, &args.primitive)?;
         (groups, rounds)
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the event loop")?;
+    let runtime = watch::event_loop()?;
     let share = args.duration / rounds.len() as u32;
     let mut report = Report { kernel: session.facts.release.clone(), rounds: Vec::new() };
     runtime.block_on(async {

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::check::problem::Problem;
-use crate::check::reader::{Map, Problems};
-use crate::check::yaml::{self, Entry, Kind, Node, Value};
+use crate::check::reader::{self, Map, Problems};
+use crate::check::yaml::{Entry, Kind, Node, Value};
 use crate::sink::human;
 
 const KIND: Kind = Kind { noun: "a web configuration", least: "`tls_server_config` or `basic_auth_users`" };
@@ -71,16 +71,7 @@ impl WebConfig {
             // The toolkit's meaning: no TLS, no passwords.
             return Ok(Self::default());
         }
-        let root = yaml::parse(content, &KIND).map_err(|problem| vec![problem])?;
-        let mut problems = Problems::default();
-        let config = read(&root, &mut problems);
-        match config {
-            Some(config) if problems.0.is_empty() => Ok(config),
-            _ => {
-                problems.0.sort_by_key(|problem| problem.line);
-                Err(problems.0)
-            }
-        }
+        reader::parse(content, &KIND, read)
     }
 }
 

@@ -1,9 +1,19 @@
 //! tracer itself: whether its numbers can be trusted, and what they cost.
 
-use super::{Board, Kind, Row, SHARE, panel};
+use super::{Board, Kind, Panel, Row, SHARE, panel};
 
 pub fn board() -> Board {
-    let trust = vec![
+    Board {
+        uid: "tracer-health",
+        title: "tracer: health",
+        description: "Whether tracer's numbers can be trusted, and what they cost.",
+        variables: &[],
+        rows: vec![Row { title: "Trust", panels: trust() }, Row { title: "Cost", panels: cost() }],
+    }
+}
+
+fn trust() -> Vec<Panel> {
+    vec![
         panel(
             Kind::Number,
             "Ready",
@@ -50,8 +60,11 @@ pub fn board() -> Board {
             "How each is attached here.",
             &[("max by (probe, method, symbol, attached) (tracer_probe_info{$of})", "")],
         ),
-    ];
-    let cost = vec![
+    ]
+}
+
+fn cost() -> Vec<Panel> {
+    vec![
         panel(
             Kind::Lines,
             "CPU of BPF programs",
@@ -104,12 +117,5 @@ pub fn board() -> Board {
             "Reading the maps, for one page.",
             &[("tracer_scrape_duration_seconds{$of}", "{{instance}}")],
         ),
-    ];
-    Board {
-        uid: "tracer-health",
-        title: "tracer: health",
-        description: "Whether tracer's numbers can be trusted, and what they cost.",
-        variables: &[],
-        rows: vec![Row { title: "Trust", panels: trust }, Row { title: "Cost", panels: cost }],
-    }
+    ]
 }

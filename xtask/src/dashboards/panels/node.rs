@@ -1,9 +1,23 @@
 //! The machine: which processes copy, and how often.
 
-use super::{BYTES, Board, Kind, Row, SHARE, panel};
+use super::{BYTES, Board, Kind, Panel, Row, SHARE, panel};
 
 pub fn board() -> Board {
-    let now = vec![
+    Board {
+        uid: "tracer-node",
+        title: "tracer: node",
+        description: "Which processes of a machine copy, and how often.",
+        variables: &[],
+        rows: vec![
+            Row { title: "Now", panels: now() },
+            Row { title: "Processes", panels: who() },
+            Row { title: "Paths and devices", panels: what() },
+        ],
+    }
+}
+
+fn now() -> Vec<Panel> {
+    vec![
         panel(
             Kind::Number,
             "Copies per byte",
@@ -32,8 +46,11 @@ pub fn board() -> Board {
             "Crossings of the user/kernel boundary per MiB of payload; a system call is two.",
             &[("instance:tracer_mode_switches_per_mib:ratio_rate5m{$of}", "{{instance}}")],
         ),
-    ];
-    let who = vec![
+    ]
+}
+
+fn who() -> Vec<Panel> {
+    vec![
         panel(
             Kind::Stacked,
             "Copied by the CPU, by process",
@@ -41,41 +58,29 @@ pub fn board() -> Board {
             "The ten names that copy most.",
             &[("topk(10, comm:tracer_copied_bytes:rate5m{$of})", "{{comm}}")],
         ),
-        panel(
-            Kind::Lines,
+        busiest(
             "Copies per byte, by process",
             "none",
             "Of the ten names that move most. 0: zero-copy; 2: read + write.",
-            &[(
-                "comm:tracer_copies_per_byte:ratio_rate5m{$of} \
-                 and topk(10, comm:tracer_payload_bytes:rate5m{$of})",
-                "{{comm}}",
-            )],
+            "tracer_copies_per_byte",
         ),
-        panel(
-            Kind::Lines,
+        busiest(
             "Zero-copy share, by process",
             SHARE,
             "Share of the payload that went by reference, of the ten names that move most.",
-            &[(
-                "comm:tracer_zero_copy_share:ratio_rate5m{$of} \
-                 and topk(10, comm:tracer_payload_bytes:rate5m{$of})",
-                "{{comm}}",
-            )],
+            "tracer_zero_copy_share",
         ),
-        panel(
-            Kind::Lines,
+        busiest(
             "Mode switches per MiB, by process",
             "none",
             "Of the ten names that move most.",
-            &[(
-                "comm:tracer_mode_switches_per_mib:ratio_rate5m{$of} \
-                 and topk(10, comm:tracer_payload_bytes:rate5m{$of})",
-                "{{comm}}",
-            )],
+            "tracer_mode_switches_per_mib",
         ),
-    ];
-    let what = vec![
+    ]
+}
+
+fn what() -> Vec<Panel> {
+    vec![
         panel(
             Kind::Stacked,
             "Payload by path",
@@ -110,16 +115,12 @@ pub fn board() -> Board {
             "Voluntary: waiting for something; involuntary: the scheduler took the CPU away.",
             &[("sum by (kind) (rate(tracer_context_switches_total{$all}[$__rate_interval]))", "{{kind}}")],
         ),
-    ];
-    Board {
-        uid: "tracer-node",
-        title: "tracer: node",
-        description: "Which processes of a machine copy, and how often.",
-        variables: &[],
-        rows: vec![
-            Row { title: "Now", panels: now },
-            Row { title: "Processes", panels: who },
-            Row { title: "Paths and devices", panels: what },
-        ],
-    }
+    ]
+}
+
+/// A recorded ratio of the ten names that move most.
+fn busiest(title: &'static str, unit: &'static str, help: &'static str, ratio: &str) -> Panel {
+    let expr =
+        format!("comm:{ratio}:ratio_rate5m{{$of}} and topk(10, comm:tracer_payload_bytes:rate5m{{$of}})");
+    panel(Kind::Lines, title, unit, help, &[(&expr, "{{comm}}")])
 }

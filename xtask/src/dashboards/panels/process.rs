@@ -1,9 +1,22 @@
 //! One program: which mechanisms it uses, and what each costs.
 
-use super::{BYTES, Board, Kind, Row, Variable, panel};
+use super::{BYTES, Board, Kind, Panel, Row, Variable, panel};
 
 pub fn board() -> Board {
-    let copies = vec![
+    Board {
+        uid: "tracer-process",
+        title: "tracer: process",
+        description: "Which mechanisms a program uses, and what each costs.",
+        variables: &[Variable { name: "comm", metric: "tracer_payload_bytes_total", several: true }],
+        rows: vec![
+            Row { title: "Copies", panels: copies() },
+            Row { title: "Switches and devices", panels: switches() },
+        ],
+    }
+}
+
+fn copies() -> Vec<Panel> {
+    vec![
         panel(
             Kind::Lines,
             "Copies per byte, by path",
@@ -63,8 +76,11 @@ pub fn board() -> Board {
                 "{{path}}",
             )],
         ),
-    ];
-    let switches = vec![
+    ]
+}
+
+fn switches() -> Vec<Panel> {
+    vec![
         panel(
             Kind::Stacked,
             "Mode switches by reason",
@@ -96,15 +112,5 @@ pub fn board() -> Board {
                 "{{device_kind}} {{op}}",
             )],
         ),
-    ];
-    Board {
-        uid: "tracer-process",
-        title: "tracer: process",
-        description: "Which mechanisms a program uses, and what each costs.",
-        variables: &[Variable { name: "comm", metric: "tracer_payload_bytes_total", several: true }],
-        rows: vec![
-            Row { title: "Copies", panels: copies },
-            Row { title: "Switches and devices", panels: switches },
-        ],
-    }
+    ]
 }
