@@ -317,6 +317,12 @@ impl Loss {
     }
 }
 
+/// Bytes of a piece in the map `KEPT`: with its key and the kernel's header just below a page, which is the
+/// largest piece that kernels since 6.1 take from their cache.
+pub const CHUNK: usize = 4000;
+/// Most pieces: 64 MB.
+pub const CHUNKS: u32 = 16_384;
+
 /// In place of a primitive in a [`WitnessKey`]: no breakpoint speaks but a call site's own probe, of what
 /// it counted; the address is that of the call instruction.
 pub const SITE: u32 = u32::MAX;

@@ -61,6 +61,16 @@ pub struct Serve {
     /// Most series of groups, all metrics together [default: 50000]
     #[arg(long, value_name = "N", value_parser = settings::parse_max_series)]
     pub max_series: Option<usize>,
+    /// Keep maps and probes in this directory of bpffs, so that counting goes on while the daemon is down, and
+    /// counters after it [default directory: /sys/fs/bpf/tracer]
+    #[arg(
+        long,
+        value_name = "DIR",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "/sys/fs/bpf/tracer"
+    )]
+    pub pin: Option<PathBuf>,
     /// How to attach to the kernel; every way but auto has losses, which are said
     #[arg(long, value_enum, default_value_t = Attach::Auto)]
     pub attach: Attach,

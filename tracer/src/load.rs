@@ -1,7 +1,9 @@
 //! The only user of aya's loader: loads what the plan chose, attaches it, and keeps it attached.
 
 mod attach;
+pub mod kept;
 mod links;
+pub mod pins;
 mod rows;
 mod slots;
 
@@ -12,19 +14,26 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use aya::maps::{HashMap, Map, MapData, Queue, RingBuf};
 use aya::programs::Program;
 use aya::{Btf, Ebpf, EbpfLoader};
-use tracer_ebpf::abi::{self, Config, FIRST_PROCESS};
+use serde::{Deserialize, Serialize};
+use tracer_ebpf::abi::{self, Config, FIRST_PROCESS, gate};
 
+use self::kept::Kept;
 use self::links::Links;
+use self::pins::Pins;
 use crate::attachable;
 use crate::facts::Facts;
 use crate::fault::Fault;
 use crate::plan::Offers as _;
 use crate::sys::{self, Mapped};
 
+pub use self::links::ALL_ARE_LINKS;
 pub use self::rows::Attached;
 
 /// The BPF object, embedded by build.rs; empty if it was built without the BPF tools.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer-bpf"));
+
+/// The map of the programs' variables: one, the gate.
+const BSS: &str = ".bss";
 
 /// [`Config`] for aya's loader.
 #[repr(transparent)]
@@ -34,7 +43,7 @@ struct PodConfig(Config);
 unsafe impl aya::Pod for PodConfig {}
 
 /// How many of what the maps hold.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Sizes {
     /// Processes that can be told apart.
     pub processes: u32,
@@ -64,11 +73,26 @@ pub struct Kernel {
     /// Only if copies are counted by size.
     pub copy_sizes: Option<Mapped<abi::CopySizes>>,
     ended: RingBuf<MapData>,
+    /// What the next daemon will need, if it goes on where this one ends.
+    pub kept: Option<Kept>,
+}
+
+/// Where the maps are pinned, and whether they are there already, and in use.
+#[derive(Clone, Copy)]
+pub struct Pinned<'a> {
+    pub pins: &'a Pins,
+    pub adopts: bool,
 }
 
 impl Kernel {
-    /// Creates the maps. No program is loaded yet.
-    pub fn create(config: Config, sizes: Sizes, facts: &Facts, fault: Fault) -> Result<Self> {
+    /// Creates the maps, or opens those that are pinned. No program is loaded yet.
+    pub fn create(
+        config: Config,
+        sizes: Sizes,
+        facts: &Facts,
+        fault: Fault,
+        pinned: Option<Pinned<'_>>,
+    ) -> Result<Self> {
         if OBJECT.is_empty() {
             bail!(
                 "this tracer was built without its BPF programs\n  \
@@ -84,10 +108,25 @@ impl Kernel {
             ..config
         });
         let copy_sizes = sizes.slots() * sizes.copy_sizes_shards;
-        let mut ebpf = EbpfLoader::new()
+        let adopts = pinned.is_some_and(|pinned| pinned.adopts);
+        // The loader writes it into the map even if that is pinned, and programs look at it meanwhile.
+        let gate_state = match pinned {
+            Some(pinned) if adopts => gate_of(pinned.pins)?,
+            _ => gate::CLOSED,
+        };
+        let kept_maps = match pinned {
+            Some(_) => pins::kept_maps(OBJECT)?,
+            None => Vec::new(),
+        };
+        let mut loader = EbpfLoader::new();
+        for (name, pinned) in kept_maps.iter().zip(std::iter::repeat(pinned).flatten()) {
+            loader.map_pin_path(name, pinned.pins.map(name));
+        }
+        let mut ebpf = loader
             // The programs have nothing to relocate: offsets are in CONFIG.
             .btf(None)
             .override_global("CONFIG", &config, true)
+            .override_global("GATE", &gate_state, true)
             .map_max_entries("LEDGERS", sizes.slots() * sizes.shards)
             .map_max_entries("COPY_SIZES", copy_sizes.max(1))
             .map_max_entries("PROCESSES", sizes.slots())
@@ -105,10 +144,16 @@ impl Kernel {
         };
         let ended = ebpf.take_map("ENDED").ok_or_else(|| anyhow!("the BPF object has no map ENDED"))?;
         let ended = RingBuf::try_from(ended).context("cannot map ENDED into memory")?;
-        let mut free = Queue::try_from(map_mut(&mut ebpf, "FREE")?)?;
-        for slot in FIRST_PROCESS..sizes.slots() {
-            free.push(slot, 0).context("cannot fill the queue of free slots")?;
+        if !adopts {
+            let mut free = Queue::try_from(map_mut(&mut ebpf, "FREE")?)?;
+            for slot in FIRST_PROCESS..sizes.slots() {
+                free.push(slot, 0).context("cannot fill the queue of free slots")?;
+            }
         }
+        let kept = match pinned {
+            Some(_) => ebpf.take_map("KEPT").map(Kept::new).transpose()?,
+            None => None,
+        };
         Ok(Kernel {
             links: Links::new(facts.release()),
             ebpf,
@@ -121,6 +166,7 @@ impl Kernel {
             losses,
             copy_sizes,
             ended,
+            kept,
         })
     }
 
@@ -174,8 +220,7 @@ impl Kernel {
 
     /// Sets the gate that every program looks at first: one of [`abi::gate`].
     pub fn set_gate(&mut self, gate_state: u64) -> Result<()> {
-        let mut gate: aya::maps::Array<_, u64> =
-            aya::maps::Array::try_from(map_mut(&mut self.ebpf, ".bss")?)?;
+        let mut gate: aya::maps::Array<_, u64> = aya::maps::Array::try_from(map_mut(&mut self.ebpf, BSS)?)?;
         gate.set(0, gate_state, 0).context("cannot open the gate of the BPF programs")
     }
 
@@ -206,10 +251,23 @@ impl Kernel {
     }
 }
 
+/// Tells one build of the BPF object from another.
+pub fn object_id() -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, OBJECT);
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Why the kernel refuses BPF altogether, in words.
 fn explain_load(error: anyhow::Error) -> anyhow::Error {
     let refusal = crate::refusal::explain_object(&error);
     anyhow!("the kernel refuses tracer's BPF object: {}\n  {}", refusal.why, refusal.hint)
+}
+
+/// State of the gate of programs that are pinned.
+fn gate_of(pins: &Pins) -> Result<u64> {
+    let map = MapData::from_pin(pins.map(BSS))?;
+    let gate: aya::maps::Array<_, u64> = aya::maps::Array::try_from(Map::Array(map))?;
+    Ok(gate.get(&0, 0)?)
 }
 
 fn map_mut<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Map> {

@@ -1,6 +1,7 @@
 //! Which way each row of the table is to be observed: a pure function of the table, of what this kernel
 //! offers and of what the user asked for.
 
+use serde::{Deserialize, Serialize};
 use tracer_ebpf::table::{Group, Method, ROWS, Row, Way};
 
 /// What the plan must know of a kernel. Tests make one up.
@@ -17,7 +18,7 @@ pub trait Offers {
 }
 
 /// `--attach`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum, Serialize, Deserialize)]
 pub enum Attach {
     /// The cheapest way that is exact: trampolines, else kprobes.
     Auto,
@@ -40,7 +41,7 @@ pub struct Choice {
 }
 
 /// Why something is not attached, and what would help.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     pub why: String,
     pub hint: String,

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use aya::maps::PerCpuArray;
+use serde::{Deserialize, Serialize};
 use tracer_ebpf::abi;
 
 use crate::load::{self, Kernel};
@@ -10,9 +11,15 @@ use crate::sys::Mapped;
 /// What context switches have told since counting began.
 pub struct Preemption {
     concerned: Mapped<u64>,
-    before: u64,
-    /// A counted task ran on such a CPU when counting began.
-    at_begin: bool,
+    pub at_begin: AtBegin,
+}
+
+/// How it was when counting began.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub struct AtBegin {
+    concerned: u64,
+    /// A counted task ran on such a CPU.
+    running: bool,
 }
 
 /// [`abi::Preempted`] for aya's maps.
@@ -28,12 +35,17 @@ impl Preemption {
         let concerned: Mapped<u64> = load::mapped(kernel.object(), "CONCERNED", 1)?;
         let before = concerned.get(0).unwrap_or(0);
         let states: PerCpuArray<_, PodPreempted> = PerCpuArray::try_from(kernel.map_mut("PREEMPTED")?)?;
-        let at_begin = states.get(&0, 0)?.iter().any(|state| state.0.concerned != 0);
-        Ok(Preemption { concerned, before, at_begin })
+        let running = states.get(&0, 0)?.iter().any(|state| state.0.concerned != 0);
+        Ok(Preemption { concerned, at_begin: AtBegin { concerned: before, running } })
+    }
+
+    /// Where counting began with an earlier process.
+    pub fn resume(kernel: &mut Kernel, at_begin: AtBegin) -> Result<Self> {
+        Ok(Preemption { concerned: load::mapped(kernel.object(), "CONCERNED", 1)?, at_begin })
     }
 
     /// True if no counted task ran where a program was preempted: then nothing of theirs was skipped.
     pub fn concerns_nobody(&self) -> bool {
-        !self.at_begin && self.concerned.get(0) == Some(self.before)
+        !self.at_begin.running && self.concerned.get(0) == Some(self.at_begin.concerned)
     }
 }

@@ -4,12 +4,13 @@ mod config;
 mod everyone;
 mod read;
 mod reap;
+mod resume;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use tracer_ebpf::abi::{self, Loss, gate};
+use tracer_ebpf::abi::{self, Config, Loss, gate};
 use tracer_ebpf::table::Group;
 
 use crate::coverage::Coverage;
@@ -18,7 +19,8 @@ use crate::facts::Facts;
 use crate::facts::kallsyms::Kallsyms;
 use crate::fault::Fault;
 use crate::inflight::{self, Waiting};
-use crate::load::Kernel;
+use crate::load::pins::Pins;
+use crate::load::{Kernel, Pinned};
 use crate::names::Names;
 use crate::netdev::{self, NetDevice};
 use crate::plan::{self, Attach, Wanted};
@@ -26,6 +28,7 @@ use crate::preemption::Preemption;
 use crate::target::{self, Target};
 
 pub use self::everyone::Reading;
+use self::resume::Manifest;
 
 /// What is to be counted.
 #[derive(Clone, Debug)]
@@ -76,30 +79,57 @@ pub struct Session {
     missed_before: Vec<u64>,
     /// Whom preempted programs concern; `None` where the kernel preempts none, or cannot tell.
     preemption: Option<Preemption>,
+    config: Config,
+    attach: Attach,
+    /// Where everything stays attached when this process ends.
+    pins: Option<Pins>,
+    /// Counting began with an earlier process.
+    pub resumed: bool,
+    /// Slots of processes whose end the earlier process may have been told.
+    left_over: Vec<u32>,
     _stats: Option<std::os::fd::OwnedFd>,
 }
 
 impl Session {
     /// Attaches everything; counts nothing yet.
     pub fn prepare(selection: &Selection, options: &Options) -> Result<Self> {
+        Self::build(selection, options, None)
+    }
+
+    /// With `pinned`, maps are in that directory; with a manifest, everything is, and counts already.
+    fn build(
+        selection: &Selection,
+        options: &Options,
+        pinned: Option<(&Pins, Option<Manifest>)>,
+    ) -> Result<Self> {
+        let (pins, manifest) = pinned.unzip();
+        let manifest = manifest.flatten();
         // The live text is read meanwhile: before anything is attached, so that no probe of ours is in it.
         let (loaded, coverage) = std::thread::scope(|scope| {
             let coverage = scope.spawn(|| Coverage::scan(&options.fault));
-            (load(selection, options), coverage.join())
+            (load(selection, options, pins, manifest.as_ref()), coverage.join())
         });
-        let (facts, mut kernel, life) = loaded?;
+        let Loaded { facts, mut kernel, config, life } = loaded?;
         let mut coverage =
             coverage.map_err(|_| anyhow!("the thread that reads the kernel's text panicked"))?;
         let names = match facts.layout {
             Ok(_) => Names::learn(&mut kernel)?,
             Err(_) => Names::default(),
         };
-        let waiting = waiting(selection);
+        let waiting = if manifest.is_some() { Vec::new() } else { waiting(selection) };
         let tells_interrupts = tell_interrupts(&facts, &coverage, &kernel)?;
         let net_devices = netdev::physical();
-        let net = !net_devices.is_empty();
-        kernel.attach(plan::choose(&facts, Wanted { attach: options.attach, life, net }));
-        coverage.cover(&mut kernel, options.attach, facts.check_is_on().err());
+        let check_off = facts.check_is_on().err();
+        let mut begin = None;
+        if let (Some(pins), Some(manifest)) = (pins, manifest) {
+            kernel.adopt(pins, manifest.rows()?)?;
+            coverage.resume(manifest.coverage, &mut kernel, options.attach, check_off);
+            begin = Some(manifest.begin);
+        } else {
+            let net = !net_devices.is_empty();
+            kernel.attach(plan::choose(&facts, Wanted { attach: options.attach, life, net }));
+            coverage.cover(&mut kernel, options.attach, check_off);
+        }
         let stats = options.stats.then(crate::sys::enable_stats).and_then(Result::ok);
         let mut session = Session {
             facts,
@@ -117,8 +147,17 @@ impl Session {
             waiting,
             tells_interrupts,
             net_devices,
+            config,
+            attach: options.attach,
+            pins: None,
+            resumed: false,
+            left_over: Vec::new(),
             _stats: stats,
         };
+        if let Some(begin) = begin {
+            session.resume(begin)?;
+            return Ok(session);
+        }
         if let Selection::Processes { targets, children } = selection {
             for target in targets {
                 session.admit(target.clone())?;
@@ -220,6 +259,9 @@ impl Session {
 
     /// Counting begins.
     pub fn open(&mut self) -> Result<()> {
+        if self.resumed {
+            return Ok(());
+        }
         if self.facts.watches_preemption() && self.is_attached("sched_switch") {
             self.preemption = Some(Preemption::begin(&mut self.kernel)?);
         }
@@ -263,6 +305,11 @@ impl Session {
         self.coverage.refresh(&mut self.kernel);
     }
 
+    /// When counting began.
+    pub fn started(&self) -> SystemTime {
+        self.started
+    }
+
     /// The processes that were named, as they were found.
     pub fn targets(&self) -> impl Iterator<Item = &Target> {
         self.targets.values()
@@ -282,12 +329,31 @@ fn waiting(selection: &Selection) -> Vec<Waiting> {
     }
 }
 
-/// What this kernel offers, the maps, and whether forks and exits matter.
-fn load(selection: &Selection, options: &Options) -> Result<(Facts, Kernel, bool)> {
+/// What this kernel offers, and the maps.
+struct Loaded {
+    facts: Facts,
+    kernel: Kernel,
+    /// The programs' constants, before the sizes are in it.
+    config: Config,
+    /// Forks and exits matter.
+    life: bool,
+}
+
+fn load(
+    selection: &Selection,
+    options: &Options,
+    pins: Option<&Pins>,
+    manifest: Option<&Manifest>,
+) -> Result<Loaded> {
     let facts = Facts::read()?;
-    let (config, sizes, life) = config::configure(selection, &facts, options)?;
-    let kernel = Kernel::create(config, sizes, &facts, options.fault.clone())?;
-    Ok((facts, kernel, life))
+    let (config, mut sizes, life) = config::configure(selection, &facts, options)?;
+    if let Some(manifest) = manifest {
+        manifest.fits(&config, options)?;
+        sizes = manifest.sizes;
+    }
+    let pinned = pins.map(|pins| Pinned { pins, adopts: manifest.is_some() });
+    let kernel = Kernel::create(config, sizes, &facts, options.fault.clone(), pinned)?;
+    Ok(Loaded { facts, kernel, config, life })
 }
 
 /// Tells the kernel side where `preempt_count` is; false if nobody knows.

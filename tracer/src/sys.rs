@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_ENABLE_STATS: libc::c_long = 32;
@@ -215,6 +217,26 @@ pub fn wait_readable(fd: &OwnedFd) {
     while unsafe { libc::poll(&raw mut poll, 1, -1) } < 0
         && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
     {}
+}
+
+/// True if the path is in a BPF file system.
+pub fn is_bpf_file_system(path: &Path) -> io::Result<bool> {
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: all zeros are a valid `statfs`.
+    let mut found: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: both outlive the call.
+    check(unsafe { libc::statfs(path.as_ptr(), &raw mut found) }.into())?;
+    Ok(found.f_type == libc::BPF_FS_MAGIC)
+}
+
+/// Locks an open file or directory until it is closed; false if another process has locked it.
+pub fn lock(file: &std::fs::File) -> io::Result<bool> {
+    // SAFETY: no memory is involved.
+    match check(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }.into()) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Waits until every BPF program that runs now has ended.

@@ -87,7 +87,7 @@ impl Tracer {
     }
 
     /// Waits for a line of stderr, which may have been said already.
-    fn wait_line(&mut self, what: &str, wanted: impl Fn(&str) -> bool) -> Result<()> {
+    pub fn wait_line(&mut self, what: &str, wanted: impl Fn(&str) -> bool) -> Result<()> {
         let deadline = Instant::now() + LIMIT;
         while !self.said.iter().any(|line| wanted(line)) {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -104,6 +104,17 @@ impl Tracer {
             }
         }
         Ok(())
+    }
+
+    /// Has it read its configuration again.
+    pub fn hang_up(&self) {
+        // SAFETY: our own child, not yet waited for.
+        unsafe { libc::kill(self.child.id() as i32, libc::SIGHUP) };
+    }
+
+    /// Ends it without a last word.
+    pub fn kill(self) -> Result<Outcome> {
+        self.signal(libc::SIGKILL)
     }
 
     /// Ends the window, as Ctrl-C does.

@@ -39,6 +39,7 @@ mod programs_tools;
 mod prometheus;
 mod run_status;
 mod serve_exact;
+mod serve_pinned;
 mod serve_unprivileged;
 mod target_ends;
 mod threads;
@@ -149,6 +150,7 @@ fn all_checks() -> Vec<Check> {
     checks.extend(in_flight::checks());
     checks.extend(prometheus::checks());
     checks.extend(serve_exact::checks());
+    checks.extend(serve_pinned::checks());
     checks.extend(serve_unprivileged::checks());
     checks.extend(programs_nginx::checks());
     checks.extend(programs_reload::checks());

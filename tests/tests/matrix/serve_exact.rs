@@ -21,6 +21,8 @@ use tracer_tests::workload::children::{CHILD_BYTES, SINGLE};
 use crate::prometheus::promtool_accepts;
 use crate::{Check, check};
 
+/// Bytes that one round of children reads, and writes.
+pub const ROUND: usize = SINGLE.children * CHILD_BYTES;
 /// What SIGTERM may take.
 const END: Duration = Duration::from_secs(1);
 
@@ -44,6 +46,10 @@ fn exactly(bench: &Bench) -> Result<()> {
     let status = status_at_rest(address)?;
     nothing_lost(bench, &status)?;
     hostile_name(bench, address)?;
+
+    hangup(&tracer, address)?;
+    let fence = fs::read_to_string("/sys/kernel/security/lsm")?;
+    ensure!(status["landlock"] == fence.contains("landlock"), "{} with {fence}", status["landlock"]);
 
     let before = copied(&metrics::scrape(address)?, &[]);
     fs::write(&config, "version: 1\ngroup_by: [pid, comm, cgroup]\nmax_series: 600\n")?;
@@ -75,14 +81,23 @@ fn copied(page: &str, labels: &[(&str, &str)]) -> u64 {
     metrics::sum(page, "tracer_copied_bytes_total", labels)
 }
 
-/// Children of a workload, a hundred and more a second, each reading and writing the same number of bytes.
-fn short_lived(bench: &Bench, address: SocketAddr) -> Result<()> {
-    let mut session = bench.ready("children", MIB)?;
-    // The children execute /proc/self/exe, and are called so.
-    let of = |page: &str, path, direction| -> u64 {
-        let by = |comm| [("comm", comm), ("path", path), ("direction", direction), ("kind", "copy")];
-        ["workload", "exe"].iter().map(|comm| copied(page, &by(comm))).sum()
+/// SIGHUP reads the configuration again, changed or not.
+fn hangup(tracer: &Tracer, address: SocketAddr) -> Result<()> {
+    let read_at = |page: &str| {
+        let name = "tracer_config_last_reload_success_timestamp_seconds ";
+        page.lines().find_map(|line| line.strip_prefix(name)?.parse::<f64>().ok())
     };
+    let before = read_at(&metrics::scrape(address)?).context("no time of the last reload")?;
+    tracer.hang_up();
+    until("SIGHUP is obeyed", Duration::from_secs(20), || {
+        let now = read_at(&metrics::scrape(address)?);
+        Ok(now.filter(|now| *now > before).map(drop))
+    })
+}
+
+/// Children of a workload, a hundred and more a second, each reading and writing the same number of bytes.
+pub fn short_lived(bench: &Bench, address: SocketAddr) -> Result<()> {
+    let mut session = bench.ready("children", MIB)?;
     let before = metrics::scrape(address)?;
     let begun = Instant::now();
     session.window()?;
@@ -90,18 +105,27 @@ fn short_lived(bench: &Bench, address: SocketAddr) -> Result<()> {
     let after = metrics::scrape(address)?;
     println!("    {rate:.0} processes a second");
     session.finish()?;
-    let known = (SINGLE.children * CHILD_BYTES) as u64;
+    counted(&before, &after, ROUND)
+}
+
+/// Between two pages workloads and their children read so many bytes, and wrote as many.
+pub fn counted(before: &str, after: &str, known: usize) -> Result<()> {
+    // The children execute /proc/self/exe, and are called so.
+    let of = |page: &str, path, direction| -> u64 {
+        let by = |comm| [("comm", comm), ("path", path), ("direction", direction), ("kind", "copy")];
+        ["workload", "exe"].iter().map(|comm| copied(page, &by(comm))).sum()
+    };
     let mut differences = Differences::default();
     for (path, direction) in [("read", "to_user"), ("write", "from_user")] {
-        let counted = of(&after, path, direction).checked_sub(of(&before, path, direction));
+        let counted = of(after, path, direction).checked_sub(of(before, path, direction));
         let counted = counted.with_context(|| format!("{path} went back:\n{before}\n{after}"))?;
-        differences.equal(&format!("{path}.{direction}"), counted, known);
+        differences.equal(&format!("{path}.{direction}"), counted, known as u64);
     }
     differences.into_result("the children, by comm")
 }
 
 /// A status taken while nothing was counted between its parts.
-fn status_at_rest(address: SocketAddr) -> Result<Value> {
+pub fn status_at_rest(address: SocketAddr) -> Result<Value> {
     let mut status = Value::Null;
     let rest = until("the groups add up to the total", Duration::from_secs(20), || {
         let (line, body) = metrics::get(address, "/status")?;
@@ -113,7 +137,7 @@ fn status_at_rest(address: SocketAddr) -> Result<Value> {
     Ok(status)
 }
 
-fn nothing_lost(bench: &Bench, status: &Value) -> Result<()> {
+pub fn nothing_lost(bench: &Bench, status: &Value) -> Result<()> {
     let losses = status["losses"].as_object().context("no losses")?;
     ensure!(losses.values().all(|count| count == 0), "{losses:?}");
     ensure!(status["coverage"]["state"] == "complete", "{}", status["coverage"]);

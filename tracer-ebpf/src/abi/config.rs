@@ -32,8 +32,6 @@ pub struct Config {
     pub follow: u32,
     /// Number of shards per slot minus one; the number is a power of two.
     pub shard_mask: u32,
-    /// The process that is never counted (the daemon itself), 0 for none.
-    pub except_tgid: u32,
 
     pub task_flags: u32,
     pub task_stack: u32,
@@ -117,7 +115,10 @@ pub struct Config {
     pub skb_mac_header: u32,
     pub socket_sk: u32,
 }
-const _: () = assert!(size_of::<Config>() == 63 * 4);
+impl Config {
+    pub const WORDS: usize = 62;
+}
+const _: () = assert!(size_of::<Config>() == Config::WORDS * 4);
 
 /// In place of an offset: there is no such member.
 pub const ABSENT: u32 = u32::MAX;

@@ -76,7 +76,7 @@ pub fn forked(ctx: RawTracePointContext) -> i32 {
     let parent = (bpf_get_current_pid_tgid() >> 32) as u32;
     let Some(tgid) = child.field::<u32>(config!(task_tgid)) else { return 0 };
     // A new thread is counted with its process.
-    if tgid == parent || tgid == config!(except_tgid) || child.is_kernel_thread() {
+    if tgid == parent || child.is_kernel_thread() {
         return 0;
     }
     // Userspace may have found it first, in /proc.
@@ -108,7 +108,7 @@ pub fn execed(ctx: RawTracePointContext) -> i32 {
     // SAFETY: the value is copied out.
     let Some(slot) = (unsafe { SLOTS.get(&tgid) }).copied() else {
         // A helper that the kernel starts is a kernel thread until here (up to 5.18).
-        if config!(follow) == follow::EVERYONE && tgid != config!(except_tgid) {
+        if config!(follow) == follow::EVERYONE {
             let start = Task::at(ctx.arg(0)).field::<u64>(config!(task_start_boottime)).unwrap_or(0);
             admit(tgid, 0, start);
         }

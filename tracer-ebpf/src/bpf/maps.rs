@@ -1,12 +1,13 @@
 //! The maps. Sizes marked "set at load" are replaced by userspace before the kernel sees them.
 
 use aya_ebpf::{
-    bindings::BPF_F_MMAPABLE,
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, Queue, RingBuf},
 };
 use tracer_ebpf::abi::{
-    Bio, Config, CopySizes, Count, LOSSES as REASONS, Ledger, Loss, Owner, Preempt, Process, WitnessKey, Xmit,
+    Bio, CHUNK, CHUNKS, Config, CopySizes, Count, LOSSES as REASONS, Ledger, Loss, Owner, Preempt, Process,
+    WitnessKey, Xmit,
 };
 
 /// Constants of this kernel and session: frozen before the first program is loaded.
@@ -117,6 +118,10 @@ pub static AUDIT: Array<Count> = Array::with_max_entries(256, BPF_F_MMAPABLE);
 /// Threads in a system call that began while an audit's window was open. Key: `pid_tgid`.
 #[map]
 pub static COMPARED: LruHashMap<u64, u32> = LruHashMap::with_max_entries(16384, 0);
+
+/// What userspace keeps for its next life, in pieces; no program reads it. It costs memory only as it fills.
+#[map]
+pub static KEPT: HashMap<u32, [u8; CHUNK]> = HashMap::with_max_entries(CHUNKS, BPF_F_NO_PREALLOC);
 
 #[repr(C)]
 #[derive(Clone, Copy)]

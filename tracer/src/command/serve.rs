@@ -16,6 +16,7 @@ use super::watch::{self, Signals};
 use super::{Outcome, status};
 use crate::cli_serve::Serve;
 use crate::fault::Fault;
+use crate::load::pins::Pins;
 use crate::plan::Offers as _;
 use crate::serve::census::Census;
 use crate::serve::fence;
@@ -24,13 +25,14 @@ use crate::serve::page::{self, Daemon};
 use crate::serve::settings::Settings;
 use crate::session::{Options, Selection, Session};
 use crate::sink::http::{Running, Server, Web};
-use crate::sink::{human, say};
+use crate::sink::{human, rfc3339, say};
 use crate::snapshot::Snapshot;
 
 /// The configuration file is looked at this often.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// Exits within this time are one wake-up.
+/// Exits within this time are one wake-up; with --pin each also saves the books.
 const REAP_AFTER: Duration = Duration::from_millis(50);
+const REAP_AND_SAVE_AFTER: Duration = Duration::from_secs(1);
 
 pub fn serve(args: &Serve) -> Outcome {
     let mut config = args.config.clone().map(ConfigFile::new);
@@ -52,6 +54,7 @@ pub fn serve(args: &Serve) -> Outcome {
     let readable = web.as_ref().map(Web::directories).unwrap_or_default();
     let serving = server.serve(Arc::clone(&front) as _, web, move || fence::enter_server(&readable))?;
     say(&format!("serving on {}", serving.address()));
+    let pins = args.pin.as_deref().map(Pins::take).transpose()?;
     let options = Options {
         attach: args.attach,
         audit: false,
@@ -59,12 +62,16 @@ pub fn serve(args: &Serve) -> Outcome {
         stats: true,
         fault: Fault::from_env()?,
     };
-    let mut session = Session::prepare(&Selection::Everyone, &options)?;
+    let mut session = match pins {
+        Some(pins) => Session::prepare_pinned(&Selection::Everyone, &options, pins)?,
+        None => Session::prepare(&Selection::Everyone, &options)?,
+    };
     session.open()?;
+    session.pin()?;
     watch::warn(&session);
     // The kernel's text and symbols were some tens of megabytes.
     crate::sys::trim_memory();
-    let census = Census::new(&settings);
+    let census = Census::resume(&mut session, &settings)?;
     let runtime = watch::event_loop()?;
     let snapshot = session.snapshot_of_machine();
     let unready = missing(&snapshot);
@@ -79,11 +86,16 @@ pub fn serve(args: &Serve) -> Outcome {
         has_web_config,
         capabilities: kept.capabilities,
         landlock: kept.landlock,
+        pinned: session.pins().map(shown),
     };
     let told = args.settings();
     let mut counting = Counting { session, census, daemon, config, told };
     runtime.block_on(async {
         let signals = Signals::install()?;
+        if let (true, Some(pins)) = (counting.session.resumed, counting.session.pins()) {
+            let since = rfc3339(counting.session.started()).unwrap_or_default();
+            say(&format!("going on with what was counted since {since}, pinned in {}", shown(pins)));
+        }
         watch::announce("every process");
         front.begin(unready);
         counting.run(signals, asked).await
@@ -113,13 +125,26 @@ fn missing(snapshot: &Snapshot) -> Option<String> {
     ))
 }
 
-/// The end: nothing is counted any more, nobody is served, and nobody waits for probes to detach.
+/// The end: nothing is counted any more, nobody is served, and nobody waits for probes to detach. If they are
+/// pinned, they stay, and counting goes on.
 fn end(mut counting: Counting, serving: Running) -> Outcome {
-    counting.session.close()?;
-    drop(serving);
-    crate::sys::leave_closing_to_child();
+    if let Some(pins) = counting.session.pins() {
+        let shown = shown(pins);
+        counting.census.read(&mut counting.session)?;
+        counting.census.save(&mut counting.session, Vec::new());
+        say(&format!("counting goes on, pinned in {shown}; `rm -r {shown}` ends it"));
+        drop(serving);
+    } else {
+        counting.session.close()?;
+        drop(serving);
+        crate::sys::leave_closing_to_child();
+    }
     // Not by returning, which would detach here, one by one.
     std::process::exit(0);
+}
+
+fn shown(pins: &Pins) -> String {
+    human::escape(&pins.directory().to_string_lossy()).into_owned()
 }
 
 /// The daemon at work.
@@ -141,6 +166,8 @@ impl Counting {
         let mut hangup = signal(SignalKind::hangup()).context("cannot handle SIGHUP")?;
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let reap_after = if self.session.pins().is_some() { REAP_AND_SAVE_AFTER } else { REAP_AFTER };
+        let mut reap_at = None;
         loop {
             tokio::select! {
                 () = signals.any() => return Ok(()),
@@ -152,9 +179,12 @@ impl Counting {
                 }
                 // The server ends after this loop does.
                 Some(ask) = asked.recv() => self.answer(ask)?,
-                ready = ended.readable() => {
+                ready = ended.readable(), if reap_at.is_none() => {
                     ready.context("cannot wait for ended processes")?.clear_ready();
-                    tokio::time::sleep(REAP_AFTER).await;
+                    reap_at = Some(tokio::time::Instant::now() + reap_after);
+                }
+                () = until(reap_at), if reap_at.is_some() => {
+                    reap_at = None;
                     self.census.reap(&mut self.session)?;
                 }
             }
@@ -165,6 +195,8 @@ impl Counting {
         let begun = Instant::now();
         self.session.refresh();
         self.census.read(&mut self.session)?;
+        // Before anybody is told: what was told once is never taken back.
+        self.census.save(&mut self.session, Vec::new());
         let snapshot = self.session.snapshot_of_machine();
         // Whoever asked may be gone by now, which is no error.
         match ask {
@@ -199,6 +231,12 @@ impl Counting {
             }
         }
         Ok(())
+    }
+}
+
+async fn until(time: Option<tokio::time::Instant>) {
+    if let Some(time) = time {
+        tokio::time::sleep_until(time).await;
     }
 }
 

@@ -2,11 +2,13 @@
 //! probe counts what goes through it.
 
 mod modules;
+mod saved;
 mod scanned;
 mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
 use tracer_ebpf::table::{PRIMITIVES, Primitive};
 
 use self::modules::Module;
@@ -21,6 +23,7 @@ use crate::sys::ProgramStats;
 use crate::text::decode::rel32;
 use crate::text::scan::{Kind, Site};
 
+pub use saved::Saved;
 pub use scanned::IN_LIB;
 
 /// Bytes of a direct call.
@@ -30,7 +33,7 @@ const CALL: u64 = 5;
 const ANY_PRIMITIVE: &str = "any";
 
 /// What counts the copies that one call site makes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Covered {
     Wrapper,
     Checked,
@@ -109,9 +112,7 @@ impl Coverage {
         if now == self.modules || self.scanned.is_err() {
             return;
         }
-        self.new_modules.extend(now.difference(&self.modules).map(|module| module.name.clone()));
-        self.modules = now;
-        kernel.attach_again();
+        self.note_modules(now, kernel);
         match Scanned::read() {
             Ok(scanned) => {
                 self.scanned = Ok(scanned);
@@ -120,6 +121,13 @@ impl Coverage {
             }
             Err(error) => self.not_read_again = Some(format!("{error:#}")),
         }
+    }
+
+    /// Modules were loaded or removed: these are there now.
+    fn note_modules(&mut self, now: BTreeSet<Module>, kernel: &mut Kernel) {
+        self.new_modules.extend(now.difference(&self.modules).map(|module| module.name.clone()));
+        self.modules = now;
+        kernel.attach_again();
     }
 
     /// A site that is known keeps its coverage, and its probe; of those that are gone nothing is kept.

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
 
+use serde::{Deserialize, Serialize};
+
 /// A module, and which loading of it: the inode of its directory is another one when it is loaded again.
 /// (Its address is hidden from who has no CAP_SYSLOG, or no longer.)
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Module {
     pub name: String,
     directory: u64,

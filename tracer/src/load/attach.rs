@@ -102,14 +102,14 @@ impl Kernel {
             (Program::RawTracePoint(program), Method::RawTracepoint) => {
                 program.load()?;
                 let link = program.attach(way.symbol)?;
-                Link::tracepoint(program.take_link(link)?)
+                Link::raw_tracepoint(program.take_link(link)?)
             }
             (Program::TracePoint(program), Method::Tracepoint) => {
                 let (category, event) =
                     way.symbol.split_once('/').ok_or_else(|| anyhow!("no category in {}", way.symbol))?;
                 program.load()?;
                 let link = program.attach(category, event)?;
-                Link::tracepoint(program.take_link(link)?)
+                self.links.perf(program.take_link(link)?)?
             }
             _ => bail!("program {name} is not of the kind that its row says"),
         })

@@ -1,56 +1,71 @@
 //! What keeps programs attached. Everything is held by descriptors alone, so that nothing stays attached when
-//! tracer ends, however it ends.
+//! tracer ends, however it ends; unless it is pinned.
 
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::Result;
-use aya::programs::kprobe::KProbeLink;
-use aya::programs::links::FdLink;
+use anyhow::{Context as _, Result, bail};
+use aya::programs::links::{FdLink, LinkError};
 
+use super::pins::Pins;
 use crate::sys;
 
+/// Since this release kprobes and tracepoints of perf have links; before, they are perf events.
+pub const ALL_ARE_LINKS: (u16, u16) = (5, 15);
 /// Since this release the link of a kprobe tells how often its program did not run.
 const TELLS_MISSED: (u16, u16) = (6, 7);
 
 /// Threads that detach what needs no trampoline.
 const DETACHERS: usize = 4;
 
-/// Detaches a program when it is dropped.
+/// What the kernel gave for an attachment.
+enum Held {
+    Link(FdLink),
+    /// A perf event with a program, which can be neither pinned nor asked.
+    Event(#[expect(dead_code, reason = "held to be dropped")] Box<dyn Any + Send>),
+}
+
+/// Detaches a program when it is dropped, unless it is pinned.
 pub struct Link {
-    _attached: Box<dyn Any + Send>,
+    held: Held,
     is_trampoline: bool,
     /// The kernel's number of a kprobe's link, where it tells what was missed.
     id: Option<u32>,
+    is_pinned: bool,
 }
 
 impl Link {
-    pub fn trampoline(link: impl Any + Send) -> Self {
-        Link { _attached: Box::new(link), is_trampoline: true, id: None }
+    fn new(link: FdLink) -> Self {
+        Link { held: Held::Link(link), is_trampoline: false, id: None, is_pinned: false }
     }
 
-    pub fn tracepoint(link: impl Any + Send) -> Self {
-        Link { _attached: Box::new(link), is_trampoline: false, id: None }
+    pub fn trampoline(link: impl Into<FdLink>) -> Self {
+        Link { is_trampoline: true, ..Link::new(link.into()) }
+    }
+
+    pub fn raw_tracepoint(link: impl Into<FdLink>) -> Self {
+        Link::new(link.into())
     }
 }
 
 /// All links.
 pub struct Links {
-    tells_missed: bool,
-    trampolines: Vec<Link>,
-    others: Vec<Link>,
+    release: (u16, u16),
+    /// With the names of their programs.
+    trampolines: Vec<(String, Link)>,
+    others: Vec<(String, Link)>,
     /// Numbers of kprobes' links, by program.
-    probes: BTreeMap<&'static str, Vec<u32>>,
-    /// Descriptors of these links, by number: found when they are first asked.
+    probes: BTreeMap<String, Vec<u32>>,
+    /// Descriptors of kprobes' links, by number: found when they are first asked.
     open: Mutex<BTreeMap<u32, OwnedFd>>,
 }
 
 impl Links {
     pub fn new(release: (u16, u16)) -> Self {
         Links {
-            tells_missed: release >= TELLS_MISSED,
+            release,
             trampolines: Vec::new(),
             others: Vec::new(),
             probes: BTreeMap::new(),
@@ -58,29 +73,79 @@ impl Links {
         }
     }
 
-    /// The link of a kprobe. Up to 5.14 it is a perf event, which has no number.
-    pub fn kprobe(&self, link: KProbeLink) -> Result<Link> {
-        if !self.tells_missed {
-            return Ok(Link::tracepoint(link));
+    /// The link of a kprobe.
+    pub fn kprobe<L>(&self, link: L) -> Result<Link>
+    where
+        L: TryInto<FdLink, Error = LinkError> + Any + Send,
+    {
+        let mut link = self.perf(link)?;
+        if self.release >= TELLS_MISSED
+            && let Held::Link(held) = &link.held
+        {
+            link.id = Some(held.info()?.id());
         }
-        let link = FdLink::try_from(link)?;
-        let id = link.info()?.id();
-        Ok(Link { id: Some(id), ..Link::tracepoint(link) })
+        Ok(link)
+    }
+
+    /// The link of what attaches through perf.
+    pub fn perf<L>(&self, link: L) -> Result<Link>
+    where
+        L: TryInto<FdLink, Error = LinkError> + Any + Send,
+    {
+        if self.release >= ALL_ARE_LINKS {
+            return Ok(Link::new(link.try_into()?));
+        }
+        Ok(Link { held: Held::Event(Box::new(link)), is_trampoline: false, id: None, is_pinned: false })
     }
 
     /// Keeps a program attached.
-    pub fn keep(&mut self, program: &'static str, link: Link) {
+    pub fn keep(&mut self, program: &str, link: Link) {
         if let Some(id) = link.id {
-            self.probes.entry(program).or_default().push(id);
+            self.probes.entry(program.to_owned()).or_default().push(id);
         }
-        if link.is_trampoline { &mut self.trampolines } else { &mut self.others }.push(link);
+        if link.is_trampoline { &mut self.trampolines } else { &mut self.others }
+            .push((program.to_owned(), link));
+    }
+
+    /// Takes over a link that is pinned.
+    pub fn adopt(&mut self, program: &str, is_kprobe: bool, link: FdLink) -> Result<()> {
+        let id = if is_kprobe && self.release >= TELLS_MISSED { Some(link.info()?.id()) } else { None };
+        self.keep(program, Link { id, is_pinned: true, ..Link::new(link) });
+        Ok(())
+    }
+
+    /// Pins what is not pinned yet: it stays attached when this process ends.
+    pub fn pin(&mut self, pins: &Pins) -> Result<()> {
+        let mut numbers: BTreeMap<String, usize> = BTreeMap::new();
+        let every = self.trampolines.iter().chain(&self.others);
+        for (program, _) in every.filter(|(_, link)| link.is_pinned) {
+            *numbers.entry(program.clone()).or_default() += 1;
+        }
+        for links in [&mut self.trampolines, &mut self.others] {
+            *links = std::mem::take(links)
+                .into_iter()
+                .map(|(program, link)| {
+                    if link.is_pinned {
+                        return Ok((program, link));
+                    }
+                    let Held::Link(held) = link.held else { bail!("a perf event cannot be pinned") };
+                    let number = numbers.entry(program.clone()).or_default();
+                    let pinned = held.pin(pins.link(&program, *number));
+                    *number += 1;
+                    let held = pinned.with_context(|| format!("cannot pin a link of {program}"))?;
+                    let link = Link { held: Held::Link(held.into()), is_pinned: true, ..link };
+                    Ok((program, link))
+                })
+                .collect::<Result<_>>()?;
+        }
+        Ok(())
     }
 
     /// Hits of kprobes that ran no program, as far as the kernel tells.
     pub fn missed(&self, programs: &[&str]) -> u64 {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let ids: Vec<u32> =
-            programs.iter().filter_map(|program| self.probes.get(program)).flatten().copied().collect();
+            programs.iter().filter_map(|program| self.probes.get(*program)).flatten().copied().collect();
         if ids.iter().any(|id| !open.contains_key(id)) {
             *open = sys::own_links();
         }

@@ -6,8 +6,10 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use serde::{Deserialize, Serialize};
 use tracer_ebpf::abi::{Ledger, PATHS, Path};
 
+use super::saved::{Identity, identity, sparse};
 use super::who::{ENDED, GroupBy, Key, OVERFLOW, Select, UNSELECTED, Who};
 use crate::session::Reading;
 use crate::snapshot::{Derived as _, minus, plus};
@@ -16,8 +18,9 @@ use crate::snapshot::{Derived as _, minus, plus};
 const FORMER: usize = 16;
 
 /// Everything that was counted for one group.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Group {
+    #[serde(with = "sparse")]
     pub ledger: Ledger,
     /// By path; summed up process by process, because it does not follow from a sum of ledgers.
     pub zero_copied: [u64; PATHS],
@@ -28,6 +31,7 @@ pub struct Group {
     /// The lower the older.
     order: u64,
     /// Number of series that it has, once known; reset by what changes them.
+    #[serde(skip)]
     series: Option<usize>,
 }
 
@@ -44,8 +48,10 @@ impl Group {
 }
 
 /// A process that has a slot.
-struct Seat {
-    identity: (u32, u64),
+#[derive(Serialize, Deserialize)]
+pub(super) struct Seat {
+    identity: Identity,
+    #[serde(with = "sparse")]
     last: Ledger,
     /// Highest value so far: while a call runs, its copies are counted and its payload is not yet.
     zero_copied: [u64; PATHS],
@@ -56,11 +62,11 @@ struct Seat {
 
 /// All groups.
 pub struct Books {
-    group_by: GroupBy,
-    select: Select,
-    groups: HashMap<Key, Group>,
-    seats: HashMap<u32, Seat>,
-    next: u64,
+    pub(super) group_by: GroupBy,
+    pub(super) select: Select,
+    pub(super) groups: HashMap<Key, Group>,
+    pub(super) seats: HashMap<u32, Seat>,
+    pub(super) next: u64,
     /// Groups that lost their name for lack of room: to `ended`, and to `overflow`.
     pub merged: (u64, u64),
     /// Processes whose end was read.
@@ -85,6 +91,10 @@ impl Books {
 
     pub fn group_by(&self) -> &GroupBy {
         &self.group_by
+    }
+
+    pub fn select(&self) -> &Select {
+        &self.select
     }
 
     pub fn groups(&self) -> impl Iterator<Item = (&Key, &Group)> {
@@ -127,7 +137,7 @@ impl Books {
 
     /// Takes a reading of a process that may live on. `describe` is asked only if anything happened.
     pub fn read(&mut self, reading: &Reading, describe: impl FnOnce() -> Who) {
-        let identity = (reading.process.tgid, reading.process.start_boottime);
+        let identity = identity(reading);
         if self.seats.get(&reading.slot).is_some_and(|seat| seat.identity != identity) {
             // Its end was not told: the slot is another's by now.
             self.leave(reading.slot);
@@ -170,7 +180,7 @@ impl Books {
     }
 
     /// Puts the process into its seat; what it did since its last reading.
-    fn seat(&mut self, reading: &Reading, identity: (u32, u64), key: &Key) -> (Ledger, [u64; PATHS]) {
+    fn seat(&mut self, reading: &Reading, identity: Identity, key: &Key) -> (Ledger, [u64; PATHS]) {
         let by_pid = self.group_by.by_pid();
         let mut left = None;
         let mut forgotten = None;

@@ -7,9 +7,12 @@ use anyhow::Result;
 
 use super::books::Books;
 use super::paths::Paths;
+use super::saved::{Identity, Saved, SavedBooks, identity};
 use super::settings::{MAX_SERIES, Settings};
 use super::who::Who;
+use crate::load::kept::Document;
 use crate::session::{Reading, Session};
+use crate::sink::say;
 use crate::target;
 
 /// The books, and what it takes to keep them.
@@ -20,6 +23,8 @@ pub struct Census {
     booted: Option<SystemTime>,
     /// The executable is shown or asked for.
     wants_exe: bool,
+    /// How often the books could not be left to the next daemon.
+    pub not_saved: u64,
 }
 
 impl Census {
@@ -32,7 +37,29 @@ impl Census {
             booted: target::boot_time(),
             wants_exe: group_by.by_pid() || !select.exe.is_empty(),
             books: Books::new(group_by, select),
+            not_saved: 0,
         }
+    }
+
+    /// Goes on with what the last daemon left.
+    pub fn resume(session: &mut Session, settings: &Settings) -> Result<Self> {
+        let mut census = Census::new(settings);
+        let Some(left) = session.left::<Saved<SavedBooks>>(Document::Books)? else { return Ok(census) };
+        // It may have ended between the two steps of giving slots back.
+        let closed = |(slot, closed): &(u32, Identity)| {
+            let reading = session.reading(*slot)?;
+            (identity(&reading) == *closed && reading.process.exited != 0).then_some(*slot)
+        };
+        let closed: Vec<u32> = left.closed.iter().filter_map(closed).collect();
+        session.free(&closed)?;
+        census.booted = left.booted;
+        let (group_by, select) = (census.books.group_by().clone(), census.books.select().clone());
+        census.books = Books::restore(left.books, select.clone());
+        if *census.books.group_by() != group_by {
+            census.read(session)?;
+            census.books.rearrange(group_by, select);
+        }
+        Ok(census)
     }
 
     pub fn wants_exe(&self) -> bool {
@@ -52,10 +79,30 @@ impl Census {
 
     /// Takes the last word on those that have ended.
     pub fn reap(&mut self, session: &mut Session) -> Result<()> {
-        let (books, paths, booted) = (&mut self.books, &mut self.paths, self.booted);
-        session.reap_into(|reading| {
-            books.end(&reading, || ended(&reading, paths, booted));
-        })
+        let readings = session.last_readings();
+        if readings.is_empty() {
+            return Ok(());
+        }
+        for reading in &readings {
+            self.books.end(reading, || ended(reading, &mut self.paths, self.booted));
+        }
+        self.save(session, readings.iter().map(|reading| (reading.slot, identity(reading))).collect());
+        session.free(&readings.iter().map(|reading| reading.slot).collect::<Vec<_>>())
+    }
+
+    /// Leaves everything to the next daemon, if there shall be one. `closed`: slots whose last word is in the
+    /// books, and which are given back after this.
+    pub fn save(&mut self, session: &mut Session, closed: Vec<(u32, Identity)>) {
+        if session.pins().is_none() {
+            return;
+        }
+        let saved = Saved { booted: self.booted, books: self.books.save(), closed };
+        if let Err(error) = session.keep(Document::Books, &saved) {
+            if self.not_saved == 0 {
+                say(&format!("{error:#}; after a restart counters may be lower"));
+            }
+            self.not_saved += 1;
+        }
     }
 
     /// Takes a reading of everybody.

@@ -8,5 +8,6 @@ pub mod front;
 pub mod page;
 pub mod paths;
 pub mod pattern;
+mod saved;
 pub mod settings;
 pub mod who;

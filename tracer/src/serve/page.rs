@@ -29,6 +29,8 @@ pub struct Daemon {
     pub capabilities: Vec<&'static str>,
     /// The counting thread is fenced by Landlock.
     pub landlock: bool,
+    /// Where everything is pinned, escaped.
+    pub pinned: Option<String>,
 }
 
 /// The text of `/metrics`. Makes room first, if there are too many series.
@@ -129,6 +131,9 @@ fn own(census: &Census, daemon: &Daemon, server: &ServerStats) -> Vec<Own> {
         let good = f64::from(u8::from(!server.web_config_refused));
         more.push(plain("tracer_web_config_last_reload_successful", good));
     }
+    if daemon.pinned.is_some() {
+        more.push(plain("tracer_pin_save_failures_total", census.not_saved as f64));
+    }
     for capability in &daemon.capabilities {
         more.push(one("tracer_capabilities_info", "capability", capability, 1.0));
     }
@@ -175,6 +180,7 @@ pub fn status(census: &Census, snapshot: &Snapshot, daemon: &Daemon) -> String {
             "config_reload_successful": daemon.config.map(|(_, good)| good),
             "capabilities": daemon.capabilities,
             "landlock": daemon.landlock,
+            "pinned": daemon.pinned,
         });
         if let Value::Object(more) = more {
             fields.extend(more);

@@ -15,6 +15,7 @@ fn daemon() -> Daemon {
         has_web_config: true,
         capabilities: vec!["CAP_BPF"],
         landlock: true,
+        pinned: Some("/sys/fs/bpf/tracer".into()),
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::time::SystemTime;
 
+use serde::{Deserialize, Serialize};
+
 use super::cgroup;
 use super::pattern::Pattern;
 use crate::sink::{human, rfc3339};
 
 /// A process as it is known when it is read.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Who {
     pub pid: u32,
     pub start_time: Option<SystemTime>,
@@ -18,7 +20,9 @@ pub struct Who {
 }
 
 /// What series are told apart by.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash, clap::ValueEnum)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash, clap::ValueEnum, Serialize, Deserialize,
+)]
 pub enum Dimension {
     /// Process id, with the time of its start: a pid that is used again is another series
     Pid,
@@ -78,7 +82,7 @@ impl Dimension {
 }
 
 /// The values of a group's labels, in the order of [`GroupBy::labels`].
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct Key(pub Vec<String>);
 
 /// Groups that are no processes' own: every label says which.
@@ -88,7 +92,7 @@ pub const UNSELECTED: &str = "unselected";
 pub const UNATTRIBUTED: &str = "unattributed";
 
 /// The dimensions, each at most once.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct GroupBy(Vec<Dimension>);
 
 impl Default for GroupBy {

@@ -42,7 +42,6 @@ pub(super) fn configure(
             _ if follows => follow::CHILDREN,
             _ => follow::LISTED,
         },
-        except_tgid: if matches!(selection, Selection::Everyone) { std::process::id() } else { 0 },
         watch_preemption: facts.watches_preemption().into(),
         process_vm_by_return: process_vm_by_return(options).into(),
         audit: options.audit.into(),

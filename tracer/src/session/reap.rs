@@ -20,11 +20,15 @@ impl Session {
         self.kernel.free(&slots)
     }
 
-    /// As [`Session::reap`], with the last word given to `last`.
-    pub fn reap_into(&mut self, mut last: impl FnMut(Reading)) -> Result<()> {
+    /// The last word on processes that have ended, in slots that are then to be given back.
+    pub fn last_readings(&mut self) -> Vec<Reading> {
         let slots = self.retire();
-        slots.iter().filter_map(|slot| self.reading(*slot)).for_each(&mut last);
-        self.kernel.free(&slots)
+        slots.iter().filter_map(|slot| self.reading(*slot)).collect()
+    }
+
+    /// Gives slots back whose last word was taken.
+    pub fn free(&mut self, slots: &[u32]) -> Result<()> {
+        self.kernel.free(slots)
     }
 
     /// Slots whose processes have ended, and to which nobody writes any more.
@@ -34,6 +38,9 @@ impl Session {
     /// now have ended, nobody writes to it any more.
     fn retire(&mut self) -> Vec<u32> {
         let mut slots = self.kernel.ended_slots();
+        slots.append(&mut self.left_over);
+        slots.sort_unstable();
+        slots.dedup();
         let processes = &self.kernel.processes;
         slots.retain(|&slot| {
             processes.get(slot as usize).is_some_and(|process| process.tgid != 0 && process.exited != 0)

@@ -8,6 +8,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::decode::{Flow, INT3, decode, rel32};
 use super::{Segment, Text};
 use crate::facts::kallsyms::{Function, Kallsyms};
@@ -30,7 +32,7 @@ pub struct Target {
     pub addr: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Kind {
     Call,
     /// `jmp`: the target returns to the caller's caller.
@@ -40,7 +42,7 @@ pub enum Kind {
 }
 
 /// One instruction that calls a target.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Site {
     pub addr: u64,
     pub primitive: usize,

@@ -7,7 +7,7 @@ pub const COPY_SIZE: &str = "tracer_copy_size_bytes";
 
 /// Every metric there is: name, type, help.
 #[rustfmt::skip]
-pub const METRICS: [(&str, MetricType, &str); 43] = [
+pub const METRICS: [(&str, MetricType, &str); 44] = [
     ("tracer_copied_bytes_total", MetricType::COUNTER, "Bytes that the CPU moved from one place in memory to another."),
     ("tracer_copies_total", MetricType::COUNTER, "Number of such moves."),
     (COPY_SIZE, MetricType::HISTOGRAM, "Sizes of such moves (kind copy), one per call of a wrapper; with --sizes."),
@@ -43,6 +43,7 @@ pub const METRICS: [(&str, MetricType, &str); 43] = [
     ("tracer_web_config_last_reload_successful", MetricType::GAUGE, "1 if the last reading of the web configuration file succeeded (serve)."),
     ("tracer_counting_start_time_seconds", MetricType::GAUGE, "When counting began, since the epoch (serve)."),
     ("tracer_ready", MetricType::GAUGE, "1 if all required probes are attached (serve)."),
+    ("tracer_pin_save_failures_total", MetricType::COUNTER, "Times that the counts could not be left to the next daemon; it would begin lower (serve)."),
     ("tracer_capabilities_info", MetricType::GAUGE, "Capabilities that the daemon kept, by name; always 1 (serve)."),
     ("tracer_build_info", MetricType::GAUGE, "The version of the tracer, and what it was built with and for; always 1."),
     ("tracer_process_cpu_seconds_total", MetricType::COUNTER, "User and system time of the tracer itself."),
