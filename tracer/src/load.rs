@@ -251,10 +251,11 @@ impl Kernel {
     }
 }
 
-/// Tells one build of the BPF object from another.
+/// Tells one version of tracer, and one build of the BPF object, from another.
 pub fn object_id() -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, OBJECT);
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    let digest: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{} {digest}", env!("CARGO_PKG_VERSION"))
 }
 
 /// Why the kernel refuses BPF altogether, in words.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use tracer_tests::harness::bench::Bench;
+use tracer_tests::harness::programs::client::CURL;
 use tracer_tests::harness::programs::files::{self, Dir};
 use tracer_tests::harness::programs::no_ktls;
 use tracer_tests::harness::programs::server::Server;
@@ -64,6 +65,7 @@ fn every_query_has_data(bench: &Bench, prometheus: &str) -> Result<()> {
     command.arg(web);
     let mut tracer = Tracer::start_command(command)?;
     tracer.wait_counting_everybody()?;
+    curl_scrapes(address, &certificate)?;
     let server = start(&dir, prometheus, address, own, &certificate)?;
     let mut lacking = queries()?;
     let all = lacking.len();
@@ -82,6 +84,34 @@ fn every_query_has_data(bench: &Bench, prometheus: &str) -> Result<()> {
     rules_are_evaluated(own)?;
     let outcome = tracer.terminate()?;
     ensure!(outcome.status.success(), "{}: {}", outcome.status, outcome.stderr);
+    Ok(())
+}
+
+/// So does curl, compressed or not; without the password, or without TLS, it gets nothing.
+fn curl_scrapes(address: SocketAddr, certificate: &str) -> Result<()> {
+    let place = format!("localhost:{}", address.port());
+    let resolve = format!("{place}:127.0.0.1");
+    let user = format!("prometheus:{PASSWORD}");
+    let curl = |scheme: &str, options: &[&str]| -> Result<String> {
+        let mut command = Command::new(CURL);
+        command.args(["-q", "-sS", "--noproxy", "*", "--max-time", "55", "--cacert", certificate]);
+        command.args(["--resolve", &resolve, "-w", "\n%{http_code} %{size_download}"]).args(options);
+        let output = command.arg(format!("{scheme}://{place}/metrics")).output()?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let end = |said: &str| said.lines().last().unwrap_or_default().to_owned();
+    let plain = curl("https", &["--user", &user])?;
+    let compressed = curl("https", &["--user", &user, "--compressed"])?;
+    for said in [&plain, &compressed] {
+        ensure!(end(said).starts_with("200 ") && said.contains("\ntracer_ready 1\n"), "{said}");
+    }
+    let bytes = |said: &str| end(said).split(' ').nth(1).and_then(|word| word.parse::<u64>().ok());
+    let (plain, compressed) = (bytes(&plain).context("no size")?, bytes(&compressed).context("no size")?);
+    ensure!(compressed * 4 < plain, "{compressed} bytes compressed, {plain} not");
+    let denied = curl("https", &[])?;
+    ensure!(end(&denied).starts_with("401 "), "without a password: {denied}");
+    let open = curl("http", &["--user", &user])?;
+    ensure!(end(&open) == "000 0", "without TLS: {open}");
     Ok(())
 }
 

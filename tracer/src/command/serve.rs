@@ -86,7 +86,7 @@ pub fn serve(args: &Serve) -> Outcome {
         has_web_config,
         capabilities: kept.capabilities,
         landlock: kept.landlock,
-        pinned: session.pins().map(shown),
+        pinned: session.pins().map(|pins| pins.shown().into_owned()),
     };
     let told = args.settings();
     let mut counting = Counting { session, census, daemon, config, told };
@@ -94,7 +94,7 @@ pub fn serve(args: &Serve) -> Outcome {
         let signals = Signals::install()?;
         if let (true, Some(pins)) = (counting.session.resumed, counting.session.pins()) {
             let since = rfc3339(counting.session.started()).unwrap_or_default();
-            say(&format!("going on with what was counted since {since}, pinned in {}", shown(pins)));
+            say(&format!("going on with what was counted since {since}, pinned in {}", pins.shown()));
         }
         watch::announce("every process");
         front.begin(unready);
@@ -129,7 +129,7 @@ fn missing(snapshot: &Snapshot) -> Option<String> {
 /// pinned, they stay, and counting goes on.
 fn end(mut counting: Counting, serving: Running) -> Outcome {
     if let Some(pins) = counting.session.pins() {
-        let shown = shown(pins);
+        let shown = pins.shown().into_owned();
         counting.census.read(&mut counting.session)?;
         counting.census.save(&mut counting.session, Vec::new());
         say(&format!("counting goes on, pinned in {shown}; `rm -r {shown}` ends it"));
@@ -141,10 +141,6 @@ fn end(mut counting: Counting, serving: Running) -> Outcome {
     }
     // Not by returning, which would detach here, one by one.
     std::process::exit(0);
-}
-
-fn shown(pins: &Pins) -> String {
-    human::escape(&pins.directory().to_string_lossy()).into_owned()
 }
 
 /// The daemon at work.

@@ -47,8 +47,9 @@ impl Pins {
         Ok(Pins { directory: directory.to_owned(), _open: open })
     }
 
-    pub fn directory(&self) -> &Path {
-        &self.directory
+    /// The directory, for people.
+    pub fn shown(&self) -> Cow<'_, str> {
+        shown(&self.directory)
     }
 
     /// Removes everything that is pinned, which ends its counting, and makes room for new pins.

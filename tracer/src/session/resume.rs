@@ -94,7 +94,7 @@ impl Session {
                 release.1
             );
         }
-        let shown = pins.directory().display().to_string();
+        let shown = pins.shown().into_owned();
         let before = Manifest::read(&pins).and_then(|manifest| match manifest {
             Some(manifest) => Self::build(selection, options, Some((&pins, Some(manifest)))).map(Some),
             None => Ok(None),
@@ -177,8 +177,16 @@ impl Session {
     /// What the last daemon left; `None` if it left nothing, or there was none.
     pub fn left<T: for<'a> Deserialize<'a>>(&self, document: Document) -> Result<Option<T>> {
         let Some(kept) = self.kernel.kept.as_ref().filter(|_| self.resumed) else { return Ok(None) };
-        let bytes = kept.read(document)?;
-        bytes.map(|bytes| serde_json::from_slice(&bytes).context("it cannot be read")).transpose()
+        let content = kept.read(document).and_then(|bytes| match bytes {
+            Some(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+            None => Ok(None),
+        });
+        let shown = self.pins.as_ref().map_or_else(String::new, |pins| pins.shown().into_owned());
+        content.with_context(|| {
+            format!(
+                "what the last daemon left in {shown} cannot be read; `rm -r {shown}` lets counters start at 0"
+            )
+        })
     }
 
     /// Where everything is pinned.

@@ -4,6 +4,7 @@
 mod accept;
 mod answer;
 mod auth;
+mod loopback;
 mod pages;
 mod tls;
 mod web;
@@ -18,8 +19,10 @@ use anyhow::{Context, Result, anyhow};
 use tokio::sync::oneshot;
 
 use self::answer::Answers;
+pub use self::loopback::Loopback;
 pub use self::pages::{Pages, Stats};
 pub use self::web::Web;
+pub use self::web_config::WebConfig;
 use super::prom::Exporter;
 use crate::snapshot::Snapshot;
 

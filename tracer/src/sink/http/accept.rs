@@ -115,7 +115,8 @@ async fn connection(stream: TcpStream, number: u64, answers: &Arc<Answers>) {
     }
 }
 
-async fn http(stream: impl AsyncRead + AsyncWrite + Unpin, number: u64, answers: &Arc<Answers>) {
+/// One connection, from the first byte of its request to the end of the answer.
+pub async fn http(stream: impl AsyncRead + AsyncWrite + Unpin, number: u64, answers: &Arc<Answers>) {
     // What an answer needs until it is sent.
     let holding = Arc::new(Mutex::new(None));
     let service = service_fn(|request| {
@@ -127,6 +128,8 @@ async fn http(stream: impl AsyncRead + AsyncWrite + Unpin, number: u64, answers:
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_header_size(MAX_HEADER_BYTES)
+        // Who has said all (`nc -N`) still wants the answer.
+        .half_close(true)
         // A new connection per scrape costs nothing beside the scrape, and frees the place.
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
