@@ -96,8 +96,9 @@ pub fn serve(args: &Serve) -> Outcome {
             let since = rfc3339(counting.session.started()).unwrap_or_default();
             say(&format!("going on with what was counted since {since}, pinned in {}", pins.shown()));
         }
-        watch::announce("every process");
+        // Who reads the line may ask at once.
         front.begin(unready);
+        watch::announce("every process");
         counting.run(signals, asked).await
     })?;
     end(counting, serving)
