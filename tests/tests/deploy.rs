@@ -29,9 +29,7 @@ fn main() {
             Ok(())
         }),
         trial("prometheus::configuration", &[PROMTOOL], || promtool(&["check", "config"], "prometheus.yml")),
-        trial("prometheus::rules", &[PROMTOOL], || {
-            promtool(&["check", "rules", "--lint-fatal"], "pods.yml")
-        }),
+        trial("prometheus::rules", &[PROMTOOL], || promtool(&["check", "rules", "--lint-fatal"], "pods.yml")),
         trial("prometheus::pods_get_their_names", &[PROMTOOL], || {
             promtool(&["test", "rules"], "pods_test.yml")
         }),

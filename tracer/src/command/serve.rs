@@ -33,6 +33,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const REAP_AFTER: Duration = Duration::from_millis(50);
 
 pub fn serve(args: &Serve) -> Outcome {
+    if let Some(page) = &args.replay {
+        return super::replay::replay(args, page);
+    }
     let mut config = args.config.clone().map(ConfigFile::new);
     let mut settings = args.settings();
     let web = match (config.as_mut().map(ConfigFile::read).transpose(), web(args)) {
@@ -91,7 +94,7 @@ pub fn serve(args: &Serve) -> Outcome {
     end(counting, serving)
 }
 
-fn web(args: &Serve) -> Result<Option<Web>> {
+pub(super) fn web(args: &Serve) -> Result<Option<Web>> {
     args.web_config_file.as_deref().map(Web::read).transpose()
 }
 

@@ -197,9 +197,11 @@ mod tests {
 
     #[test]
     fn refusals_name_cause_and_remedy() {
-        let locked = refusal(Path::new(PATH), ErrorKind::PermissionDenied, "EPERM", Some("confidentiality".into()));
+        let locked =
+            refusal(Path::new(PATH), ErrorKind::PermissionDenied, "EPERM", Some("confidentiality".into()));
         assert!(locked.contains("lockdown=integrity"), "{locked}");
-        let unprivileged = refusal(Path::new(PATH), ErrorKind::PermissionDenied, "EACCES", Some("none".into()));
+        let unprivileged =
+            refusal(Path::new(PATH), ErrorKind::PermissionDenied, "EACCES", Some("none".into()));
         assert!(unprivileged.contains("sudo"), "{unprivileged}");
         assert!(refusal(Path::new(PATH), ErrorKind::NotFound, "ENOENT", None).contains("CONFIG_PROC_KCORE"));
     }
