@@ -1,4 +1,4 @@
-//! What people who work on tracer run: `cargo xtask setup|build|demo|vm|test|claims|dashboards|scale|ci`.
+//! What people who work on tracer run: `cargo xtask setup|build|demo|vm|test|claims|dashboards|scale|stack|ci`.
 //!
 //! Progress goes to stderr, results to stdout, so that `$(cargo xtask build | tail -1)` works.
 
@@ -14,6 +14,7 @@ mod programs;
 mod scale;
 mod setup;
 mod sh;
+mod stack;
 mod test;
 mod vm;
 
@@ -46,6 +47,8 @@ enum Command {
     Dashboards(dashboards::Args),
     /// Measure what a fleet costs, and write docs/scale.md
     Scale(scale::Args),
+    /// Run tracer, Prometheus and, if there is one, Grafana on this machine
+    Stack(stack::Args),
     /// What .ci/run runs: format check, clippy, all tests
     Ci,
 }
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Command::Claims(args) => claims::main(&args),
         Command::Dashboards(args) => dashboards::main(&args),
         Command::Scale(args) => scale::main(&args),
+        Command::Stack(args) => stack::main(&args),
         Command::Ci => ci::main(),
     };
     match result {

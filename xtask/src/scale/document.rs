@@ -83,18 +83,18 @@ fn pages(text: &mut String, sizes: &[Size]) -> Result<()> {
 fn prometheus(text: &mut String, interval: u64, steps: &[Step]) -> Result<()> {
     writeln!(
         text,
-        "## Prometheus\n\nDebian's Prometheus, {} processes per machine, a scrape per {interval} s, on the same two \
+        "## Prometheus\n\nDebian's Prometheus, a scrape per {interval} s, on the same two \
          CPUs as the replay. `block` is what a sample takes in a block that is made of everything at the end, `log` \
-         in the write-ahead log, which holds the last two to three hours.\n",
-        thousands(PROCESSES as f64)
+         in the write-ahead log, which holds the last two to three hours.\n"
     )?;
-    *text += "| machines | `--group-by` | up | series | samples/s | memory | bytes/series | CPU | slowest scrape | block | log |\n\
-        | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n";
+    *text += "| machines | processes | `--group-by` | up | series | samples/s | memory | bytes/series | CPU | slowest scrape | block | log |\n\
+        | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n";
     for step in steps {
         writeln!(
             text,
-            "| {} | `{}` | {} | {} | {} | {}{} | {} | {:.2} | {:.1} s | {} | {:.1} |",
+            "| {} | {} | `{}` | {} | {} | {} | {}{} | {} | {:.2} | {:.1} s | {} | {:.1} |",
             thousands(f64::from(step.targets)),
+            thousands(step.processes as f64),
             step.by.name(),
             thousands(step.up),
             thousands(step.series),

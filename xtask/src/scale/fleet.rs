@@ -69,6 +69,7 @@ pub struct Plan {
 /// What Prometheus says of itself at the end.
 pub struct Step {
     pub by: By,
+    pub processes: usize,
     pub targets: u16,
     /// Why it ended before its time.
     pub stopped: Option<String>,
@@ -86,7 +87,12 @@ pub struct Step {
     pub wal_bytes_per_sample: f64,
 }
 
-pub fn measure(tracer: &Path, page: &Path, by: By, targets: u16, plan: &Plan) -> Result<Step> {
+pub fn measure(
+    tracer: &Path,
+    page: &Path,
+    (by, processes, targets): (By, usize, u16),
+    plan: &Plan,
+) -> Result<Step> {
     let replay = Replay::start(tracer, page, targets)?;
     let dir = paths::TempDir::new_in(&std::env::temp_dir(), "tracer-prometheus-")?;
     let own = ask::free_address()?;
@@ -113,6 +119,7 @@ pub fn measure(tracer: &Path, page: &Path, by: By, targets: u16, plan: &Plan) ->
     )?;
     let mut step = Step {
         by,
+        processes,
         targets,
 
         stopped,

@@ -29,7 +29,7 @@ pub struct Args {
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     interval: u64,
     /// Scrapes of each target in a step
-    #[arg(long, value_name = "N", default_value_t = 4)]
+    #[arg(long, value_name = "N", default_value_t = 3)]
     scrapes: u64,
     /// A step ends when Prometheus has more, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 5500)]
@@ -39,14 +39,14 @@ pub struct Args {
     output: Option<PathBuf>,
 }
 
-/// Machines with 1,000 processes in one step: how they are grouped, and how many there are.
-const STEPS: [(By, u16); 6] = [
-    (By::PidComm, 10),
-    (By::PidComm, 30),
-    (By::CommPod, 50),
-    (By::Comm, 100),
-    (By::Comm, 300),
-    (By::Unit, 1000),
+/// How machines are grouped, their processes, and how many there are. The last has so few that a thousand fit.
+const STEPS: [(By, usize, u16); 6] = [
+    (By::PidComm, PROCESSES, 3),
+    (By::PidComm, PROCESSES, 10),
+    (By::CommPod, PROCESSES, 10),
+    (By::Comm, PROCESSES, 30),
+    (By::Comm, PROCESSES, 100),
+    (By::Unit, 10, 1000),
 ];
 
 /// Processes of a machine.
@@ -83,16 +83,16 @@ pub fn main(args: &Args) -> Result<u8> {
         }
     }
     let mut steps = Vec::new();
-    for (by, targets) in STEPS {
+    for (by, processes, targets) in STEPS {
         sh::progress(&format!("{targets} machines, grouped by {}", by.name()));
         let path = dir.path().join("page.txt");
-        fs::write(&path, recorded.page(PROCESSES, by))?;
+        fs::write(&path, recorded.page(processes, by))?;
         let plan = fleet::Plan {
             interval: Duration::from_secs(args.interval),
             scrapes: args.scrapes,
             memory: args.memory << 20,
         };
-        steps.push(fleet::measure(&tracer, &path, by, targets, &plan)?);
+        steps.push(fleet::measure(&tracer, &path, (by, processes, targets), &plan)?);
     }
     let text = document::render(&recorded, args.interval, &costs, &sizes, &steps)?;
     let output = args.output.clone().unwrap_or_else(|| paths::repo().join("docs/scale.md"));

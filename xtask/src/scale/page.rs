@@ -105,7 +105,13 @@ impl Recorded {
         }
         let mut page = String::new();
         for (metric, head) in &self.heads {
-            let own = self.own.iter().filter(|(name, _)| is_of(name, metric)).map(|(_, line)| line.clone());
+            // Only grouped by pid do ended processes have series of their own.
+            let there = |line: &str| by == By::PidComm || !line.contains("{pid=\"ended\"");
+            let own = self
+                .own
+                .iter()
+                .filter(|(name, line)| is_of(name, metric) && there(line))
+                .map(|(_, line)| line.clone());
             let summed = sums.get(metric.as_str()).into_iter().flatten();
             let lines: BTreeSet<String> =
                 own.chain(summed.map(|(labels, value)| format!("{metric}{{{labels}}} {value}\n"))).collect();
@@ -253,9 +259,9 @@ mod tests {
         let recorded = recorded();
         assert_eq!(recorded.processes(), 20);
         assert_eq!(series(&recorded.page(1000, By::PidComm)), 1000 + 2);
-        assert_eq!(series(&recorded.page(1000, By::Pod)), PODS + 2);
-        assert_eq!(series(&recorded.page(1000, By::Unit)), UNITS + 2);
-        let names = series(&recorded.page(1000, By::Comm)) - 2;
+        assert_eq!(series(&recorded.page(1000, By::Pod)), PODS + 1);
+        assert_eq!(series(&recorded.page(1000, By::Unit)), UNITS + 1);
+        let names = series(&recorded.page(1000, By::Comm)) - 1;
         assert!((100..200).contains(&names), "{names}");
     }
 
@@ -266,7 +272,7 @@ mod tests {
             let page = recorded.page(500, by);
             page.lines()
                 .filter_map(split)
-                .filter(|(metric, ..)| *metric == "a_total")
+                .filter(|(metric, labels, _)| *metric == "a_total" && labels[0].1 != "ended")
                 .map(|(.., value)| value)
                 .sum()
         };
