@@ -31,7 +31,11 @@ impl Parts {
     fn start(&mut self, name: &'static str, command: &mut Command, dir: &Path) -> Result<()> {
         let log = dir.join(format!("{name}.log"));
         let out = fs::File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
-        command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
+        command.stdin(Stdio::null()).stdout(out.try_clone()?);
+        // What tracer cannot count here is for whoever looks; the others say a lot.
+        if name != "tracer" {
+            command.stderr(out);
+        }
         let child = command.spawn().with_context(|| format!("cannot start {}", sh::show(command)))?;
         self.0.push((name, child));
         Ok(())

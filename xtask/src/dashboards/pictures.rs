@@ -26,6 +26,8 @@ pub struct Shown {
     pub unit: &'static str,
     pub kind: Kind,
     pub lines: Vec<Line>,
+    /// Seconds between two points.
+    pub step: f64,
     /// Of a table: lines that there was no room for.
     pub more: usize,
 }
@@ -110,17 +112,17 @@ fn picture(board: &Board, address: SocketAddr, span: (f64, f64)) -> Result<Strin
 
 fn shown(panel: &Panel, address: SocketAddr, span: (f64, f64)) -> Result<Shown> {
     let mut lines = Vec::new();
+    let step = ((span.1 - span.0) / POINTS).max(1.0);
     for query in &panel.queries {
         let expr =
             ["$job", "$instance", "$comm"].iter().fold(query.expr.clone(), |e, name| e.replace(name, ".*"));
         let expr = expr.replace("$__rate_interval", "1m");
-        let (end, start) = (span.1.to_string(), span.0.to_string());
-        let step = ((span.1 - span.0) / POINTS).max(1.0).to_string();
+        let (end, start, every) = (span.1.to_string(), span.0.to_string(), step.to_string());
         let (call, parameters) = match panel.kind {
             Kind::Table => ("query", vec![("query", expr.as_str()), ("time", &end)]),
             _ => (
                 "query_range",
-                vec![("query", expr.as_str()), ("start", &start), ("end", &end), ("step", &step)],
+                vec![("query", expr.as_str()), ("start", &start), ("end", &end), ("step", &every)],
             ),
         };
         let answer = ask::api(address, "GET", call, &parameters)?;
@@ -131,7 +133,7 @@ fn shown(panel: &Panel, address: SocketAddr, span: (f64, f64)) -> Result<Shown> 
     lines.sort_by(|a, b| value(b).total_cmp(&value(a)).then_with(|| a.name.cmp(&b.name)));
     let more = if panel.kind == Kind::Table { lines.len().saturating_sub(SHOWN) } else { 0 };
     lines.truncate(lines.len() - more);
-    Ok(Shown { title: panel.title, unit: panel.unit, kind: panel.kind, lines, more })
+    Ok(Shown { title: panel.title, unit: panel.unit, kind: panel.kind, lines, step, more })
 }
 
 fn line(series: &Value, legend: &str) -> Line {

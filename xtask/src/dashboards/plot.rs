@@ -111,7 +111,7 @@ fn plot(group: Group, shown: &Shown, span: (f64, f64), w: i32, h: i32) -> Group 
     let stacked = shown.kind == Kind::Stacked;
     let lines = if stacked { stack(&shown.lines) } else { flat(&shown.lines) };
     let highest = lines.iter().flatten().map(|(_, _, high)| *high).fold(0.0, f64::max);
-    let highest = if highest > 0.0 { nice(highest) } else { 1.0 };
+    let highest = if highest > 0.0 { nice(highest, shown.unit) } else { 1.0 };
     let x = |time: f64| f64::from(left) + (time - span.0) / (span.1 - span.0) * f64::from(right - left);
     let y = |value: f64| f64::from(bottom) - value / highest * f64::from(bottom - top);
     let mut group = group;
@@ -130,19 +130,18 @@ fn plot(group: Group, shown: &Shown, span: (f64, f64), w: i32, h: i32) -> Group 
     }
     for (i, points) in lines.iter().enumerate() {
         let colour = i % 10;
-        let upper: Vec<String> =
-            points.iter().map(|(t, _, high)| format!("{:.1} {:.1}", x(*t), y(*high))).collect();
-        if upper.is_empty() {
-            continue;
+        // What was not there is not drawn: a line across a gap would be a guess.
+        for part in points.chunk_by(|a, b| b.0 - a.0 < 1.5 * shown.step) {
+            let upper: Vec<String> =
+                part.iter().map(|(t, _, high)| format!("{:.1} {:.1}", x(*t), y(*high))).collect();
+            if stacked {
+                let lower = part.iter().rev().map(|(t, low, _)| format!("{:.1} {:.1}", x(*t), y(*low)));
+                let d = format!("M{}L{}Z", upper.join("L"), lower.collect::<Vec<_>>().join("L"));
+                group = group.add(Path::new().set("class", format!("area f{colour}")).set("d", d));
+            }
+            let d = format!("M{}", upper.join("L"));
+            group = group.add(Path::new().set("class", format!("line s{colour}")).set("d", d));
         }
-        if stacked {
-            let lower = points.iter().rev().map(|(t, low, _)| format!("{:.1} {:.1}", x(*t), y(*low)));
-            let d = format!("M{}L{}Z", upper.join("L"), lower.collect::<Vec<_>>().join("L"));
-            group = group.add(Path::new().set("class", format!("area f{colour}")).set("d", d));
-        }
-        group = group.add(
-            Path::new().set("class", format!("line s{colour}")).set("d", format!("M{}", upper.join("L"))),
-        );
     }
     names(group, shown, bottom, w)
 }
@@ -189,7 +188,10 @@ fn stack(lines: &[Line]) -> Vec<Band> {
 }
 
 /// The next number that people like at the end of an axis.
-fn nice(value: f64) -> f64 {
+fn nice(value: f64, unit: &str) -> f64 {
+    if unit == "bytes" {
+        return value.log2().ceil().exp2();
+    }
     let power = 10f64.powf(value.log10().floor());
     [1.0, 2.0, 4.0, 5.0, 10.0]
         .into_iter()
@@ -259,6 +261,6 @@ mod tests {
     fn parts_lie_on_each_other() {
         let line = |value: f64| Line { name: String::new(), points: vec![(1.0, value), (2.0, value)] };
         assert_eq!(stack(&[line(1.0), line(2.0)])[1], [(1.0, 1.0, 3.0), (2.0, 1.0, 3.0)]);
-        assert_eq!(nice(3.2), 4.0);
+        assert_eq!((nice(3.2, "none"), nice(3.2, "bytes"), nice(30.0, "bytes")), (4.0, 4.0, 32.0));
     }
 }
