@@ -74,7 +74,23 @@ pub struct Serve {
     /// How to attach to the kernel; every way but auto has losses, which are said
     #[arg(long, value_enum, default_value_t = Attach::Auto)]
     pub attach: Attach,
+    /// Count nothing: serve this page, which was saved from /metrics, with counters that grow. Needs no privilege
+    #[arg(long, value_name = "FILE", conflicts_with_all = COUNTING)]
+    pub replay: Option<PathBuf>,
+    /// Serve it on so many ports, from that of --listen on, as if they were so many machines
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "replay",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
+    pub replay_targets: u16,
 }
+
+/// Options that say what to count, and how.
+const COUNTING: [&str; 10] =
+    ["config", "pid", "comm", "exe", "cgroup", "unit", "container", "group_by", "max_series", "attach"];
 
 impl Serve {
     /// What the command line says, which the configuration file cannot change.

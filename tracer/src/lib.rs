@@ -25,6 +25,7 @@ pub mod privilege;
 #[cfg(test)]
 mod random;
 pub mod refusal;
+pub mod replay;
 pub mod serve;
 pub mod session;
 pub mod sink;

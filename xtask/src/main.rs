@@ -1,7 +1,8 @@
-//! What people who work on tracer run: `cargo xtask setup|build|demo|vm|test|claims|dashboards|ci`.
+//! What people who work on tracer run: `cargo xtask setup|build|demo|vm|test|claims|dashboards|scale|stack|ci`.
 //!
 //! Progress goes to stderr, results to stdout, so that `$(cargo xtask build | tail -1)` works.
 
+mod ask;
 mod build;
 mod ci;
 mod claims;
@@ -10,8 +11,10 @@ mod demo;
 mod kernels;
 mod paths;
 mod programs;
+mod scale;
 mod setup;
 mod sh;
+mod stack;
 mod test;
 mod vm;
 
@@ -42,6 +45,10 @@ enum Command {
     Claims(claims::Args),
     /// Write Grafana's pages and Prometheus's rules
     Dashboards(dashboards::Args),
+    /// Measure what a fleet costs, and write docs/scale.md
+    Scale(scale::Args),
+    /// Run tracer, Prometheus and, if there is one, Grafana on this machine
+    Stack(stack::Args),
     /// What .ci/run runs: format check, clippy, all tests
     Ci,
 }
@@ -58,6 +65,8 @@ fn main() -> ExitCode {
         Command::Test(args) => test::main(&args),
         Command::Claims(args) => claims::main(&args),
         Command::Dashboards(args) => dashboards::main(&args),
+        Command::Scale(args) => scale::main(&args),
+        Command::Stack(args) => stack::main(&args),
         Command::Ci => ci::main(),
     };
     match result {

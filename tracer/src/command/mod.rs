@@ -9,6 +9,7 @@ mod output;
 pub mod policy;
 pub mod probes;
 pub mod record;
+mod replay;
 pub mod run;
 mod screen;
 pub mod serve;

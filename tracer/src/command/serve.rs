@@ -35,6 +35,9 @@ const REAP_AFTER: Duration = Duration::from_millis(50);
 const REAP_AND_SAVE_AFTER: Duration = Duration::from_secs(1);
 
 pub fn serve(args: &Serve) -> Outcome {
+    if let Some(page) = &args.replay {
+        return super::replay::replay(args, page);
+    }
     let mut config = args.config.clone().map(ConfigFile::new);
     let mut settings = args.settings();
     let web = match (config.as_mut().map(ConfigFile::read).transpose(), web(args)) {
@@ -104,7 +107,7 @@ pub fn serve(args: &Serve) -> Outcome {
     end(counting, serving)
 }
 
-fn web(args: &Serve) -> Result<Option<Web>> {
+pub(super) fn web(args: &Serve) -> Result<Option<Web>> {
     args.web_config_file.as_deref().map(Web::read).transpose()
 }
 

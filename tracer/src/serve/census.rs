@@ -144,6 +144,11 @@ fn living(reading: &Reading, paths: &mut Paths, booted: Option<SystemTime>, exe:
     let (Ok(comm), Ok(cgroup)) = (fs::read(format!("/proc/{pid}/comm")), target::cgroup(pid)) else {
         return ended(reading, paths, booted);
     };
+    // In a cgroup namespace of our own others are only reached by `/../..`; the mount may still show all.
+    let cgroup = match cgroup.starts_with("/..") {
+        true => paths.of(reading.process.cgroup).to_owned(),
+        false => cgroup,
+    };
     let exe = exe.then(|| fs::read_link(format!("/proc/{pid}/exe")).ok()).flatten().unwrap_or_default();
     Who {
         pid,

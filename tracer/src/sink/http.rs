@@ -76,31 +76,43 @@ impl Server {
         web: Option<Web>,
         confine: impl FnOnce() + Send + 'static,
     ) -> Result<Running> {
-        let (stop, stopped) = oneshot::channel();
-        let address = self.address;
-        // One thread for connections, one for reading maps and one for passwords, however many clients there
-        // are.
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .max_blocking_threads(2)
-            .build()
-            .context("cannot start the HTTP server")?;
-        let serve = move || {
-            confine();
-            runtime.block_on(async {
-                tokio::spawn(accept::accept(self.listener, Arc::new(Answers::new(pages, web))));
-                // Ends when the sender is dropped.
-                let _ = stopped.await;
-            });
-            // A snapshot in progress must not hold up the end of the program.
-            runtime.shutdown_background();
-        };
-        let thread = std::thread::Builder::new()
-            .name("tracer-http".to_owned())
-            .spawn(serve)
-            .context("cannot start the HTTP server's thread")?;
-        Ok(Running { address, stop: Some(stop), thread: Some(thread) })
+        serve_all(vec![self], pages, web, confine)
     }
+}
+
+/// Serves the same pages on several addresses, as one server: the limits are those of all together.
+pub fn serve_all(
+    servers: Vec<Server>,
+    pages: Arc<dyn Pages>,
+    web: Option<Web>,
+    confine: impl FnOnce() + Send + 'static,
+) -> Result<Running> {
+    let (stop, stopped) = oneshot::channel();
+    let address = servers.first().context("no address to serve on")?.address;
+    // One thread for connections, one for reading maps and one for passwords, however many clients there are.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(2)
+        .build()
+        .context("cannot start the HTTP server")?;
+    let serve = move || {
+        confine();
+        runtime.block_on(async {
+            let answers = Arc::new(Answers::new(pages, web));
+            for server in servers {
+                tokio::spawn(accept::accept(server.listener, Arc::clone(&answers)));
+            }
+            // Ends when the sender is dropped.
+            let _ = stopped.await;
+        });
+        // A snapshot in progress must not hold up the end of the program.
+        runtime.shutdown_background();
+    };
+    let thread = std::thread::Builder::new()
+        .name("tracer-http".to_owned())
+        .spawn(serve)
+        .context("cannot start the HTTP server's thread")?;
+    Ok(Running { address, stop: Some(stop), thread: Some(thread) })
 }
 
 impl Running {
@@ -126,7 +138,7 @@ pub fn parse_listen(listen: &str) -> Result<String> {
 }
 
 /// The host is empty if none is given, and without its brackets.
-fn host_and_port(listen: &str) -> Result<(&str, u16)> {
+pub fn host_and_port(listen: &str) -> Result<(&str, u16)> {
     const USAGE: &str = "give it as 127.0.0.1:9435, [::1]:9435, :9435 or 9435";
     let (host, port) = listen.rsplit_once(':').unwrap_or(("", listen));
     let port = port.parse().map_err(|_| anyhow!("{port:?} is not a port; {USAGE}"))?;

@@ -6,12 +6,16 @@
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 use super::KernelText;
 
 const PATH: &str = "/proc/kcore";
+/// Names the file where a container has it: runtimes hide [`PATH`] behind an empty file and let nothing be mounted
+/// below `/proc`, but do let the host's file be mounted elsewhere.
+const VARIABLE: &str = "TRACER_KCORE";
 /// Bytes per read: kcore copies page by page anyway, larger ones only save system calls.
 const CHUNK: usize = 4 << 20;
 /// No kernel text is larger; a length beyond comes from broken symbols.
@@ -38,9 +42,16 @@ pub struct Kcore {
 impl Kcore {
     /// Opens the running kernel's memory.
     pub fn open() -> Result<Self> {
-        let file = File::open(PATH)
-            .map_err(|error| anyhow!(refusal(error.kind(), &error.to_string(), lockdown())))?;
-        Self::from_file(file).with_context(|| format!("{PATH} is not readable as an ELF core file"))
+        let path = std::env::var_os(VARIABLE).map_or_else(|| PathBuf::from(PATH), PathBuf::from);
+        let file = File::open(&path)
+            .map_err(|error| anyhow!(refusal(&path, error.kind(), &error.to_string(), lockdown())))?;
+        Self::from_file(file).with_context(|| {
+            let path = path.display();
+            format!(
+                "{path} is not readable as an ELF core file. Containers hide /proc/kcore: mount the host's \
+                 elsewhere, and name that in {VARIABLE}"
+            )
+        })
     }
 
     /// Reads the program headers of any little-endian ELF64 file.
@@ -112,7 +123,7 @@ fn lockdown() -> Option<String> {
     Some(level.to_owned())
 }
 
-fn refusal(kind: ErrorKind, error: &str, lockdown: Option<String>) -> String {
+fn refusal(path: &Path, kind: ErrorKind, error: &str, lockdown: Option<String>) -> String {
     let why = match (kind, lockdown.as_deref()) {
         (_, Some("confidentiality")) => {
             "kernel lockdown is at `confidentiality`, which hides kernel memory. \
@@ -126,7 +137,7 @@ fn refusal(kind: ErrorKind, error: &str, lockdown: Option<String>) -> String {
         }
         _ => "see `tracer doctor`",
     };
-    format!("cannot open {PATH}: {error}: {why}")
+    format!("cannot open {}: {error}: {why}", path.display())
 }
 
 #[cfg(test)]
@@ -186,10 +197,12 @@ mod tests {
 
     #[test]
     fn refusals_name_cause_and_remedy() {
-        let locked = refusal(ErrorKind::PermissionDenied, "EPERM", Some("confidentiality".into()));
+        let locked =
+            refusal(Path::new(PATH), ErrorKind::PermissionDenied, "EPERM", Some("confidentiality".into()));
         assert!(locked.contains("lockdown=integrity"), "{locked}");
-        let unprivileged = refusal(ErrorKind::PermissionDenied, "EACCES", Some("none".into()));
+        let unprivileged =
+            refusal(Path::new(PATH), ErrorKind::PermissionDenied, "EACCES", Some("none".into()));
         assert!(unprivileged.contains("sudo"), "{unprivileged}");
-        assert!(refusal(ErrorKind::NotFound, "ENOENT", None).contains("CONFIG_PROC_KCORE"));
+        assert!(refusal(Path::new(PATH), ErrorKind::NotFound, "ENOENT", None).contains("CONFIG_PROC_KCORE"));
     }
 }

@@ -2,6 +2,8 @@
 
 mod grafana;
 mod panels;
+mod pictures;
+mod plot;
 mod rules;
 
 use std::fs;
@@ -17,6 +19,9 @@ pub struct Args {
     /// Write nothing; fail if a file says something else than the tables
     #[arg(long)]
     check: bool,
+    /// Draw each page as well, from this data directory of a Prometheus, to docs/pictures/
+    #[arg(long, value_name = "DIR", conflicts_with = "check")]
+    pictures: Option<PathBuf>,
 }
 
 pub fn main(args: &Args) -> Result<u8> {
@@ -33,6 +38,9 @@ pub fn main(args: &Args) -> Result<u8> {
             fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
             sh::progress(&format!("{} written", path.display()));
         }
+    }
+    if let Some(data) = &args.pictures {
+        pictures::draw(data)?;
     }
     Ok(u8::from(args.check && differing > 0))
 }

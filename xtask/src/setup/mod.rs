@@ -2,6 +2,7 @@
 //! other commands can call it.
 
 pub mod apt;
+mod checkers;
 mod debian;
 mod sources;
 pub mod tools;
@@ -35,6 +36,7 @@ pub fn main(args: &Args) -> Result<u8> {
     sh::progress("Debian packages: all there");
     tools::build_tools(true)?;
     tools::prometheus()?;
+    checkers::ensure();
     if !args.no_kernels {
         for kernel in &selected {
             kernels::fetch::newest(kernel)?;
@@ -59,4 +61,9 @@ pub fn ensure_vm() -> Result<()> {
 /// What the tests need on top of these.
 pub fn ensure_prometheus() -> Result<()> {
     tools::prometheus()
+}
+
+/// What the tests of deploy/ need; without it they are skipped, and say so.
+pub fn ensure_checkers() {
+    checkers::ensure();
 }

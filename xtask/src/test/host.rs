@@ -14,6 +14,7 @@ pub fn run(filter: Option<&str>) -> Result<Part> {
     let started = Instant::now();
     // On the PATH of cargo's children, with our other tools.
     setup::ensure_prometheus()?;
+    setup::ensure_checkers();
     let mut command = build::cargo()?;
     command.args(["test", "--workspace", "--no-fail-fast"]).args(filter);
     // The matrix ignores itself without it; its tests are for VMs, not for this machine.

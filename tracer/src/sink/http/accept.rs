@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::TcpListener;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -34,12 +34,25 @@ pub struct Place {
 }
 
 /// All connections, the oldest first.
-#[derive(Default)]
-pub struct Places(Mutex<VecDeque<Place>>);
+pub struct Places {
+    taken: Mutex<VecDeque<Place>>,
+    free: Arc<Semaphore>,
+    next: AtomicU64,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Places {
+            taken: Mutex::default(),
+            free: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            next: AtomicU64::new(0),
+        }
+    }
+}
 
 impl Places {
     fn lock(&self) -> MutexGuard<'_, VecDeque<Place>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Its request was read: it is no longer the first to go.
@@ -73,13 +86,14 @@ impl Places {
     }
 }
 
+/// Never ends. Several listeners may share answers, and places with them.
 pub async fn accept(listener: TcpListener, answers: Arc<Answers>) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(cause) => return crate::sink::say(&format!("the HTTP server cannot start: {cause}")),
     };
-    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    for number in 0.. {
+    let free = Arc::clone(&answers.places.free);
+    loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(_) => {
@@ -88,11 +102,12 @@ pub async fn accept(listener: TcpListener, answers: Arc<Answers>) {
                 continue;
             }
         };
-        if room.available_permits() == 0 && answers.places.evict() {
+        if free.available_permits() == 0 && answers.places.evict() {
             answers.stats.evicted.fetch_add(1, Ordering::Relaxed);
         }
         // The semaphore is never closed.
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+        let Ok(permit) = Arc::clone(&free).acquire_owned().await else { return };
+        let number = answers.places.next.fetch_add(1, Ordering::Relaxed);
         let own = Arc::clone(&answers);
         let task = tokio::spawn(async move {
             let _permit = permit;

@@ -150,10 +150,10 @@ impl Answers {
     /// `Err` if reading them panicked.
     async fn metrics(&self, gzip: bool) -> Result<Option<Bytes>, tokio::task::JoinError> {
         let came = Instant::now();
-        // Held over the reading: those who come meanwhile wait, and share the next one. Nobody gets a reading
-        // from before the question.
+        // Held over the reading: those who come meanwhile wait, and share the next one.
         let mut last = self.last.lock().await;
-        if last.as_ref().is_none_or(|scrape| scrape.begun < came) {
+        let fresh_for = self.pages.fresh_for();
+        if last.as_ref().is_none_or(|scrape| scrape.begun + fresh_for < came) {
             *last = None;
             let begun = Instant::now();
             let (pages, stats) = (Arc::clone(&self.pages), Arc::clone(&self.stats));

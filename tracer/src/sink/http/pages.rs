@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use super::SnapshotFn;
 use crate::sink::prom::Exporter;
@@ -10,6 +11,12 @@ use crate::sink::prom::Exporter;
 pub trait Pages: Send + Sync {
     /// `/metrics`; `None` if they cannot be read now. Never called twice at once.
     fn metrics(&self, server: &Stats) -> Option<String>;
+
+    /// How long the page that was made last may be served again. Of what is counted nobody gets a reading from
+    /// before the question.
+    fn fresh_for(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// `/status`: JSON.
     fn status(&self) -> Option<String> {
