@@ -101,40 +101,9 @@ impl Kernel {
         }
         sys::lift_memlock();
         let functions = attachable::functions(|name| facts.function_id(name));
-        let config = PodConfig(Config {
-            shard_mask: sizes.shards - 1,
-            copy_sizes: (sizes.copy_sizes_shards > 0).into(),
-            copy_sizes_shard_mask: sizes.copy_sizes_shards.saturating_sub(1),
-            ..config
-        });
-        let copy_sizes = sizes.slots() * sizes.copy_sizes_shards;
         let adopts = pinned.is_some_and(|pinned| pinned.adopts);
-        // The loader writes it into the map even if that is pinned, and programs look at it meanwhile.
-        let gate_state = match pinned {
-            Some(pinned) if adopts => gate_of(pinned.pins)?,
-            _ => gate::CLOSED,
-        };
-        let kept_maps = match pinned {
-            Some(_) => pins::kept_maps(OBJECT)?,
-            None => Vec::new(),
-        };
-        let mut loader = EbpfLoader::new();
-        for (name, pinned) in kept_maps.iter().zip(std::iter::repeat(pinned).flatten()) {
-            loader.map_pin_path(name, pinned.pins.map(name));
-        }
-        let mut ebpf = loader
-            // The programs have nothing to relocate: offsets are in CONFIG.
-            .btf(None)
-            .override_global("CONFIG", &config, true)
-            .override_global("GATE", &gate_state, true)
-            .map_max_entries("LEDGERS", sizes.slots() * sizes.shards)
-            .map_max_entries("COPY_SIZES", copy_sizes.max(1))
-            .map_max_entries("PROCESSES", sizes.slots())
-            .map_max_entries("SLOTS", (sizes.processes * 4).max(64))
-            .map_max_entries("FREE", sizes.processes)
-            .map_max_entries("ENDED", slots::ring_bytes(sizes.processes))
-            .load(OBJECT)
-            .map_err(|error| explain_load(error.into()))?;
+        let mut ebpf = object(config, sizes, pinned)?;
+        let copy_sizes = sizes.slots() * sizes.copy_sizes_shards;
         let ledgers = mapped(&ebpf, "LEDGERS", (sizes.slots() * sizes.shards) as usize)?;
         let processes = mapped(&ebpf, "PROCESSES", sizes.slots() as usize)?;
         let losses = mapped(&ebpf, "LOSSES", abi::LOSSES)?;
@@ -262,6 +231,42 @@ pub fn object_id() -> String {
 fn explain_load(error: anyhow::Error) -> anyhow::Error {
     let refusal = crate::refusal::explain_object(&error);
     anyhow!("the kernel refuses tracer's BPF object: {}\n  {}", refusal.why, refusal.hint)
+}
+
+/// The object with its maps: new ones, or those that are pinned.
+fn object(config: Config, sizes: Sizes, pinned: Option<Pinned<'_>>) -> Result<Ebpf> {
+    let config = PodConfig(Config {
+        shard_mask: sizes.shards - 1,
+        copy_sizes: (sizes.copy_sizes_shards > 0).into(),
+        copy_sizes_shard_mask: sizes.copy_sizes_shards.saturating_sub(1),
+        ..config
+    });
+    // The loader writes it into the map even if that is pinned, and programs look at it meanwhile.
+    let gate_state = match pinned {
+        Some(Pinned { pins, adopts: true }) => gate_of(pins)?,
+        _ => gate::CLOSED,
+    };
+    let kept_maps = match pinned {
+        Some(_) => pins::kept_maps(OBJECT)?,
+        None => Vec::new(),
+    };
+    let mut loader = EbpfLoader::new();
+    for (name, pinned) in kept_maps.iter().zip(std::iter::repeat(pinned).flatten()) {
+        loader.map_pin_path(name, pinned.pins.map(name));
+    }
+    loader
+        // The programs have nothing to relocate: offsets are in CONFIG.
+        .btf(None)
+        .override_global("CONFIG", &config, true)
+        .override_global("GATE", &gate_state, true)
+        .map_max_entries("LEDGERS", sizes.slots() * sizes.shards)
+        .map_max_entries("COPY_SIZES", (sizes.slots() * sizes.copy_sizes_shards).max(1))
+        .map_max_entries("PROCESSES", sizes.slots())
+        .map_max_entries("SLOTS", (sizes.processes * 4).max(64))
+        .map_max_entries("FREE", sizes.processes)
+        .map_max_entries("ENDED", slots::ring_bytes(sizes.processes))
+        .load(OBJECT)
+        .map_err(|error| explain_load(error.into()))
 }
 
 /// State of the gate of programs that are pinned.

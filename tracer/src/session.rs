@@ -104,14 +104,8 @@ impl Session {
     ) -> Result<Self> {
         let (pins, manifest) = pinned.unzip();
         let manifest = manifest.flatten();
-        // The live text is read meanwhile: before anything is attached, so that no probe of ours is in it.
-        let (loaded, coverage) = std::thread::scope(|scope| {
-            let coverage = scope.spawn(|| Coverage::scan(&options.fault));
-            (load(selection, options, pins, manifest.as_ref()), coverage.join())
-        });
-        let Loaded { facts, mut kernel, config, life } = loaded?;
-        let mut coverage =
-            coverage.map_err(|_| anyhow!("the thread that reads the kernel's text panicked"))?;
+        let loaded = load(selection, options, pins, manifest.as_ref())?;
+        let Loaded { facts, mut kernel, mut coverage, config, life } = loaded;
         let names = match facts.layout {
             Ok(_) => Names::learn(&mut kernel)?,
             Err(_) => Names::default(),
@@ -120,16 +114,16 @@ impl Session {
         let tells_interrupts = tell_interrupts(&facts, &coverage, &kernel)?;
         let net_devices = netdev::physical();
         let check_off = facts.check_is_on().err();
-        let mut begin = None;
-        if let (Some(pins), Some(manifest)) = (pins, manifest) {
+        let begin = if let (Some(pins), Some(manifest)) = (pins, manifest) {
             kernel.adopt(pins, manifest.rows()?)?;
             coverage.resume(manifest.coverage, &mut kernel, options.attach, check_off);
-            begin = Some(manifest.begin);
+            Some(manifest.begin)
         } else {
             let net = !net_devices.is_empty();
             kernel.attach(plan::choose(&facts, Wanted { attach: options.attach, life, net }));
             coverage.cover(&mut kernel, options.attach, check_off);
-        }
+            None
+        };
         let stats = options.stats.then(crate::sys::enable_stats).and_then(Result::ok);
         let mut session = Session {
             facts,
@@ -154,25 +148,29 @@ impl Session {
             left_over: Vec::new(),
             _stats: stats,
         };
-        if let Some(begin) = begin {
-            session.resume(begin)?;
-            return Ok(session);
-        }
-        if let Selection::Processes { targets, children } = selection {
-            for target in targets {
-                session.admit(target.clone())?;
-            }
-            if *children {
-                session.admit_children()?;
-            }
-        }
-        if matches!(selection, Selection::Everyone) {
-            session.admit_everyone()?;
-        }
-        if !matches!(selection, Selection::Nothing) {
-            session.refuse_blindness()?;
+        match begin {
+            Some(begin) => session.resume(begin)?,
+            None => session.select(selection)?,
         }
         Ok(session)
+    }
+
+    /// Enters those who are to be counted.
+    fn select(&mut self, selection: &Selection) -> Result<()> {
+        match selection {
+            Selection::Processes { targets, children } => {
+                for target in targets {
+                    self.admit(target.clone())?;
+                }
+                if *children {
+                    self.admit_children()?;
+                }
+            }
+            Selection::Everyone => self.admit_everyone()?,
+            Selection::AtExec { .. } => {}
+            Selection::Nothing => return Ok(()),
+        }
+        self.refuse_blindness()
     }
 
     /// An error if nothing at all attached.
@@ -333,6 +331,7 @@ fn waiting(selection: &Selection) -> Vec<Waiting> {
 struct Loaded {
     facts: Facts,
     kernel: Kernel,
+    coverage: Coverage,
     /// The programs' constants, before the sizes are in it.
     config: Config,
     /// Forks and exits matter.
@@ -345,15 +344,21 @@ fn load(
     pins: Option<&Pins>,
     manifest: Option<&Manifest>,
 ) -> Result<Loaded> {
-    let facts = Facts::read()?;
-    let (config, mut sizes, life) = config::configure(selection, &facts, options)?;
-    if let Some(manifest) = manifest {
-        manifest.fits(&config, options)?;
-        sizes = manifest.sizes;
-    }
-    let pinned = pins.map(|pins| Pinned { pins, adopts: manifest.is_some() });
-    let kernel = Kernel::create(config, sizes, &facts, options.fault.clone(), pinned)?;
-    Ok(Loaded { facts, kernel, config, life })
+    // The live text is read meanwhile: before anything is attached, so that no probe of ours is in it.
+    std::thread::scope(|scope| {
+        let coverage = scope.spawn(|| Coverage::scan(&options.fault));
+        let facts = Facts::read()?;
+        let (config, mut sizes, life) = config::configure(selection, &facts, options)?;
+        if let Some(manifest) = manifest {
+            manifest.fits(&config, options)?;
+            sizes = manifest.sizes;
+        }
+        let pinned = pins.map(|pins| Pinned { pins, adopts: manifest.is_some() });
+        let kernel = Kernel::create(config, sizes, &facts, options.fault.clone(), pinned)?;
+        let coverage = coverage.join();
+        let coverage = coverage.map_err(|_| anyhow!("the thread that reads the kernel's text panicked"))?;
+        Ok(Loaded { facts, kernel, coverage, config, life })
+    })
 }
 
 /// Tells the kernel side where `preempt_count` is; false if nobody knows.

@@ -23,28 +23,27 @@ struct Daemon {
 impl Daemon {
     /// What it said, if it cannot count here.
     fn start() -> Result<Self, String> {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tracer"))
+        let child = Command::new(env!("CARGO_BIN_EXE_tracer"))
             .args(["serve", "--group-by", "comm", "--listen", "127.0.0.1:0"])
             .stderr(Stdio::piped())
             .spawn()
             .expect("tracer starts");
+        let mut daemon = Daemon { child, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
         let mut said = String::new();
-        let mut address = None;
-        let mut lines = BufReader::new(child.stderr.take().expect("piped"));
+        let mut lines = BufReader::new(daemon.child.stderr.take().expect("piped"));
         loop {
             let from = said.len();
             if lines.read_line(&mut said).expect("text") == 0 {
-                child.wait().expect("ended");
                 return Err(said);
             }
             let line = said[from..].trim_end();
             if let Some(on) = line.strip_prefix("tracer: serving on ") {
-                address = on.parse().ok();
+                daemon.address = on.parse().expect("an address");
             }
             if line == "tracer: counting every process" {
                 // It must not be stopped by a pipe that nobody reads.
                 std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
-                return Ok(Daemon { child, address: address.expect("an address") });
+                return Ok(daemon);
             }
         }
     }

@@ -58,22 +58,7 @@ pub fn serve(args: &Serve) -> Outcome {
     let serving = server.serve(Arc::clone(&front) as _, web, move || fence::enter_server(&readable))?;
     say(&format!("serving on {}", serving.address()));
     let pins = args.pin.as_deref().map(Pins::take).transpose()?;
-    let options = Options {
-        attach: args.attach,
-        audit: false,
-        copy_sizes: false,
-        stats: true,
-        fault: Fault::from_env()?,
-    };
-    let mut session = match pins {
-        Some(pins) => Session::prepare_pinned(&Selection::Everyone, &options, pins)?,
-        None => Session::prepare(&Selection::Everyone, &options)?,
-    };
-    session.open()?;
-    session.pin()?;
-    watch::warn(&session);
-    // The kernel's text and symbols were some tens of megabytes.
-    crate::sys::trim_memory();
+    let mut session = count(args, pins)?;
     let census = Census::resume(&mut session, &settings)?;
     let runtime = watch::event_loop()?;
     let snapshot = session.snapshot_of_machine();
@@ -109,6 +94,27 @@ pub fn serve(args: &Serve) -> Outcome {
 
 pub(super) fn web(args: &Serve) -> Result<Option<Web>> {
     args.web_config_file.as_deref().map(Web::read).transpose()
+}
+
+/// Counting begins, or goes on.
+fn count(args: &Serve, pins: Option<Pins>) -> Result<Session> {
+    let options = Options {
+        attach: args.attach,
+        audit: false,
+        copy_sizes: false,
+        stats: true,
+        fault: Fault::from_env()?,
+    };
+    let mut session = match pins {
+        Some(pins) => Session::prepare_pinned(&Selection::Everyone, &options, pins)?,
+        None => Session::prepare(&Selection::Everyone, &options)?,
+    };
+    session.open()?;
+    session.pin()?;
+    watch::warn(&session);
+    // The kernel's text and symbols were some tens of megabytes.
+    crate::sys::trim_memory();
+    Ok(session)
 }
 
 /// Required probes that are not attached, in words.

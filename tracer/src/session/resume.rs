@@ -145,8 +145,17 @@ impl Session {
 
     /// From here on everything stays attached when this process ends.
     pub fn pin(&mut self) -> Result<()> {
-        let Some(pins) = &self.pins else { return Ok(()) };
-        self.kernel.pin(pins)?;
+        let Some(pins) = self.pins.take() else { return Ok(()) };
+        let pinned = self.kernel.pin(&pins).and_then(|()| self.keep_manifest());
+        if pinned.is_err() {
+            // Half of it is of no use to anybody.
+            let _ = pins.clear();
+        }
+        self.pins = Some(pins);
+        pinned
+    }
+
+    fn keep_manifest(&mut self) -> Result<()> {
         let way = |row: &Attached| {
             row.way.clone().map(|way| row.row.ways.iter().position(|one| std::ptr::eq(one, way)).unwrap_or(0))
         };
