@@ -38,6 +38,7 @@ mod programs_reload;
 mod programs_tools;
 mod prometheus;
 mod run_status;
+mod serve_container;
 mod serve_exact;
 mod serve_pinned;
 mod serve_unprivileged;
@@ -149,6 +150,7 @@ fn all_checks() -> Vec<Check> {
     checks.extend(faults_forced::checks());
     checks.extend(in_flight::checks());
     checks.extend(prometheus::checks());
+    checks.extend(serve_container::checks());
     checks.extend(serve_exact::checks());
     checks.extend(serve_pinned::checks());
     checks.extend(serve_unprivileged::checks());
