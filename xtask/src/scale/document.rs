@@ -38,8 +38,9 @@ fn introduction(recorded: &Recorded) -> Result<String> {
          Machines are replayed (`tracer serve --replay`, see [serve.md](serve.md)): a page with {} processes that \
          `tracer serve --group-by pid,comm` had in a VM with 6.1, its processes multiplied with pids, start times, names \
          and values of their own. A machine has one name for seven processes, {UNITS} units, {PODS} pods (what kubelets \
-         allow by default; all processes of a pod have other names, the worst case of `comm,pod`). Every counter that is not 0 moves between any two scrapes, which on real machines it does \
-         not: Prometheus's bytes per sample are an upper bound.\n\n",
+         allow by default; all processes of a pod have other names, the worst case of `comm,pod`). Every counter that \
+         is not 0 moves between any two scrapes, which on real machines it does not: Prometheus's bytes per sample are \
+         an upper bound.\n\n",
         today.trim(),
         machine()?,
         recorded.processes(),
@@ -75,9 +76,9 @@ fn pages(text: &mut String, sizes: &[Size]) -> Result<()> {
         )?;
     }
     *text += "\nPrometheus asks for gzip. `--max-series` (50,000 unless given) bounds the series of groups: of a \
-        machine with more, the youngest groups are `overflow`, and a scrape is never larger than that many series. \
+        machine with more, the youngest groups are `overflow`, and a scrape is never larger than that many series and the daemon's own. \
         `tracer_groups_merged_total` says that it happens. The daemon makes room for twice as many processes as it finds \
-        at its start, and for 4,096 at least; what comes beyond is `overflow` too.\n\n";
+        at its start, for 4,096 at least and for 16,384 at most; what comes beyond is `overflow` too.\n\n";
     Ok(())
 }
 
@@ -201,7 +202,9 @@ const LIMITS: &str = "## What this does not show\n\n\
     - All replayed machines have the same values and, under `pid`, the same pids: real ones make Prometheus's index \
       larger by the pids and start times that they do not share.\n\
     - Queries, rules and alerts were not running beside the scrapes.\n\
-    - A few minutes are no day: series that come and go, compaction and the blocks of many hours are not in it.\n\
+    - A few minutes are no day: series that come and go, compaction and the blocks of many hours are not in it. Nor is \
+      the memory of a head that holds two hours: the step with full chunks, small as it is, has twice as many bytes per \
+      series as the others, so plan with twice the memory.\n\
     - Nothing was sent over a network or by TLS.\n";
 
 /// With commas.
