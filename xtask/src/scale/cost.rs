@@ -36,23 +36,30 @@ pub fn measure(tracer: &Path, processes: usize) -> Option<Cost> {
     }
 }
 
-/// Processes that have read and written a little, and sleep.
+/// Processes that wait; once they are let go they read a little, and wait for ever.
 struct Sleepers {
     children: Vec<Child>,
-    /// What they wait for: nothing comes from it.
-    _silence: PipeWriter,
+    /// What they wait for first.
+    gate: Option<PipeWriter>,
 }
 
 impl Sleepers {
-    fn start(count: usize) -> Result<Sleepers> {
-        let (reader, silence) = std::io::pipe().context("no pipe")?;
-        let mut sleepers = Sleepers { children: Vec::new(), _silence: silence };
+    fn start(count: usize, dir: &Path) -> Result<Sleepers> {
+        let fifo = dir.join("nobody-writes");
+        sh::capture(Command::new("mkfifo").arg(&fifo), "make a FIFO")?;
+        let (reader, gate) = std::io::pipe().context("no pipe")?;
+        let mut sleepers = Sleepers { children: Vec::new(), gate: Some(gate) };
         for _ in 0..count {
             let mut command = Command::new("busybox");
-            command.args(["cat", "/etc/hostname", "-"]).stdin(reader.try_clone()?).stdout(Stdio::null());
+            command.args(["cat", "-", "/etc/hostname"]).arg(&fifo);
+            command.stdin(reader.try_clone()?).stdout(Stdio::null());
             sleepers.children.push(command.spawn().context("cannot start busybox")?);
         }
         Ok(sleepers)
+    }
+
+    fn let_go(&mut self) {
+        drop(self.gate.take());
     }
 }
 
@@ -71,6 +78,8 @@ fn try_measure(tracer: &Path, count: usize) -> Result<Cost> {
     ensure!(rustix::process::geteuid().is_root(), "it needs root");
     let dir = paths::TempDir::new_in(&std::env::temp_dir(), "tracer-cost-")?;
     let address = ask::free_address()?;
+    // Before the daemon, which makes room for twice as many processes as it finds.
+    let mut sleepers = Sleepers::start(count, dir.path())?;
     let mut command = Command::new(tracer);
     command.args([
         "serve",
@@ -87,8 +96,7 @@ fn try_measure(tracer: &Path, count: usize) -> Result<Cost> {
         ensure!(begun.elapsed() < Duration::from_secs(120), "`tracer serve` does not count on this machine");
         std::thread::sleep(Duration::from_millis(500));
     }
-    let _sleepers = Sleepers::start(count)?;
-    // They count until they have read what is there.
+    sleepers.let_go();
     std::thread::sleep(Duration::from_secs(5));
     ask::get(address, "/metrics")?;
     let value = |page: &str, name: &str| -> Result<f64> {

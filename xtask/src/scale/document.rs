@@ -23,7 +23,7 @@ pub fn render(
 ) -> Result<String> {
     let mut text = introduction(recorded)?;
     pages(&mut text, sizes)?;
-    prometheus(&mut text, interval, steps)?;
+    prometheus(&mut text, steps)?;
     thousand(&mut text, interval, sizes, steps)?;
     scrapes(&mut text, costs)?;
     text += LIMITS;
@@ -38,8 +38,9 @@ fn introduction(recorded: &Recorded) -> Result<String> {
          Machines are replayed (`tracer serve --replay`, see [serve.md](serve.md)): a page with {} processes that \
          `tracer serve --group-by pid,comm` had in a VM with 6.1, its processes multiplied with pids, start times, names \
          and values of their own. A machine has one name for seven processes, {UNITS} units, {PODS} pods (what kubelets \
-         allow by default). Every counter that is not 0 moves between any two scrapes, which on real machines it does \
-         not: Prometheus's bytes per sample are an upper bound.\n\n",
+         allow by default; all processes of a pod have other names, the worst case of `comm,pod`). Every counter that \
+         is not 0 moves between any two scrapes, which on real machines it does not: Prometheus's bytes per sample are \
+         an upper bound.\n\n",
         today.trim(),
         machine()?,
         recorded.processes(),
@@ -75,27 +76,26 @@ fn pages(text: &mut String, sizes: &[Size]) -> Result<()> {
         )?;
     }
     *text += "\nPrometheus asks for gzip. `--max-series` (50,000 unless given) bounds the series of groups: of a \
-        machine with more, the youngest groups are `overflow`, and a scrape is never larger than that many series. \
-        `tracer_groups_merged_total` says that it happens.\n\n";
+        machine with more, the youngest groups are `overflow`, and a scrape is never larger than that many series and the daemon's own. \
+        `tracer_groups_merged_total` says that it happens. The daemon makes room for twice as many processes as it finds \
+        at its start, for 4,096 at least and for 16,384 at most; what comes beyond is `overflow` too.\n\n";
     Ok(())
 }
 
-fn prometheus(text: &mut String, interval: u64, steps: &[Step]) -> Result<()> {
-    writeln!(
-        text,
-        "## Prometheus\n\nDebian's Prometheus, a scrape per {interval} s, on the same two \
-         CPUs as the replay. `block` is what a sample takes in a block that is made of everything at the end, `log` \
-         in the write-ahead log, which holds the last two to three hours.\n"
-    )?;
-    *text += "| machines | processes | `--group-by` | up | series | samples/s | memory | bytes/series | CPU | slowest scrape | block | log |\n\
-        | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n";
+fn prometheus(text: &mut String, steps: &[Step]) -> Result<()> {
+    *text += "## Prometheus\n\nDebian's Prometheus, on the same CPUs as the replay. `every` is the time between two scrapes, \
+        `block` what a sample takes in a block that is made of everything at the end, `log` in the write-ahead log, \
+        which holds the last two to three hours.\n\n\
+        | machines | processes | `--group-by` | every | up | series | samples/s | memory | bytes/series | CPU | slowest scrape | block | log |\n\
+        | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n";
     for step in steps {
         writeln!(
             text,
-            "| {} | {} | `{}` | {} | {} | {} | {}{} | {} | {:.2} | {:.1} s | {} | {:.1} |",
+            "| {} | {} | `{}` | {} s | {} | {} | {} | {}{} | {} | {:.2} | {:.1} s | {} | {:.1} |",
             thousands(f64::from(step.targets)),
             thousands(step.processes as f64),
             step.by.name(),
+            step.interval.as_secs(),
             thousands(step.up),
             thousands(step.series),
             thousands(step.samples_per_second),
@@ -119,9 +119,11 @@ fn prometheus(text: &mut String, interval: u64, steps: &[Step]) -> Result<()> {
             )?;
         }
     }
-    *text += "(2) Not made: it would have needed as much memory again. A block of a few minutes has few samples per \
-        chunk and the index for all series: after two hours, when Prometheus makes its own, a sample takes a fraction of \
-        that.\n\n";
+    if steps.iter().any(|step| step.bytes_per_sample.is_none()) {
+        *text += "(2) Not made: it would have needed as much memory again.\n";
+    }
+    *text += "Blocks of a few samples per series are mostly index: the last step has enough to fill Prometheus's chunks of \
+        120 samples, as its blocks of two hours have.\n\n";
     Ok(())
 }
 
@@ -131,12 +133,14 @@ fn thousand(text: &mut String, interval: u64, sizes: &[Size], steps: &[Step]) ->
     let largest = whole().max_by(|a, b| a.series.total_cmp(&b.series)).context("no step came to its end")?;
     let per_series = largest.memory / largest.series;
     let per_sample = largest.cpu / largest.samples_per_second;
+    let blocks = steps.iter().filter_map(|step| step.bytes_per_sample);
+    let on_disk = blocks.min_by(f64::total_cmp).context("no block was made")?;
     writeln!(
         text,
         "## 1,000 machines with 1,000 processes\n\n\
          Extrapolated, not measured, where the table above has no 1,000 machines: series of a machine times 1,000; {} bytes \
          of memory per series and {:.1} µs of CPU per sample, as in the largest step that came to its end ({} series); \
-         a scrape per {interval} s; 2 bytes per sample on disk (what Prometheus's documentation plans with), kept 15 days.\n",
+         a scrape per {interval} s; {on_disk:.1} bytes per sample on disk, kept 15 days.\n",
         thousands(per_series),
         per_sample * 1e6,
         thousands(largest.series),
@@ -157,7 +161,7 @@ fn thousand(text: &mut String, interval: u64, sizes: &[Size], steps: &[Step]) ->
             bytes(size.gzip as f64 * MACHINES / interval as f64),
             bytes(series * per_series),
             samples * per_sample,
-            bytes(samples * 2.0 * 86_400.0 * 15.0),
+            bytes(samples * on_disk * 86_400.0 * 15.0),
         )?;
     }
     *text += "\nSo: for a fleet group by `unit`, `pod` or `comm`, which one Prometheus of ordinary size takes; keep \
@@ -188,8 +192,8 @@ fn scrapes(text: &mut String, costs: &[Option<Cost>]) -> Result<()> {
     if costs.iter().flatten().next().is_none() {
         *text += "Not measured: the daemon could not count on the machine that this was written on.\n\n";
     } else if !copies {
-        *text += "The kernel of this machine has no copy probes, so that these pages have payload, system calls and mode \
-            switches only; the CPU per series is the same.\n\n";
+        *text += "The kernel of this machine has no copy probes: these pages have payload, system calls and mode switches \
+            only. With copies a process has about five times as many series, which take as many times longer to write.\n\n";
     }
     Ok(())
 }
@@ -198,7 +202,9 @@ const LIMITS: &str = "## What this does not show\n\n\
     - All replayed machines have the same values and, under `pid`, the same pids: real ones make Prometheus's index \
       larger by the pids and start times that they do not share.\n\
     - Queries, rules and alerts were not running beside the scrapes.\n\
-    - A few minutes are no day: series that come and go, compaction and the blocks of many hours are not in it.\n\
+    - A few minutes are no day: series that come and go, compaction and the blocks of many hours are not in it. Nor is \
+      the memory of a head that holds two hours: the step with full chunks, small as it is, has twice as many bytes per \
+      series as the others, so plan with twice the memory.\n\
     - Nothing was sent over a network or by TLS.\n";
 
 /// With commas.

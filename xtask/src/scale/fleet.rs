@@ -71,6 +71,7 @@ pub struct Step {
     pub by: By,
     pub processes: usize,
     pub targets: u16,
+    pub interval: Duration,
     /// Why it ended before its time.
     pub stopped: Option<String>,
     pub up: f64,
@@ -121,7 +122,7 @@ pub fn measure(
         by,
         processes,
         targets,
-
+        interval: plan.interval,
         stopped,
         up: number("sum(up{job='fleet'})")?,
         series: number("prometheus_tsdb_head_series")?,

@@ -49,6 +49,10 @@ const STEPS: [(By, usize, u16); 6] = [
     (By::Unit, 10, 1000),
 ];
 
+/// Seconds between scrapes, and their number, of one step more: enough to fill a chunk of 120 samples, so that it
+/// tells what a sample takes on disk.
+const FULL: ((By, usize, u16), u64, u64) = ((By::Comm, PROCESSES, 10), 3, 125);
+
 /// Processes of a machine.
 pub const PROCESSES: usize = 1000;
 const MANY: usize = 10_000;
@@ -83,15 +87,13 @@ pub fn main(args: &Args) -> Result<u8> {
         }
     }
     let mut steps = Vec::new();
-    for (by, processes, targets) in STEPS {
+    let steps_of = STEPS.map(|step| (step, args.interval, args.scrapes));
+    for ((by, processes, targets), interval, scrapes) in steps_of.into_iter().chain([FULL]) {
         sh::progress(&format!("{targets} machines, grouped by {}", by.name()));
         let path = dir.path().join("page.txt");
         fs::write(&path, recorded.page(processes, by))?;
-        let plan = fleet::Plan {
-            interval: Duration::from_secs(args.interval),
-            scrapes: args.scrapes,
-            memory: args.memory << 20,
-        };
+        let plan =
+            fleet::Plan { interval: Duration::from_secs(interval), scrapes, memory: args.memory << 20 };
         steps.push(fleet::measure(&tracer, &path, (by, processes, targets), &plan)?);
     }
     let text = document::render(&recorded, args.interval, &costs, &sizes, &steps)?;
