@@ -12,6 +12,7 @@ pub mod record;
 pub mod run;
 mod screen;
 pub mod serve;
+pub mod texts;
 pub mod watch;
 
 use std::io::{self, ErrorKind, Write as _};
