@@ -1,4 +1,4 @@
-//! What people who work on tracer run: `cargo xtask setup|build|demo|vm|test|claims|dashboards|ci`.
+//! What people who work on tracer run: `cargo xtask setup|build|demo|vm|test|claims|dashboards|package|ci`.
 //!
 //! Progress goes to stderr, results to stdout, so that `$(cargo xtask build | tail -1)` works.
 
@@ -8,6 +8,7 @@ mod claims;
 mod dashboards;
 mod demo;
 mod kernels;
+mod package;
 mod paths;
 mod programs;
 mod setup;
@@ -42,6 +43,8 @@ enum Command {
     Claims(claims::Args),
     /// Write Grafana's pages and Prometheus's rules
     Dashboards(dashboards::Args),
+    /// Make the Debian package; the last line of stdout is its path
+    Package(package::Args),
     /// What .ci/run runs: format check, clippy, all tests
     Ci,
 }
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::main(&args),
         Command::Claims(args) => claims::main(&args),
         Command::Dashboards(args) => dashboards::main(&args),
+        Command::Package(args) => package::main(&args),
         Command::Ci => ci::main(),
     };
     match result {

@@ -56,6 +56,11 @@ pub fn ensure_vm() -> Result<()> {
     debian::install_missing(&[Need::Vm])
 }
 
+/// What makes the Debian package.
+pub fn ensure_package() -> Result<()> {
+    tools::cargo_deb()
+}
+
 /// What the tests need on top of these.
 pub fn ensure_prometheus() -> Result<()> {
     tools::prometheus()

@@ -79,21 +79,57 @@ fn install_bpf_linker(tools: &Path, major: u32) -> Result<()> {
     let _ = fs::remove_file(&link);
     std::os::unix::fs::symlink(&library, &link)
         .with_context(|| format!("cannot link {} to {}", link.display(), library.display()))?;
+    let features = format!("llvm-{major}");
+    let arguments = ["--force", "--no-default-features", "--features", &features];
+    cargo_install("bpf-linker", BPF_LINKER, &arguments, tools, &[("LLVM_PREFIX", &prefix)])
+}
+
+/// A tool of this version into `tools`.
+fn cargo_install(
+    name: &str,
+    version: &str,
+    arguments: &[&str],
+    tools: &Path,
+    variables: &[(&str, &Path)],
+) -> Result<()> {
     let target = paths::TempDir::new_in(tools, "build-")?;
     let mut command = Command::new("cargo");
     command
-        .args(["install", "bpf-linker", "--version", BPF_LINKER, "--locked", "--force", "--quiet"])
-        .args(["--no-default-features", "--features", &format!("llvm-{major}")])
+        .args(["install", name, "--version", version, "--locked", "--quiet"])
+        .args(arguments)
         .arg("--root")
         .arg(tools)
-        .env("LLVM_PREFIX", &prefix)
+        .envs(variables.iter().copied())
         .env("CARGO_TARGET_DIR", target.path())
         .current_dir(tools);
     // What belongs to the build of the workspace is not meant for this one.
     for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET"] {
         command.env_remove(name);
     }
-    sh::capture(&mut command, "build bpf-linker").map(drop)
+    sh::capture(&mut command, &format!("build {name}")).map(drop)
+}
+
+const CARGO_DEB: &str = "3.8.0";
+
+/// What makes the Debian package; another version on PATH is not taken.
+pub fn cargo_deb() -> Result<()> {
+    let tools = paths::cache()?.join("tools");
+    let stamp = tools.join("cargo-deb.stamp");
+    let ready = || {
+        fs::read_to_string(&stamp).is_ok_and(|have| have == CARGO_DEB)
+            && sh::is_executable(&tools.join("bin/cargo-deb"))
+    };
+    if ready() {
+        return Ok(());
+    }
+    paths::create(&tools)?;
+    let _lock = paths::lock("cargo-deb")?;
+    if !ready() {
+        sh::progress(&format!("building cargo-deb {CARGO_DEB} (2 to 4 minutes)"));
+        cargo_install("cargo-deb", CARGO_DEB, &["--force"], &tools, &[])?;
+        fs::write(&stamp, CARGO_DEB).with_context(|| format!("cannot write {}", stamp.display()))?;
+    }
+    Ok(())
 }
 
 fn llvm_major(version: &str) -> Option<u32> {
