@@ -25,15 +25,11 @@ pub fn main() -> Result<u8> {
     test::main(&test::Args::default())
 }
 
-/// Licences and sources of the dependencies, by deny.toml. cargo-deny is large and most of it is not needed here, so it is used
-/// where somebody has installed it. Advisories change without us: they are no part of this.
+/// Licences and sources of the dependencies, by deny.toml. Advisories change without us: they are no part of this.
 fn deny() -> Result<()> {
-    if sh::which("cargo-deny").is_none() {
-        sh::progress("licences: not checked, there is no cargo-deny (cargo install cargo-deny)");
-        return Ok(());
-    }
+    setup::ensure_deny()?;
     sh::progress("licences: cargo deny check");
     let mut command = build::cargo()?;
     command.args(["deny", "check", "licenses", "bans", "sources"]);
-    sh::run(&mut command, "pass the check of licences")
+    sh::run(&mut command, "pass the check of licences and sources")
 }

@@ -1,4 +1,4 @@
-//! What people who work on tracer run: `cargo xtask setup|build|demo|vm|test|claims|dashboards|package|ci`.
+//! What people who work on tracer run: `cargo xtask setup|build|demo|vm|test|claims|dashboards|package|soak|ci`.
 //!
 //! Progress goes to stderr, results to stdout, so that `$(cargo xtask build | tail -1)` works.
 
@@ -13,6 +13,7 @@ mod paths;
 mod programs;
 mod setup;
 mod sh;
+mod soak;
 mod test;
 mod vm;
 
@@ -45,6 +46,8 @@ enum Command {
     Dashboards(dashboards::Args),
     /// Make the Debian package; the last line of stdout is its path
     Package(package::Args),
+    /// Run the installed package for minutes on every kernel, and write docs/soak.md
+    Soak(soak::Args),
     /// What .ci/run runs: format check, clippy, all tests
     Ci,
 }
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Command::Claims(args) => claims::main(&args),
         Command::Dashboards(args) => dashboards::main(&args),
         Command::Package(args) => package::main(&args),
+        Command::Soak(args) => soak::main(&args),
         Command::Ci => ci::main(),
     };
     match result {

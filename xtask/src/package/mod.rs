@@ -2,6 +2,8 @@
 
 mod trial;
 
+pub use trial::with_systemd;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -23,14 +25,35 @@ pub struct Args {
 }
 
 pub fn main(args: &Args) -> Result<u8> {
-    setup::ensure_build()?;
-    setup::ensure_package()?;
-    let stage = paths::repo().join("target/package");
-    lay_out(&build::tracer(false)?, &stage)?;
-    let package = pack(&stage)?;
+    let package = make(Dependencies::Listed)?;
     let failed = trial::run(&package, &args.kernels)?;
     println!("{}", package.display());
     Ok(u8::from(failed))
+}
+
+/// Whether the program carries the list of what it was built from.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Dependencies {
+    /// As released: the list is part of the program.
+    Listed,
+    /// The program that the other tests have built already.
+    Unlisted,
+}
+
+/// The package, made anew.
+pub fn make(dependencies: Dependencies) -> Result<PathBuf> {
+    setup::ensure_build()?;
+    setup::ensure_package()?;
+    let tracer = match dependencies {
+        Dependencies::Unlisted => build::tracer(false)?,
+        Dependencies::Listed => {
+            setup::ensure_auditable()?;
+            build::auditable_tracer()?
+        }
+    };
+    let stage = paths::repo().join("target/package");
+    lay_out(&tracer, &stage)?;
+    pack(&stage)
 }
 
 /// Everything that is made and not kept in the repository, where tracer/Cargo.toml looks for it.

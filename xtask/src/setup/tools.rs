@@ -109,25 +109,36 @@ fn cargo_install(
     sh::capture(&mut command, &format!("build {name}")).map(drop)
 }
 
-const CARGO_DEB: &str = "3.8.0";
+/// A tool that cargo builds as it is.
+pub struct Tool {
+    name: &'static str,
+    version: &'static str,
+    /// On two CPUs.
+    takes: &'static str,
+}
 
-/// What makes the Debian package; another version on PATH is not taken.
-pub fn cargo_deb() -> Result<()> {
+pub const CARGO_DEB: Tool = Tool { name: "cargo-deb", version: "3.8.0", takes: "2 to 4 minutes" };
+pub const CARGO_AUDITABLE: Tool = Tool { name: "cargo-auditable", version: "0.7.7", takes: "a minute" };
+pub const CARGO_DENY: Tool = Tool { name: "cargo-deny", version: "0.20.2", takes: "3 to 5 minutes" };
+
+/// Into the cache; another version on PATH is not taken.
+pub fn from_registry(tool: &Tool) -> Result<()> {
+    let Tool { name, version, takes } = tool;
     let tools = paths::cache()?.join("tools");
-    let stamp = tools.join("cargo-deb.stamp");
+    let stamp = tools.join(format!("{name}.stamp"));
     let ready = || {
-        fs::read_to_string(&stamp).is_ok_and(|have| have == CARGO_DEB)
-            && sh::is_executable(&tools.join("bin/cargo-deb"))
+        fs::read_to_string(&stamp).is_ok_and(|have| have == *version)
+            && sh::is_executable(&tools.join("bin").join(name))
     };
     if ready() {
         return Ok(());
     }
     paths::create(&tools)?;
-    let _lock = paths::lock("cargo-deb")?;
+    let _lock = paths::lock(name)?;
     if !ready() {
-        sh::progress(&format!("building cargo-deb {CARGO_DEB} (2 to 4 minutes)"));
-        cargo_install("cargo-deb", CARGO_DEB, &["--force"], &tools, &[])?;
-        fs::write(&stamp, CARGO_DEB).with_context(|| format!("cannot write {}", stamp.display()))?;
+        sh::progress(&format!("building {name} {version} ({takes})"));
+        cargo_install(name, version, &["--force"], &tools, &[])?;
+        fs::write(&stamp, version).with_context(|| format!("cannot write {}", stamp.display()))?;
     }
     Ok(())
 }
