@@ -5,4 +5,5 @@
 pub mod demo;
 pub mod expect;
 pub mod harness;
+pub mod soak;
 pub mod workload;

@@ -117,6 +117,13 @@ pub enum Command {
     /// Ends at SIGTERM or SIGINT; reads its configuration again at SIGHUP, and when the file changes. Exit
     /// status: 0; 1 if nothing can be counted; 2 for wrong usage or a wrong configuration.
     Serve(crate::cli_serve::Serve),
+    /// Print what a shell needs to complete tracer's options
+    ///
+    /// Exit status: 0; 2 for wrong usage.
+    Completions(Completions),
+    /// tracer's own: writes the manual pages of this version into a directory
+    #[command(name = "__man", hide = true)]
+    Man { directory: std::path::PathBuf },
     /// tracer's own: keeps a program that tracer started
     #[command(name = "__keep", hide = true)]
     Keep {
@@ -226,6 +233,13 @@ pub struct Probes {
     /// How to print
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
+}
+
+#[derive(Args, Debug)]
+pub struct Completions {
+    /// Which shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
 }
 
 #[derive(Args, Debug)]

@@ -19,6 +19,8 @@ fn main() -> ExitCode {
         Some(Command::Diff(args)) => command::diff::diff(args),
         Some(Command::Policy(args)) => command::policy::policy(args),
         Some(Command::Serve(args)) => command::serve::serve(&args),
+        Some(Command::Completions(args)) => command::texts::completions(args.shell),
+        Some(Command::Man { directory }) => command::texts::manual(&directory),
         Some(Command::Keep { command }) => tracer::trial::keeper::keep(command).map(|()| ExitCode::SUCCESS),
         Some(Command::Calibrate) => tracer::trial::calibrate::workload().map(|()| ExitCode::SUCCESS),
     };

@@ -188,6 +188,13 @@ pub fn lift_memlock() {
     unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) };
 }
 
+/// Has all threads allocate from one arena: glibc gives each thread that meets another one of its own, in which
+/// as much as the largest page stays. To be called before there are threads.
+pub fn share_one_arena() {
+    // SAFETY: only glibc's own settings are touched.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+}
+
 /// Gives memory that was freed back to the kernel, after work that took much of it once.
 pub fn trim_memory() {
     // SAFETY: only free memory is touched.

@@ -32,9 +32,19 @@ pub fn main(args: &Args) -> Result<u8> {
 
 /// The static tracer. The BPF tools have to be there.
 pub fn tracer(debug: bool) -> Result<PathBuf> {
+    let profile: &[&str] = if debug { &[] } else { &["--release"] };
+    build_tracer(&["build"], profile)
+}
+
+/// The same with the list of what it was built from in it, which `cargo audit bin` reads. cargo-auditable has to be
+/// there.
+pub fn auditable_tracer() -> Result<PathBuf> {
+    build_tracer(&["auditable", "build"], &["--release"])
+}
+
+fn build_tracer(verb: &[&str], profile: &[&str]) -> Result<PathBuf> {
     sh::progress("building tracer");
-    let mut arguments = vec!["build", "-p", "tracer", "--bin", "tracer"];
-    arguments.extend((!debug).then_some("--release"));
+    let arguments = [verb, &["-p", "tracer", "--bin", "tracer"], profile].concat();
     find(&cargo_static(&arguments, "build tracer")?, "bin", "tracer")
 }
 
@@ -45,12 +55,12 @@ pub fn workload() -> Result<PathBuf> {
     find(&cargo_static(&arguments, "build the workloads")?, "bin", "workload")
 }
 
-/// The static `claims` and its workload.
-pub fn claims() -> Result<(PathBuf, PathBuf)> {
+/// A static program of the tests crate, and the workload that it runs.
+pub fn with_workload(name: &str) -> Result<(PathBuf, PathBuf)> {
     sh::progress("building the workloads");
     let arguments = ["build", "--release", "-p", "tracer-tests", "--bins"];
     let built = cargo_static(&arguments, "build the workloads")?;
-    Ok((find(&built, "bin", "claims")?, find(&built, "bin", "workload")?))
+    Ok((find(&built, "bin", name)?, find(&built, "bin", "workload")?))
 }
 
 /// The static matrix test and its workload.

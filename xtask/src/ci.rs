@@ -21,5 +21,15 @@ pub fn main() -> Result<u8> {
             bail!("{error:#}\n(if cargo has no such command: `rustup component add rustfmt clippy`)");
         }
     }
+    deny()?;
     test::main(&test::Args::default())
+}
+
+/// Licences and sources of the dependencies, by deny.toml. Advisories change without us: they are no part of this.
+fn deny() -> Result<()> {
+    setup::ensure_deny()?;
+    sh::progress("licences: cargo deny check");
+    let mut command = build::cargo()?;
+    command.args(["deny", "check", "licenses", "bans", "sources"]);
+    sh::run(&mut command, "pass the check of licences and sources")
 }

@@ -1,4 +1,5 @@
-//! What people who work on tracer run: `cargo xtask setup|build|demo|vm|test|claims|dashboards|scale|stack|ci`.
+//! What people who work on tracer run:
+//! `cargo xtask setup|build|demo|vm|test|claims|dashboards|package|soak|scale|stack|ci`.
 //!
 //! Progress goes to stderr, results to stdout, so that `$(cargo xtask build | tail -1)` works.
 
@@ -9,11 +10,13 @@ mod claims;
 mod dashboards;
 mod demo;
 mod kernels;
+mod package;
 mod paths;
 mod programs;
 mod scale;
 mod setup;
 mod sh;
+mod soak;
 mod stack;
 mod test;
 mod vm;
@@ -49,6 +52,10 @@ enum Command {
     Scale(scale::Args),
     /// Run tracer, Prometheus and, if there is one, Grafana on this machine
     Stack(stack::Args),
+    /// Make the Debian package; the last line of stdout is its path
+    Package(package::Args),
+    /// Run the installed package for minutes on every kernel, and write docs/soak.md
+    Soak(soak::Args),
     /// What .ci/run runs: format check, clippy, all tests
     Ci,
 }
@@ -67,6 +74,8 @@ fn main() -> ExitCode {
         Command::Dashboards(args) => dashboards::main(&args),
         Command::Scale(args) => scale::main(&args),
         Command::Stack(args) => stack::main(&args),
+        Command::Package(args) => package::main(&args),
+        Command::Soak(args) => soak::main(&args),
         Command::Ci => ci::main(),
     };
     match result {

@@ -78,6 +78,12 @@ pub fn show(command: &Command) -> String {
     }
 }
 
+/// As documents are dated.
+pub fn today() -> Result<String> {
+    let text = capture(Command::new("date").args(["-u", "+%Y-%m-%d"]), "know the date")?;
+    Ok(text.trim().into())
+}
+
 /// One word for a POSIX shell.
 pub fn quote(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))

@@ -13,7 +13,7 @@ use tracer_tests::demo;
 use tracer_tests::workload::protocol::Drive;
 use tracer_tests::workload::receive::{self, Receiver};
 use tracer_tests::workload::{
-    EXIT_SKIP, Options, Skip, children, pingpong, process_vm, protocol, registry, selftest, signals,
+    EXIT_SKIP, Options, Skip, children, forks, pingpong, process_vm, protocol, registry, selftest, signals,
 };
 
 const USAGE: &str = "\
@@ -21,6 +21,7 @@ usage: workload NAME [--bytes N] [--chunk C] [--dir D] [--to D] [--cold] [--host
                      [--notify PID] [--in-flight] [--once]
        workload --list
        workload selftest [FILTER] [--dir D]
+       workload forks [--per-second 200] [--seconds 10]
        workload demo --tracer PATH [--mib 64] [--dir D]";
 
 /// Called by libc; std has the arguments by itself (from .init_array).
@@ -52,6 +53,7 @@ fn dispatch(arguments: &[String]) -> Result<i32> {
             registry::ALL.iter().for_each(|entry| println!("{}", entry.name));
             Ok(0)
         }
+        ["forks", ..] => forks::main(&arguments[1..]).map(|()| 0),
         ["selftest", ..] => selftest::run(&Line::parse(&arguments[1..])?.into_selftest()),
         ["demo", ..] => {
             let line = Line::parse(&arguments[1..])?;

@@ -11,6 +11,7 @@ pub mod cold;
 pub mod control;
 pub mod counts;
 pub mod faults;
+pub mod forks;
 pub mod job;
 pub mod ktls;
 pub mod memory;

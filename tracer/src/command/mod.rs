@@ -13,6 +13,7 @@ mod replay;
 pub mod run;
 mod screen;
 pub mod serve;
+pub mod texts;
 pub mod watch;
 
 use std::io::{self, ErrorKind, Write as _};

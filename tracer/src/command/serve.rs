@@ -15,6 +15,7 @@ use tokio::sync::mpsc::Receiver;
 use super::watch::{self, Signals};
 use super::{Outcome, status};
 use crate::cli_serve::Serve;
+use crate::coverage::CALL_SITE;
 use crate::fault::Fault;
 use crate::load::pins::Pins;
 use crate::plan::Offers as _;
@@ -51,6 +52,7 @@ pub fn serve(args: &Serve) -> Outcome {
         }
     };
     crate::sys::lift_open_files();
+    crate::sys::share_one_arena();
     let server = Server::bind(&args.listen)?;
     let has_web_config = web.is_some();
     let (front, asked) = Front::new();
@@ -112,8 +114,7 @@ fn count(args: &Serve, pins: Option<Pins>) -> Result<Session> {
     session.open()?;
     session.pin()?;
     watch::warn(&session);
-    // The kernel's text and symbols were some tens of megabytes.
-    crate::sys::trim_memory();
+    session.coverage.forget_text();
     Ok(session)
 }
 
@@ -122,7 +123,10 @@ fn missing(snapshot: &Snapshot) -> Option<String> {
     let missing: Vec<&str> = snapshot
         .probes
         .iter()
-        .filter(|probe| probe.required && !probe.attached)
+        // Of call sites all are required: only those get a probe that nothing else covers.
+        .filter(|probe| {
+            (probe.required && !probe.attached) || (probe.name == CALL_SITE && !probe.cause.is_empty())
+        })
         .map(|probe| probe.name)
         .collect();
     if missing.is_empty() {

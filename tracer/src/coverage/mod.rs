@@ -26,6 +26,9 @@ use crate::text::scan::{Kind, Site};
 pub use saved::Saved;
 pub use scanned::IN_LIB;
 
+/// The row of [`Coverage::site_probe`].
+pub const CALL_SITE: &str = "call_site";
+
 /// Bytes of a direct call.
 const CALL: u64 = 5;
 
@@ -67,6 +70,8 @@ pub struct Coverage {
     check_off: Option<String>,
     modules: BTreeSet<Module>,
     new_modules: Vec<String>,
+    /// The text and the symbols are kept once sites are covered: an audit asks for them.
+    keeps_text: bool,
     /// Why the text could not be read again after a module was loaded.
     not_read_again: Option<String>,
     missed_before: u64,
@@ -94,6 +99,7 @@ impl Coverage {
             check_off: None,
             modules: BTreeSet::new(),
             new_modules: Vec::new(),
+            keeps_text: true,
             not_read_again: None,
             missed_before: 0,
         }
@@ -118,9 +124,21 @@ impl Coverage {
                 self.scanned = Ok(scanned);
                 self.not_read_again = None;
                 self.cover_sites(kernel);
+                if !self.keeps_text {
+                    self.forget_text();
+                }
             }
             Err(error) => self.not_read_again = Some(format!("{error:#}")),
         }
+    }
+
+    /// Gives up the text and the symbols, some 30 MB: for a daemon, which asks no more of them.
+    pub fn forget_text(&mut self) {
+        self.keeps_text = false;
+        if let Ok(scanned) = &mut self.scanned {
+            scanned.forget_text();
+        }
+        crate::sys::trim_memory();
     }
 
     /// Modules were loaded or removed: these are there now.
@@ -316,7 +334,7 @@ impl Coverage {
         let probed = self.probed();
         let stats = self.stats(kernel);
         (probed > 0 || !self.failed.is_empty()).then(|| Probe {
-            name: "call_site",
+            name: CALL_SITE,
             method: "callsite",
             symbol: format!("{probed} call instructions"),
             attached: probed > 0,

@@ -52,6 +52,12 @@ impl Scanned {
         Ok(Scanned { symbols, text, sites, doubts })
     }
 
+    /// Keeps what was found in it.
+    pub fn forget_text(&mut self) {
+        self.text.segments = Vec::new();
+        self.symbols = Kallsyms::default();
+    }
+
     /// Where the kernel's own text begins.
     pub fn text_start(&self) -> u64 {
         self.symbols.address("_stext").unwrap_or(0)

@@ -49,7 +49,7 @@ struct Entry {
 }
 
 /// The symbol table, sorted by address.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Kallsyms {
     text: Vec<u8>,
     entries: Vec<Entry>,

@@ -29,7 +29,7 @@ pub fn run(kernels: &[Kernel], rows: &[String]) -> Result<Run> {
     setup::ensure_build()?;
     // With the real programs, the slow ones on every kernel.
     let programs = matrix::prepare(kernels, Some(PROGRAMS))?;
-    let (claims, workload) = build::claims()?;
+    let (claims, workload) = build::with_workload("claims")?;
     let mut run = Run::default();
     for Kernel { name, .. } in kernels {
         sh::progress(&format!("{name}: measuring {} rows", rows.len()));

@@ -12,7 +12,6 @@ mod verdict;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
@@ -61,7 +60,7 @@ pub fn main(args: &Args) -> Result<u8> {
         let some = row.run.is_none() || !measured.of(row.key()).is_empty();
         ensure!(some, "nothing was measured for {}: leave --no-vm out", row.key());
     }
-    let files = render(&table, &measured, &today()?);
+    let files = render(&table, &measured, &sh::today()?);
     if args.check {
         return compare(&files);
     }
@@ -119,9 +118,4 @@ fn keep(text: &str) -> Result<()> {
 
 fn show(path: &Path) -> String {
     path.strip_prefix(paths::repo()).unwrap_or(path).display().to_string()
-}
-
-fn today() -> Result<String> {
-    let text = sh::capture(Command::new("date").args(["-u", "+%Y-%m-%d"]), "know the date")?;
-    Ok(text.trim().into())
 }

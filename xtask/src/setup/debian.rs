@@ -20,6 +20,8 @@ struct Package {
 pub enum Need {
     Build,
     Vm,
+    /// The package in a VM, as a service.
+    Service,
 }
 
 const fn package(name: &'static str, purpose: &'static str, program: &'static str, need: Need) -> Package {
@@ -38,6 +40,9 @@ const PACKAGES: &[Package] = &[
     package("iproute2", "brings network devices up in the VM", "ip", Need::Vm),
     package("ethtool", "switches offloads of network devices in the VM", "ethtool", Need::Vm),
     package("xz-utils", "unpacks kernel modules", "xz", Need::Vm),
+    package("systemd", "runs the package's service in the VM", "systemctl", Need::Service),
+    package("curl", "reads its pages", "curl", Need::Service),
+    package("openssl", "makes its certificate", "openssl", Need::Service),
 ];
 
 /// One field of /etc/os-release.

@@ -32,12 +32,13 @@ pub struct Args {
 pub fn main(args: &Args) -> Result<u8> {
     // Before any work: a misspelled kernel should not cost minutes.
     let selected = kernels::Matrix::load()?.select(&args.kernels)?;
-    debian::install_missing(&[Need::Build, Need::Vm])?;
+    debian::install_missing(&[Need::Build, Need::Vm, Need::Service])?;
     sh::progress("Debian packages: all there");
     tools::build_tools(true)?;
     tools::prometheus()?;
     checkers::ensure();
     if !args.no_kernels {
+        ensure_package()?;
         for kernel in &selected {
             kernels::fetch::newest(kernel)?;
         }
@@ -56,6 +57,26 @@ pub fn ensure_build() -> Result<()> {
 /// What booting a VM needs, kernels apart (those are fetched one by one when they are booted).
 pub fn ensure_vm() -> Result<()> {
     debian::install_missing(&[Need::Vm])
+}
+
+/// What running the installed service in a VM needs on top: the VM's system is this machine's.
+pub fn ensure_service() -> Result<()> {
+    debian::install_missing(&[Need::Service])
+}
+
+/// What makes the Debian package.
+pub fn ensure_package() -> Result<()> {
+    tools::from_registry(&tools::CARGO_DEB)
+}
+
+/// What checks the licences of the dependencies.
+pub fn ensure_deny() -> Result<()> {
+    tools::from_registry(&tools::CARGO_DENY)
+}
+
+/// What writes into a program what it was built from.
+pub fn ensure_auditable() -> Result<()> {
+    tools::from_registry(&tools::CARGO_AUDITABLE)
 }
 
 /// What the tests need on top of these.

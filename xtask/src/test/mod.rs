@@ -1,8 +1,9 @@
-//! `cargo xtask test`: the tests of this machine, then the matrix, one VM per kernel.
+//! `cargo xtask test`: the tests of this machine, then the matrix, one VM per kernel, then the package as a service.
 
 mod host;
 pub mod matrix;
 mod results;
+mod soak;
 
 use std::io::{self, Write};
 use std::time::Instant;
@@ -12,7 +13,8 @@ use anyhow::Result;
 use crate::{kernels::Matrix, setup, sh};
 use results::Counts;
 
-/// Runs every test: those of the workspace here, the matrix in one VM per kernel.
+/// Runs every test: those of the workspace here, the matrix in one VM per kernel, and a short `cargo xtask soak` on
+/// the default kernel.
 ///
 /// Sets up first what is missing. Output of a VM is prefixed with its kernel. The last lines sum
 /// up everything, in the form of cargo test's and in words; the exit status is 1 when anything failed.
@@ -54,6 +56,7 @@ pub fn main(args: &Args) -> Result<u8> {
     if !args.host_only {
         let jobs = args.jobs.unwrap_or_else(default_jobs).max(1);
         parts.extend(matrix::run(&kernels, jobs, args.filter.as_deref())?);
+        parts.extend(soak::run(&kernels, args.filter.as_deref())?);
     }
     let mut total = Counts::default();
     let mut text = String::from("\n");

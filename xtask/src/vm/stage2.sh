@@ -4,24 +4,32 @@
 export PATH=/run/vm/bin
 /run/vm/busybox --install -s /run/vm/bin
 
-mkdir -p /dev/pts /dev/shm
-mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /dev/pts
-mount -t tmpfs -o mode=1777 shm /dev/shm
-for mounted in security:securityfs debug:debugfs tracing:tracefs; do
-    mount -t "${mounted#*:}" none "/sys/kernel/${mounted%%:*}"
-done
-mount -t bpf -o mode=700 bpf /sys/fs/bpf
-mount -t cgroup2 cgroup2 /sys/fs/cgroup
-# devtmpfs has none of these; shells and tests use them.
-for link in fd:/proc/self/fd stdin:/proc/self/fd/0 stdout:/proc/self/fd/1 stderr:/proc/self/fd/2; do
-    [ -e "/dev/${link%%:*}" ] || ln -s "${link#*:}" "/dev/${link%%:*}"
-done
-hostname tracer-vm
-ip link set lo up
-# A bare kernel gives init 64 KiB (5.10 charges BPF maps against it); Debian's systemd gives root more.
-ulimit -l unlimited
-ulimit -n 1048576
-ulimit -c 0
+if [ "$1" != under-systemd ]; then
+    mkdir -p /dev/pts /dev/shm
+    mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /dev/pts
+    mount -t tmpfs -o mode=1777 shm /dev/shm
+    for mounted in security:securityfs debug:debugfs tracing:tracefs; do
+        mount -t "${mounted#*:}" none "/sys/kernel/${mounted%%:*}"
+    done
+    mount -t bpf -o mode=700 bpf /sys/fs/bpf
+    mount -t cgroup2 cgroup2 /sys/fs/cgroup
+    # devtmpfs has none of these; shells and tests use them.
+    for link in fd:/proc/self/fd stdin:/proc/self/fd/0 stdout:/proc/self/fd/1 stderr:/proc/self/fd/2; do
+        [ -e "/dev/${link%%:*}" ] || ln -s "${link#*:}" "/dev/${link%%:*}"
+    done
+    hostname tracer-vm
+    ip link set lo up
+    # A bare kernel gives init 64 KiB (5.10 charges BPF maps against it); Debian's systemd gives root more.
+    ulimit -l unlimited
+    ulimit -n 1048576
+    ulimit -c 0
+
+    # Asked for on the kernel's command line: systemd is the first process, and this goes on as its child.
+    if grep -qw tracer.systemd /proc/cmdline; then
+        "$0" under-systemd &
+        exec /lib/systemd/systemd
+    fi
+fi
 
 # The device of a virtio port, by the name that xtask gave it. Ports come after the driver, one by one.
 port() {
@@ -53,7 +61,7 @@ code=$?
 # Whatever the command left running would keep the pipes open. (Kernel threads do not care.)
 for process in /proc/[0-9]*; do
     process=${process##*/}
-    case $process in 1 | "$out_cat" | "$err_cat") ;; *) kill -9 "$process" 2>/dev/null ;; esac
+    case $process in 1 | $$ | "$out_cat" | "$err_cat") ;; *) kill -9 "$process" 2>/dev/null ;; esac
 done
 wait "$out_cat" "$err_cat"
 # Shared directories: what was written must be on the host before the VM is gone.
