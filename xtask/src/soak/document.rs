@@ -1,6 +1,6 @@
 //! docs/soak.md.
 
-use super::figures::{RSS_GROWTH, RSS_SLACK_KIB, mib};
+use super::figures::{RSS_SLACK_KIB, mib};
 use super::kept::Row;
 
 /// The page, one row per kernel.
@@ -66,8 +66,7 @@ fn closing(measured: &[Row]) -> String {
          the\nend of a process is not counted, a scrape fails or is left out, coverage is not complete, the service is \
          restarted or\nruns as another user than `tracer`, its maps change their size, it has more descriptors \
          open in the last third of the\ntime than in the first (medians), or its memory is larger by more than \
-         {RSS_GROWTH} %, or by more than\n{RSS_SLACK_KIB} KiB without having stood still for a quarter of the time: \
-         the heap grows in steps, a leak does not.\n\n\
+         {RSS_SLACK_KIB} KiB.\n\n\
          The VMs' CPUs are emulated where there is no KVM, which limits the rate of processes and makes every time \
          longer\nthan on a real machine.\n\n\
          Effective capabilities of the main thread while it counted: {}. `systemd-analyze security tracer.service` in \
