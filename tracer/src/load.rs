@@ -265,6 +265,8 @@ fn object(config: Config, sizes: Sizes, pinned: Option<Pinned<'_>>) -> Result<Eb
         .map_max_entries("SLOTS", (sizes.processes * 4).max(64))
         .map_max_entries("FREE", sizes.processes)
         .map_max_entries("ENDED", slots::ring_bytes(sizes.processes))
+        // 5.10 charges a map as if it were full.
+        .map_max_entries("KEPT", if pinned.is_some() { abi::CHUNKS } else { 1 })
         .load(OBJECT)
         .map_err(|error| explain_load(error.into()))
 }

@@ -6,7 +6,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, Queue, RingBuf},
 };
 use tracer_ebpf::abi::{
-    Bio, CHUNK, CHUNKS, Config, CopySizes, Count, LOSSES as REASONS, Ledger, Loss, Owner, Preempt, Process,
+    Bio, CHUNK, Config, CopySizes, Count, LOSSES as REASONS, Ledger, Loss, Owner, Preempt, Process,
     WitnessKey, Xmit,
 };
 
@@ -120,8 +120,9 @@ pub static AUDIT: Array<Count> = Array::with_max_entries(256, BPF_F_MMAPABLE);
 pub static COMPARED: LruHashMap<u64, u32> = LruHashMap::with_max_entries(16384, 0);
 
 /// What userspace keeps for its next life, in pieces; no program reads it. It costs memory only as it fills.
+/// Set at load: nothing, unless it is pinned.
 #[map]
-pub static KEPT: HashMap<u32, [u8; CHUNK]> = HashMap::with_max_entries(CHUNKS, BPF_F_NO_PREALLOC);
+pub static KEPT: HashMap<u32, [u8; CHUNK]> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
 
 #[repr(C)]
 #[derive(Clone, Copy)]
