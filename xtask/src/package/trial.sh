@@ -105,30 +105,6 @@ echo "stopped in $((($(date +%s%N) - begun) / 1000000)) ms: $(systemctl show --v
 systemctl start tracer
 wait_for "ready service" answers -/ready
 
-if [ "$(uname -r | cut -d. -f1)" -gt 5 ]; then
-    step pin
-    cp /usr/share/doc/tracer/examples/pin.conf /etc/systemd/system/tracer.service.d/
-    systemctl daemon-reload
-    systemctl restart tracer
-    wait_for "ready service" answers -/ready
-    began=$(metric tracer_counting_start_time_seconds)
-    before=$(metric 'tracer_copied_bytes_total{')
-    systemctl stop tracer
-    dd if=/tmp/data of=/dev/null bs=64k status=none
-    systemctl start tracer
-    wait_for "ready service" answers -/ready
-    after=$(metric 'tracer_copied_bytes_total{')
-    [ $((after - before)) -ge 8388608 ] || fail "while the service was down dd copied 8388608 bytes, $((after - before)) were counted"
-    [ "$(metric tracer_counting_start_time_seconds)" = "$began" ] || fail "counting began again"
-    systemctl stop tracer
-    umount /run/tracer-bpf
-    rmdir /run/tracer-bpf
-    rm /etc/systemd/system/tracer.service.d/pin.conf
-    systemctl daemon-reload
-    systemctl start tracer
-    wait_for "ready service" answers -/ready
-fi
-
 step remove
 dpkg --remove tracer
 if pgrep -x tracer >/dev/null; then fail "it runs after its removal"; fi
