@@ -4,6 +4,7 @@
 //! Progress goes to stderr, results to stdout, so that `$(cargo xtask build | tail -1)` works.
 
 mod ask;
+mod background;
 mod build;
 mod ci;
 mod claims;

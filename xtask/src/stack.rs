@@ -3,12 +3,12 @@
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::setup::tools;
+use crate::background::{self, Running};
 use crate::{ask, build, paths, setup, sh};
 
 /// Starts `tracer serve`, a Prometheus with the rules of dashboards/, and Grafana with its pages if there is one; all
@@ -24,28 +24,22 @@ const TRACER: u16 = 9435;
 const PROMETHEUS: u16 = 9090;
 const GRAFANA: u16 = 3000;
 
-/// Children that do not outlive us, each with its name.
-struct Parts(Vec<(&'static str, Child)>);
+/// What runs, each with its name.
+struct Parts(Vec<(&'static str, Running)>);
 
 impl Parts {
     fn start(&mut self, name: &'static str, command: &mut Command, dir: &Path) -> Result<()> {
-        let log = dir.join(format!("{name}.log"));
-        let out = fs::File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
-        command.stdin(Stdio::null()).stdout(out.try_clone()?);
         // What tracer cannot count here is for whoever looks; the others say a lot.
-        if name != "tracer" {
-            command.stderr(out);
-        }
-        let child = command.spawn().with_context(|| format!("cannot start {}", sh::show(command)))?;
-        self.0.push((name, child));
+        let running = Running::start(command, &dir.join(format!("{name}.log")), name == "tracer")?;
+        self.0.push((name, running));
         Ok(())
     }
 
     /// Waits until one has ended, which none should, or the time is up.
     fn wait(&mut self, mut left: Option<u64>, dir: &Path) -> Result<()> {
         while left != Some(0) {
-            for (name, child) in &mut self.0 {
-                if let Some(status) = child.try_wait()? {
+            for (name, running) in &mut self.0 {
+                if let Some(status) = running.ended()? {
                     let said = fs::read_to_string(dir.join(format!("{name}.log"))).unwrap_or_default();
                     bail!("{name} has ended ({status}):\n{}", sh::tail(&said, 10));
                 }
@@ -54,16 +48,6 @@ impl Parts {
             left = left.map(|left| left - 1);
         }
         Ok(())
-    }
-}
-
-impl Drop for Parts {
-    fn drop(&mut self) {
-        for (_, child) in &mut self.0 {
-            // Gone already, or about to be: neither may fail.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
     }
 }
 
@@ -100,13 +84,9 @@ pub fn main(args: &Args) -> Result<u8> {
 }
 
 fn prometheus(parts: &mut Parts, dir: &Path) -> Result<()> {
-    let program = tools::find("prometheus")?.context("no prometheus: `cargo xtask setup` fetches it")?;
     let config = paths::repo().join("dashboards/prometheus.yml");
-    let mut command = Command::new(program);
-    command.arg(format!("--config.file={}", config.display()));
-    command.arg(format!("--storage.tsdb.path={}/data", dir.display()));
-    command.arg(format!("--web.listen-address=127.0.0.1:{PROMETHEUS}"));
-    parts.start("prometheus", &mut command, dir)
+    let own = ([127, 0, 0, 1], PROMETHEUS).into();
+    parts.start("prometheus", &mut background::prometheus(&config, &dir.join("data"), own)?, dir)
 }
 
 /// False if there is none.

@@ -4,7 +4,6 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -12,7 +11,7 @@ use serde_json::Value;
 use super::grafana;
 use super::panels::{self, Board, Kind, Panel, Row};
 use super::plot;
-use crate::setup::tools;
+use crate::background::{self, Running};
 use crate::{ask, paths, sh};
 
 /// Points of a line.
@@ -40,16 +39,8 @@ pub struct Line {
 
 /// A Prometheus at work on data that another one has written.
 struct Server {
-    child: Child,
     address: SocketAddr,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Gone already, or about to be: neither may fail.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+    _running: Running,
 }
 
 fn start(data: &Path, dir: &Path) -> Result<Server> {
@@ -58,17 +49,12 @@ fn start(data: &Path, dir: &Path) -> Result<Server> {
         "{} is no data directory of Prometheus: it has no wal",
         data.display()
     );
-    let program = tools::find("prometheus")?.context("no prometheus: `cargo xtask setup` fetches it")?;
     let (config, address) = (dir.join("prometheus.yml"), ask::free_address()?);
     // Nothing is scraped: the data stays what it is.
     fs::write(&config, "global: {}\n")?;
-    let mut command = Command::new(program);
-    command.arg(format!("--config.file={}", config.display()));
-    command.arg(format!("--storage.tsdb.path={}", data.display()));
-    command.args([&format!("--web.listen-address={address}"), "--storage.tsdb.retention.time=100y"]);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let child = command.spawn().with_context(|| format!("cannot start {}", sh::show(&command)))?;
-    let server = Server { child, address };
+    let mut command = background::prometheus(&config, data, address)?;
+    command.arg("--storage.tsdb.retention.time=100y");
+    let server = Server { address, _running: Running::start(&mut command, &dir.join("output"), false)? };
     ask::wait(address, "/-/ready")?;
     Ok(server)
 }

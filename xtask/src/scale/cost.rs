@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::fleet::Running;
+use crate::background::Running;
 use crate::{ask, paths, sh};
 
 /// Of a scrape, in a daemon that counts so many processes.
@@ -90,7 +90,7 @@ fn try_measure(tracer: &Path, count: usize) -> Result<Cost> {
         "--listen",
         &address.to_string(),
     ]);
-    let _daemon = Running::start(&mut command, &dir.path().join("log"))?;
+    let _daemon = Running::start(&mut command, &dir.path().join("log"), false)?;
     let begun = Instant::now();
     while ask::get(address, "/metrics").is_err() {
         ensure!(begun.elapsed() < Duration::from_secs(120), "`tracer serve` does not count on this machine");

@@ -1,36 +1,16 @@
 //! So many replayed machines, and a real Prometheus that scrapes them.
 
-use std::fs::{self, File};
+use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use super::page::By;
-use crate::setup::tools;
-use crate::{ask, paths, sh};
-
-/// A child that does not outlive its use.
-pub struct Running(Child);
-
-impl Running {
-    pub fn start(command: &mut Command, log: &Path) -> Result<Running> {
-        let out = File::create(log).with_context(|| format!("cannot create {}", log.display()))?;
-        let errors = out.try_clone()?;
-        command.stdin(Stdio::null()).stdout(out).stderr(errors);
-        Ok(Running(command.spawn().with_context(|| format!("cannot start {}", sh::show(command)))?))
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Gone already, or about to be: neither may fail.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use crate::background::{self, Running};
+use crate::{ask, paths};
 
 /// `tracer serve --replay`.
 pub struct Replay {
@@ -45,7 +25,7 @@ impl Replay {
         let mut command = Command::new(tracer);
         command.args(["serve", "--listen", &address.to_string(), "--replay"]).arg(page);
         command.args(["--replay-targets", &targets.to_string()]);
-        let running = Running::start(&mut command, &page.with_extension("log"))?;
+        let running = Running::start(&mut command, &page.with_extension("log"), false)?;
         ask::wait(address, "/-/ready")?;
         Ok(Replay { address, _running: running })
     }
@@ -155,9 +135,6 @@ fn prometheus(
     targets: u16,
     interval: Duration,
 ) -> Result<Running> {
-    let Some(program) = tools::find("prometheus")? else {
-        bail!("no prometheus: `cargo xtask setup` fetches it")
-    };
     let list =
         (0..targets).map(|i| format!("'127.0.0.1:{}'", first.port() + i)).collect::<Vec<_>>().join(", ");
     let config: PathBuf = dir.join("prometheus.yml");
@@ -173,12 +150,9 @@ fn prometheus(
             seconds.min(30)
         ),
     )?;
-    let mut command = Command::new(program);
-    command.arg(format!("--config.file={}", config.display()));
-    command.arg(format!("--storage.tsdb.path={}/data", dir.display()));
-    command.arg(format!("--web.listen-address={own}"));
+    let mut command = background::prometheus(&config, &dir.join("data"), own)?;
     command.arg("--web.enable-admin-api");
-    Running::start(&mut command, &dir.join("output"))
+    Running::start(&mut command, &dir.join("output"), false)
 }
 
 /// Bytes of all files below.
