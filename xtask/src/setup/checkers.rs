@@ -5,15 +5,17 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
-use super::apt::Apt;
-use crate::{kernels, paths, sh};
+use super::tools::{self, FromDebian};
+use crate::{paths, sh};
 
 /// The suite that has kustomize, and promtool with Kubernetes' service discovery. It is stable.
 const SUITE: &str = "trixie";
-/// Package, which is also the program's name there, and its name here.
-const PROGRAMS: [(&str, &str); 2] = [("kustomize", "kustomize"), ("promtool", "promtool-kubernetes")];
+const PROGRAMS: [FromDebian<'static>; 2] = [
+    FromDebian { package: "kustomize", programs: &[("kustomize", "kustomize")] },
+    FromDebian { package: "promtool", programs: &[("promtool", "promtool-kubernetes")] },
+];
 
 const VALIDATOR: &str = "kubernetes-validate";
 /// It carries the schemas of Kubernetes up to 1.37, so that checking needs no network.
@@ -30,28 +32,8 @@ pub fn ensure() {
 
 fn programs() -> Result<()> {
     let bin = paths::tools_bin()?;
-    let missing = || PROGRAMS.into_iter().filter(|(_, name)| !sh::is_executable(&bin.join(name)));
-    if missing().next().is_none() {
-        return Ok(());
-    }
-    let _lock = paths::lock("checkers")?;
-    paths::create(&bin)?;
-    let apt = Apt::new("checkers", &[SUITE.to_owned()])?;
-    apt.update()?;
-    for (package, name) in missing() {
-        sh::progress(&format!("fetching {name}"));
-        let version = apt.show(package)?.version;
-        let temp = paths::TempDir::new_in(&paths::cache()?.join("tools"), "checkers-")?;
-        let deb = apt.download(package, &version, temp.path())?;
-        kernels::fetch::unpack(&deb, temp.path())?;
-        let unpacked = temp.path().join("usr/bin").join(package);
-        if !unpacked.is_file() {
-            bail!("Debian's {package} {version} holds no usr/bin/{package}");
-        }
-        fs::rename(&unpacked, bin.join(name))
-            .with_context(|| format!("cannot move {name} to {}", bin.display()))?;
-    }
-    Ok(())
+    let is_there = |name: &str| sh::is_executable(&bin.join(name));
+    tools::from_debian("checkers", &[SUITE.to_owned()], &PROGRAMS, is_there)
 }
 
 /// A virtual environment of Python's, with a link where the other tools are.

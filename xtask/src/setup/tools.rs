@@ -161,35 +161,55 @@ pub const PROMETHEUS: [&str; 2] = ["promtool", "prometheus"];
 
 /// promtool checks what we serve, prometheus scrapes it. Debian's package would start a service.
 pub fn prometheus() -> Result<()> {
+    let codename = debian::codename();
+    let suites = [codename.clone(), format!("{codename}-security")];
+    let wanted = FromDebian { package: "prometheus", programs: &PROMETHEUS.map(|name| (name, name)) };
+    from_debian("prometheus", &suites, &[wanted], |name| find(name).is_ok_and(|found| found.is_some()))
+}
+
+/// Programs of a Debian package, each with its name there and its name here.
+pub struct FromDebian<'a> {
+    pub package: &'a str,
+    pub programs: &'a [(&'a str, &'a str)],
+}
+
+/// Fetches those of `wanted` that are not there into the cache; nothing is installed. `lock` tells this fetching from
+/// others.
+pub fn from_debian(
+    lock: &str,
+    suites: &[String],
+    wanted: &[FromDebian],
+    is_there: impl Fn(&str) -> bool,
+) -> Result<()> {
     let bin = paths::tools_bin()?;
-    let missing = || {
-        let is_there = |name: &&&str| sh::is_executable(&bin.join(name)) || sh::which(name).is_some();
-        PROMETHEUS.iter().filter(|name| !is_there(name)).collect::<Vec<_>>()
-    };
+    let lacks = |one: &&FromDebian| one.programs.iter().any(|(_, name)| !is_there(name));
+    let missing = || wanted.iter().filter(lacks).collect::<Vec<_>>();
     if missing().is_empty() {
         return Ok(());
     }
-    let _lock = paths::lock("prometheus")?;
+    let _lock = paths::lock(lock)?;
+    // Another process may have fetched them meanwhile.
     let missing = missing();
     if missing.is_empty() {
         return Ok(());
     }
-    sh::progress("fetching prometheus and promtool");
     paths::create(&bin)?;
-    let codename = debian::codename();
-    let apt = Apt::new("tools", &[codename.clone(), format!("{codename}-security")])?;
+    let apt = Apt::new(lock, suites)?;
     apt.update()?;
-    let package = apt.show("prometheus")?;
-    let temp = paths::TempDir::new_in(&paths::cache()?.join("tools"), "prometheus-")?;
-    let deb = apt.download("prometheus", &package.version, temp.path())?;
-    kernels::fetch::unpack(&deb, temp.path())?;
-    for name in missing {
-        let unpacked = temp.path().join("usr/bin").join(name);
-        if !unpacked.is_file() {
-            bail!("Debian's prometheus {} holds no usr/bin/{name}", package.version);
+    for FromDebian { package, programs } in missing {
+        sh::progress(&format!("fetching Debian's {package}"));
+        let version = apt.show(package)?.version;
+        let temp = paths::TempDir::new_in(&paths::cache()?.join("tools"), "fetch-")?;
+        let deb = apt.download(package, &version, temp.path())?;
+        kernels::fetch::unpack(&deb, temp.path())?;
+        for (program, name) in programs.iter().filter(|(_, name)| !is_there(name)) {
+            let unpacked = temp.path().join("usr/bin").join(program);
+            if !unpacked.is_file() {
+                bail!("Debian's {package} {version} holds no usr/bin/{program}");
+            }
+            fs::rename(&unpacked, bin.join(name))
+                .with_context(|| format!("cannot move {name} to {}", bin.display()))?;
         }
-        fs::rename(&unpacked, bin.join(name))
-            .with_context(|| format!("cannot move {name} to {}", bin.display()))?;
     }
     Ok(())
 }
