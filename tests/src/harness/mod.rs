@@ -16,6 +16,7 @@ pub mod nic;
 pub mod privilege;
 pub mod process;
 pub mod programs;
+pub mod prometheus;
 pub mod seen;
 pub mod session;
 pub mod tracer;

@@ -3,18 +3,17 @@
 //! soak` judges.
 
 mod daemon;
-mod prometheus;
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
+use crate::harness::prometheus::{self, Prometheus};
 use crate::harness::{metrics, until};
 use daemon::{property, said};
-use prometheus::{INTERVAL, Prometheus};
 
 /// Where the service listens by default, by the name that is in its certificate.
 const TARGET: &str = "localhost:9435";
@@ -24,6 +23,8 @@ const UNIT: &str = "soak.service";
 const COMM: &str = "workload";
 /// At most so many processes a second.
 const RATE: u64 = 200;
+/// Seconds between two scrapes; and how long one may take, which is Prometheus's default.
+const INTERVAL: u64 = 10;
 /// Between two looks at what the service takes.
 const LOOKS: Duration = Duration::from_secs(5);
 
@@ -54,24 +55,28 @@ fn soak(plan: &Plan) -> Result<Value> {
         Ok(page("-/ready").ok().map(drop))
     })?;
     let status: Value = serde_json::from_str(&page("status")?)?;
-    let prometheus = Prometheus::start(&plan.prometheus, Path::new(CLIENT), TARGET)?;
-    prometheus.wait_for_scrape()?;
-    prometheus.wait_for_scrape()?;
+    let (ca, password) = (format!("{CLIENT}/ca.crt"), password()?);
+    let scraping =
+        prometheus::Plan { target: TARGET, ca: &ca, password: &password, interval: INTERVAL, rules: None };
+    let prometheus = Prometheus::start(&plan.prometheus, Path::new(CLIENT), &scraping)?;
+    wait_for_scrape(&prometheus)?;
+    wait_for_scrape(&prometheus)?;
     let pid: u32 = property("MainPID")?.parse()?;
     let before = page("metrics")?;
 
     let work = || {
         let load = load(plan)?;
         // What the last processes did has to be in it.
-        prometheus.wait_for_scrape()?;
+        wait_for_scrape(&prometheus)?;
         Ok(load)
     };
     let (load, resources) = daemon::watch(pid, LOOKS, work)?;
 
     let after = page("metrics")?;
     let window = format!("{}s", load["seconds"].as_f64().context("no seconds")?.ceil());
-    let ask =
-        |query: &str| prometheus.ask(&query.replace("WINDOW", &window).replace("UP", r#"up{job="tracer"}"#));
+    let ask = |query: &str| {
+        sum(&prometheus, &query.replace("WINDOW", &window).replace("UP", r#"up{job="tracer"}"#))
+    };
     let rose = |name: &str| metrics::sum(&after, name, &[]) as i64 - metrics::sum(&before, name, &[]) as i64;
     Ok(json!({
         "load": load,
@@ -96,6 +101,30 @@ fn soak(plan: &Plan) -> Result<Value> {
         "coverage": status["coverage"]["state"],
         "exposure": exposure()?,
     }))
+}
+
+/// The sum of what a query finds; an error if that is nothing.
+fn sum(prometheus: &Prometheus, query: &str) -> Result<f64> {
+    let found = prometheus.find(query)?;
+    ensure!(!found.is_empty(), "{query}: no data; Prometheus said:\n{}", prometheus.said());
+    Ok(found.iter().sum())
+}
+
+/// Waits for a scrape that began after now.
+fn wait_for_scrape(prometheus: &Prometheus) -> Result<()> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
+    // Its first answer takes an emulated CPU long.
+    until("a scrape by Prometheus", Duration::from_secs(120), || {
+        std::thread::sleep(Duration::from_millis(200));
+        let found = prometheus.find(r#"timestamp(up{job="tracer"})"#)?;
+        Ok(found.into_iter().find(|time| *time > now).map(drop))
+    })
+    .with_context(|| prometheus.said())
+}
+
+/// Of the user `prometheus`.
+fn password() -> Result<String> {
+    std::fs::read_to_string(format!("{CLIENT}/password")).context("no password was made")
 }
 
 /// Runs in a unit of its own; what it says about itself.
@@ -134,8 +163,7 @@ fn missed(page: &str) -> u64 {
 
 /// A page of the service, by another client than Prometheus.
 fn page(path: &str) -> Result<String> {
-    let password = std::fs::read_to_string(format!("{CLIENT}/password"))?;
-    let (ca, user) = (format!("{CLIENT}/ca.crt"), format!("prometheus:{password}"));
+    let (ca, user) = (format!("{CLIENT}/ca.crt"), format!("prometheus:{}", password()?));
     let url = format!("https://{TARGET}/{path}");
     said(
         "curl",

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::process::Command;
-use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -13,7 +12,7 @@ use tracer_tests::harness::bench::Bench;
 use tracer_tests::harness::programs::client::CURL;
 use tracer_tests::harness::programs::files::{self, Dir};
 use tracer_tests::harness::programs::no_ktls;
-use tracer_tests::harness::programs::server::Server;
+use tracer_tests::harness::prometheus::{Plan, Prometheus};
 use tracer_tests::harness::tracer::Tracer;
 use tracer_tests::harness::{dashboards, metrics, until};
 
@@ -51,7 +50,7 @@ fn every_query_has_data(bench: &Bench, prometheus: &str) -> Result<()> {
         bail!("{cause}");
     }
     let dir = Dir::new(bench, "dashboards")?;
-    let (address, own) = (metrics::free_address()?, metrics::free_address()?);
+    let address = metrics::free_address()?;
     let [certificate, key] = files::certificate(&dir)?;
     let web = dir.write(
         "web.yml",
@@ -66,22 +65,32 @@ fn every_query_has_data(bench: &Bench, prometheus: &str) -> Result<()> {
     let mut tracer = Tracer::start_command(command)?;
     tracer.wait_counting_everybody()?;
     curl_scrapes(address, &certificate)?;
-    let server = start(&dir, prometheus, address, own, &certificate)?;
+    let rules = dir.write("rules.yml", RULES)?.display().to_string();
+    // Scraping and evaluating each second.
+    let plan = Plan {
+        target: &address.to_string(),
+        ca: &certificate,
+        password: PASSWORD,
+        interval: 1,
+        rules: Some(&rules),
+    };
+    let prometheus = Prometheus::start(prometheus, dir.path(), &plan)?;
     let mut lacking = queries()?;
     let all = lacking.len();
     let found = until("every query has data", PATIENCE, || {
         load(bench)?;
         let mut still = BTreeSet::new();
         for query in std::mem::take(&mut lacking) {
-            if !has_data(own, &query)? {
+            if !has_data(&prometheus, &query)? {
                 still.insert(query);
             }
         }
         lacking = still;
         Ok(lacking.is_empty().then_some(()))
     });
-    found.with_context(|| format!("of {all} queries these have none: {lacking:#?}\n{}", server.said()))?;
-    rules_are_evaluated(own)?;
+    found
+        .with_context(|| format!("of {all} queries these have none: {lacking:#?}\n{}", prometheus.said()))?;
+    rules_are_evaluated(&prometheus)?;
     let outcome = tracer.terminate()?;
     ensure!(outcome.status.success(), "{}: {}", outcome.status, outcome.stderr);
     Ok(())
@@ -115,37 +124,6 @@ fn curl_scrapes(address: SocketAddr, certificate: &str) -> Result<()> {
     Ok(())
 }
 
-/// Prometheus, scraping and evaluating each second.
-fn start(
-    dir: &Rc<Dir>,
-    program: &str,
-    scraped: SocketAddr,
-    own: SocketAddr,
-    certificate: &str,
-) -> Result<Server> {
-    let rules = dir.write("rules.yml", RULES)?.display().to_string();
-    let config = dir.write(
-        "prometheus.yml",
-        format!(
-            "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\n\
-             rule_files: [{rules}]\n\
-             scrape_configs:\n\
-             - job_name: tracer\n  \
-               scheme: https\n  \
-               tls_config: {{ca_file: {certificate}, server_name: localhost}}\n  \
-               basic_auth: {{username: prometheus, password: {PASSWORD}}}\n  \
-               static_configs: [{{targets: ['{scraped}']}}]\n"
-        ),
-    )?;
-    let mut command = Command::new(program);
-    command.arg(format!("--config.file={}", config.display()));
-    command.arg(format!("--storage.tsdb.path={}/data", dir.text()));
-    command.arg(format!("--web.listen-address={own}"));
-    let mut server = Server::start(command, &dir.path().join("prometheus.output"))?;
-    server.wait_listening(own.port())?;
-    Ok(server)
-}
-
 fn load(bench: &Bench) -> Result<()> {
     let dir = bench.ext4.as_ref().map_err(|cause| anyhow::anyhow!("no ext4: {cause}"))?.display().to_string();
     for workload in LOAD {
@@ -169,23 +147,14 @@ fn queries() -> Result<BTreeSet<String>> {
     Ok(queries)
 }
 
-fn api(own: SocketAddr, path: &str) -> Result<Value> {
-    let (status, body) = metrics::get(own, &format!("/api/v1/{path}"))?;
-    ensure!(status.contains(" 200 "), "{path}: {status}: {body}");
-    serde_json::from_str(&body).with_context(|| format!("{path}: no JSON: {body}"))
-}
-
-fn has_data(own: SocketAddr, query: &str) -> Result<bool> {
-    let encoded: String = query.bytes().map(|byte| format!("%{byte:02x}")).collect();
-    let answer = api(own, &format!("query?query={encoded}"))?;
-    let result = answer["data"]["result"].as_array().context("no result")?;
+fn has_data(prometheus: &Prometheus, query: &str) -> Result<bool> {
     // A ratio of nothing by nothing is no data.
-    Ok(result.iter().any(|sample| sample["value"][1].as_str().is_some_and(|value| value != "NaN")))
+    Ok(prometheus.find(query)?.iter().any(|value| !value.is_nan()))
 }
 
-fn rules_are_evaluated(own: SocketAddr) -> Result<()> {
-    let answer = api(own, "rules")?;
-    let groups = answer["data"]["groups"].as_array().context("no groups")?;
+fn rules_are_evaluated(prometheus: &Prometheus) -> Result<()> {
+    let data = prometheus.api("rules")?;
+    let groups = data["groups"].as_array().context("no groups")?;
     let rules: Vec<&Value> = groups.iter().filter_map(|group| group["rules"].as_array()).flatten().collect();
     ensure!(rules.len() >= 18, "only {} rules", rules.len());
     let bad: Vec<&&Value> = rules.iter().filter(|rule| rule["health"] != "ok").collect();
