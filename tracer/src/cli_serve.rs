@@ -89,8 +89,19 @@ pub struct Serve {
 }
 
 /// Options that say what to count, and how.
-const COUNTING: [&str; 10] =
-    ["config", "pid", "comm", "exe", "cgroup", "unit", "container", "group_by", "max_series", "attach"];
+const COUNTING: [&str; 11] = [
+    "config",
+    "pin",
+    "pid",
+    "comm",
+    "exe",
+    "cgroup",
+    "unit",
+    "container",
+    "group_by",
+    "max_series",
+    "attach",
+];
 
 impl Serve {
     /// What the command line says, which the configuration file cannot change.

@@ -29,10 +29,7 @@ pub struct Facts {
 
 impl Facts {
     pub fn read() -> Result<Self> {
-        let release = fs::read_to_string("/proc/sys/kernel/osrelease")
-            .context("cannot read the kernel's release from /proc/sys/kernel/osrelease")?
-            .trim()
-            .to_owned();
+        let release = release()?;
         let btf = fs::read(BTF)
             .with_context(|| format!("{BTF} is not there (CONFIG_DEBUG_INFO_BTF)"))
             .and_then(Btf::parse);
@@ -127,6 +124,13 @@ pub fn has_kprobes() -> bool {
     let pmu = std::path::Path::new("/sys/bus/event_source/devices");
     // Without sysfs nobody knows; the attach will tell.
     !pmu.exists() || pmu.join("kprobe").exists()
+}
+
+/// The kernel's, as `uname -r` prints it.
+pub fn release() -> Result<String> {
+    let text = fs::read_to_string("/proc/sys/kernel/osrelease");
+    let text = text.context("cannot read the kernel's release from /proc/sys/kernel/osrelease")?;
+    Ok(text.trim().to_owned())
 }
 
 /// `(6, 12)` of `6.12.107+deb13-cloud-amd64`.

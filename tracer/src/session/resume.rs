@@ -9,11 +9,11 @@ use tracer_ebpf::table::ROWS;
 
 use super::{Options, Selection, Session};
 use crate::coverage;
-use crate::facts::Facts;
+use crate::facts;
 use crate::load::kept::{Document, Kept};
 use crate::load::pins::Pins;
 use crate::load::{ALL_ARE_LINKS, Attached, Sizes, object_id};
-use crate::plan::{Attach, Offers as _, Refusal};
+use crate::plan::{Attach, Refusal};
 use crate::preemption::{AtBegin, Preemption};
 use crate::sink::say;
 
@@ -85,13 +85,11 @@ impl Session {
     /// # Errors
     /// Those of `prepare`; kernels before 5.15.
     pub fn prepare_pinned(selection: &Selection, options: &Options, pins: Pins) -> Result<Self> {
-        let release = Facts::read()?.release();
-        if release < ALL_ARE_LINKS {
+        let release = facts::release()?;
+        if facts::version(&release) < ALL_ARE_LINKS {
             bail!(
-                "--pin needs Linux 5.15 or later: kprobes cannot be pinned on {}.{}\n  \
-                 without it, counters start at 0 when the daemon does",
-                release.0,
-                release.1
+                "--pin needs Linux 5.15 or later: kprobes cannot be pinned on {release}\n  \
+                 without it, counters start at 0 when the daemon does"
             );
         }
         let shown = pins.shown().into_owned();
