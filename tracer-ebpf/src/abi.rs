@@ -4,7 +4,7 @@
 mod config;
 mod copy_sizes;
 
-pub use config::{ABSENT, Config, Preempt, Preempted, follow, gate};
+pub use config::{ABSENT, Config, MARKS, Preempt, Preempted, follow, gate, mark};
 pub use copy_sizes::{BUCKETS, CopySizes, bound, bucket};
 
 /// The service during which a copy happened. The numbers index [`Ledger`]'s arrays.

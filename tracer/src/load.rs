@@ -66,6 +66,8 @@ pub struct Kernel {
     functions: Btf,
     fault: Fault,
     pub sizes: Sizes,
+    /// True if the programs know but one process: its ledger is the total as well.
+    pub counts_one: bool,
     pub rows: Vec<Attached>,
     pub ledgers: Mapped<abi::Ledger>,
     pub processes: Mapped<abi::Process>,
@@ -129,6 +131,7 @@ impl Kernel {
             functions,
             fault,
             sizes,
+            counts_one: config.only_tgid != 0,
             rows: Vec::new(),
             ledgers,
             processes,
@@ -180,6 +183,11 @@ impl Kernel {
         let key = u64::from(tgid) << 32 | u64::from(tid);
         if on {
             map.insert(key, 1, 0)?;
+            // Before the gate opens: nobody else writes it. A mark that is taken back may stay counted, which
+            // costs a look-up and nothing else.
+            let marks: Mapped<u64> = mapped(&self.ebpf, "MARKS", abi::MARKS as usize)?;
+            let index = abi::mark(tid) as usize;
+            marks.set(index, marks.get(index).unwrap_or(0) + 1);
         } else {
             // Already taken by the call's return, or by the next call.
             let _ = map.remove(&key);

@@ -20,6 +20,13 @@ pub mod gate {
     pub const DRAINING: u64 = 3;
 }
 
+/// Elements of the array map `MARKS`, and which one counts a thread's mark.
+pub const MARKS: u32 = 64;
+#[inline(always)]
+pub const fn mark(tid: u32) -> u32 {
+    tid % MARKS
+}
+
 /// What the programs must know of this kernel and this session. Filled by userspace from the kernel's
 /// BTF before the load (a frozen `.rodata` map, so the verifier sees constants and drops dead code).
 /// Offsets are bytes from the start of the structure.
@@ -43,6 +50,8 @@ pub struct Config {
     pub signal_live: u32,
     /// `task_struct.thread_info.status`: TS_COMPAT marks 32-bit system calls on x86.
     pub task_ti_status: u32,
+    /// 1 if the verifier knows the current task and its registers (`bpf_task_pt_regs`, since 5.15).
+    pub task_is_typed: u32,
 
     pub iter_type: u32,
     /// 1 if the iterator's type shares an `unsigned int` with the direction bit (up to 5.13), and the
@@ -116,7 +125,7 @@ pub struct Config {
     pub socket_sk: u32,
 }
 impl Config {
-    pub const WORDS: usize = 62;
+    pub const WORDS: usize = 63;
 }
 const _: () = assert!(size_of::<Config>() == Config::WORDS * 4);
 

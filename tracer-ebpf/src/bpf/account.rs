@@ -4,12 +4,14 @@ use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id};
 use aya_ebpf::maps::LruHashMap;
 use tracer_ebpf::abi::{
     BUCKETS, Count, Direction, FIRST_PROCESS, KERNEL_THREAD, Ledger, Owner, Path, SOFTIRQ, TOTAL, bucket,
-    follow, gate,
+    follow, gate, mark,
 };
 use tracer_ebpf::syscalls;
 
 use super::kernel::{Service, Task};
-use super::maps::{AUDIT, COMPARED, COPY_SIZES, DEPTH, IN_SOFTIRQ, LEDGERS, PROCESSES, SLOTS, add, config};
+use super::maps::{
+    AUDIT, COMPARED, COPY_SIZES, DEPTH, IN_SOFTIRQ, LEDGERS, MARKS, PROCESSES, SLOTS, add, config,
+};
 
 /// The slot of the current process, if it is counted.
 #[inline(always)]
@@ -32,10 +34,17 @@ pub fn is_open() -> bool {
     gate() != gate::CLOSED
 }
 
-/// True if some thread is in a call on a pipe that began before its probes attached.
+/// False if this thread is in no call on a pipe that began before the probes attached.
 #[inline(always)]
-pub fn has_marks() -> bool {
-    gate() == gate::OPEN_WITH_MARKS
+pub fn may_be_marked() -> bool {
+    // SAFETY: reads one aligned word of a map value.
+    gate() == gate::OPEN_WITH_MARKS && marks().is_some_and(|marks| unsafe { *marks } != 0)
+}
+
+/// How many threads like the current one are marked.
+#[inline(always)]
+pub fn marks() -> Option<*mut u64> {
+    MARKS.get_ptr_mut(mark(bpf_get_current_pid_tgid() as u32))
 }
 
 /// The slot of a process, if it is counted.
@@ -101,8 +110,9 @@ pub fn book(slot: u32, raise: impl Fn(*mut Ledger)) {
     if let Some(ledger) = LEDGERS.get_ptr_mut(slot * (shard + 1) + cpu) {
         raise(ledger);
     }
-    // What is nobody's, or a kernel thread's, is no part of the processes' total.
-    if slot != SOFTIRQ
+    // What is nobody's, or a kernel thread's, is no part of the processes' total. One process is its own.
+    if config!(only_tgid) == 0
+        && slot != SOFTIRQ
         && slot != KERNEL_THREAD
         && let Some(ledger) = LEDGERS.get_ptr_mut(TOTAL * (shard + 1) + cpu)
     {

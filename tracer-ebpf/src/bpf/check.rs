@@ -92,7 +92,7 @@ fn data_or_argument(service: &Service, entry: u8, task: Task, checked: &Checked)
     }
     if entry & syscalls::IOVEC != 0
         && let Service::Call { regs, .. } = service
-        && read::<u64>(*regs, REGS_DX as u32).is_some_and(|count| count > 8 && count * 16 == checked.n)
+        && regs.read::<u64>(REGS_DX).is_some_and(|count| count > 8 && count * 16 == checked.n)
     {
         return Kind::Control;
     }

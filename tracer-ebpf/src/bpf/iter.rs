@@ -1,6 +1,6 @@
 //! `struct iov_iter`: which memory it stands for.
 
-use super::kernel::read;
+use super::kernel::Pointer;
 use super::maps::config;
 
 /// The memory behind an iterator.
@@ -15,12 +15,12 @@ pub enum Memory {
 }
 
 #[inline(always)]
-pub fn memory(iter: u64) -> Option<Memory> {
+pub fn memory(iter: Pointer) -> Option<Memory> {
     let bit = if config!(iter_is_flags) != 0 {
         // Up to 5.13: `unsigned int type`, one bit per type, the lowest one is the direction.
-        read::<u32>(iter, config!(iter_type))? & !1
+        iter.read::<u32>(config!(iter_type))? & !1
     } else {
-        1 << (read::<u8>(iter, config!(iter_type))? as u32 & 31)
+        1 << (iter.read::<u8>(config!(iter_type))? as u32 & 31)
     };
     Some(if bit & config!(iter_user) != 0 {
         Memory::User
@@ -35,16 +35,16 @@ pub fn memory(iter: u64) -> Option<Memory> {
 
 /// Bytes left in the iterator.
 #[inline(always)]
-pub fn remaining(iter: u64) -> Option<u64> {
-    read(iter, config!(iter_count))
+pub fn remaining(iter: Pointer) -> Option<u64> {
+    iter.read(config!(iter_count))
 }
 
 /// True if the iterator is the source of the data (a write).
 #[inline(always)]
-pub fn is_source(iter: u64) -> Option<bool> {
+pub fn is_source(iter: Pointer) -> Option<bool> {
     Some(if config!(iter_is_flags) != 0 {
-        read::<u32>(iter, config!(iter_type))? & 1 != 0
+        iter.read::<u32>(config!(iter_type))? & 1 != 0
     } else {
-        read::<u8>(iter, config!(iter_source))? != 0
+        iter.read::<u8>(config!(iter_source))? != 0
     })
 }

@@ -6,8 +6,8 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, Queue, RingBuf},
 };
 use tracer_ebpf::abi::{
-    Bio, CHUNK, Config, CopySizes, Count, LOSSES as REASONS, Ledger, Loss, Owner, Preempt, Process,
-    WitnessKey, Xmit,
+    Bio, CHUNK, Config, CopySizes, Count, LOSSES as REASONS, Ledger, Loss, MARKS as MARKS_LEN, Owner,
+    Preempt, Process, WitnessKey, Xmit,
 };
 
 /// Constants of this kernel and session: frozen before the first program is loaded.
@@ -77,6 +77,11 @@ pub static CALLS: HashMap<CallKey, [u64; 4]> = HashMap::with_max_entries(65536, 
 /// Threads in a call on a pipe that began before the probes attached. Key: `pid_tgid`.
 #[map]
 pub static IN_FLIGHT: HashMap<u64, u32> = HashMap::with_max_entries(16384, 0);
+
+/// How many of them are left, at most, by [`mark`]: most threads learn here that they have no mark. Set
+/// before the gate opens.
+#[map]
+pub static MARKS: Array<u64> = Array::with_max_entries(MARKS_LEN, BPF_F_MMAPABLE);
 
 /// `ubuf_info` of a zero-copy send -> the sender.
 #[map]

@@ -12,7 +12,7 @@ use tracer_ebpf::table::row;
 
 use super::account::{current_slot, is_compared, place};
 use super::iter::{self, Memory};
-use super::kernel::read;
+use super::kernel::{Pointer, read};
 use super::maps::{WITNESS, lose};
 use super::wrapper::{book_iter, book_pages};
 
@@ -42,7 +42,7 @@ impl Registers {
 /// A primitive copies no more than the iterator has left. (A copy cut short by a fault is counted in
 /// full here: entry is all that a call site sees.)
 #[inline(always)]
-fn clipped(bytes: u64, iter: u64) -> Option<u64> {
+fn clipped(bytes: u64, iter: Pointer) -> Option<u64> {
     let left = iter::remaining(iter)?;
     Some(if bytes < left { bytes } else { left })
 }
@@ -53,6 +53,7 @@ fn site(ctx: &ProbeContext, arguments: Arguments, direction: Direction) {
     // SAFETY: the context of a kprobe is `pt_regs`.
     let regs = unsafe { &*ctx.regs };
     let (bytes, iter) = Registers::of(regs).bytes_and_iter(arguments);
+    let iter = Pointer::untyped(iter);
     if let Some(bytes) = clipped(bytes, iter)
         && bytes > 0
         && let Some(direction) = book_iter(slot, const { row("call_site") }, iter, direction, bytes)
@@ -109,6 +110,7 @@ fn witness(ctx: &PerfEventContext, primitive: u32, arguments: Arguments, directi
     let (bytes, direction) = if iter == 0 {
         (bytes, direction)
     } else {
+        let iter = Pointer::untyped(iter);
         let Some(memory) = iter::memory(iter) else { return };
         let direction = match memory {
             Memory::User => direction,

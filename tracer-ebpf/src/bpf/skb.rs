@@ -220,7 +220,7 @@ fn expand_head(probe: u32, call: &impl Call) {
         return;
     }
     let Some(worker) = worker() else { return };
-    if let Some(tail) = read::<u32>(call.arg(0), config!(skb_tail)) {
+    if let Some(tail) = call.pointer(0).read::<u32>(config!(skb_tail)) {
         let bytes = (tail as i64 - call.arg(1) as i32 as i64) as u64;
         worker.book(probe, Kind::Control, bytes, || owner(call.arg(0)));
     }

@@ -12,7 +12,7 @@ use tracer_ebpf::abi::Loss;
 
 use super::account::current_slot;
 use super::iter::{self, Memory};
-use super::kernel::{Service, Task};
+use super::kernel::{Pointer, Service, Task};
 use super::maps::{DEPTH, Depth, lose};
 
 /// Changes the current task's mark; removes it when nothing is left of it.
@@ -91,7 +91,7 @@ pub fn splice_direct_return(_: RetProbeContext) -> u32 {
 
 /// 5.10: `f(_, iter, ...)` with a kernel-backed iterator, whose page copies the check sees as well.
 #[inline(always)]
-fn mute(iter: u64) {
+fn mute(iter: Pointer) {
     if current_slot().is_some() && matches!(iter::memory(iter), Some(Memory::Pages | Memory::Kernel)) {
         change(|depth| depth.muted += 1);
     }
@@ -109,7 +109,7 @@ macro_rules! mute {
     ($fentry:ident, $fexit:ident, $entry:ident, $return:ident) => {
         #[fentry]
         pub fn $fentry(ctx: FEntryContext) -> i32 {
-            mute(ctx.arg::<u64>(1));
+            mute(Pointer::typed(ctx.arg(1)));
             0
         }
         #[fexit]
@@ -119,7 +119,7 @@ macro_rules! mute {
         }
         #[kprobe]
         pub fn $entry(ctx: ProbeContext) -> u32 {
-            mute(ctx.arg(1).unwrap_or(0));
+            mute(Pointer::untyped(ctx.arg(1).unwrap_or(0)));
             0
         }
         #[kretprobe]

@@ -12,7 +12,7 @@ use tracer_ebpf::abi::{Direction, Path};
 use tracer_ebpf::{syscalls, table::row};
 
 use super::account::{
-    Kind, book, book_copy, book_reference, compare, counter, current_slot, has_marks, raise,
+    Kind, book, book_copy, book_reference, compare, counter, current_slot, marks, may_be_marked, raise,
 };
 use super::kernel::{REGS_CS, REGS_DI, REGS_ORIG_AX, Task, entry, read};
 use super::maps::{IN_FLIGHT, IN_SOFTIRQ, REGS_OFFSET, add, config};
@@ -28,7 +28,7 @@ static CALIBRATION: Array<u64> = Array::with_max_entries(2, BPF_F_MMAPABLE);
 #[raw_tracepoint]
 pub fn calibrate(ctx: RawTracePointContext) -> i32 {
     let regs: u64 = ctx.arg(0);
-    if CALIBRATION.get(0).copied() != read(regs, REGS_DI as u32) {
+    if CALIBRATION.get(0).copied() != read(regs, REGS_DI) {
         return 0;
     }
     if let (Some(stack), Some(offset), Some(tgid)) =
@@ -68,9 +68,9 @@ fn entered(slot: u32, nr: u64) {
     }
     let path = syscalls::path(entry(nr, Task::current().is_compat()));
     book(slot, |ledger| add(counter!(ledger, syscalls[path as usize]), 1));
-    if has_marks() {
+    if matches!(path, Path::Read | Path::Write) && may_be_marked() {
         // A new call: the one that was in flight is over.
-        let _ = IN_FLIGHT.remove(&bpf_get_current_pid_tgid());
+        unmark();
     }
 }
 
@@ -81,7 +81,8 @@ pub fn sys_exit(ctx: RawTracePointContext) -> i32 {
     let Some(slot) = current_slot() else { return 0 };
     let bytes = ctx.arg::<i64>(1);
     if bytes > 0
-        && let Some(nr) = read::<u64>(ctx.arg(0), REGS_ORIG_AX as u32)
+        && let Some(regs) = Task::current().registers()
+        && let Some(nr) = regs.read::<u64>(REGS_ORIG_AX)
     {
         returned(slot, nr, bytes as u64);
     }
@@ -120,7 +121,7 @@ fn returned(slot: u32, nr: u64, bytes: u64) {
     }
     let path = syscalls::path(entry);
     book(slot, |ledger| raise(counter!(ledger, payload[path as usize]), bytes));
-    if has_marks() {
+    if may_be_marked() {
         in_flight(slot, path, bytes);
     }
     match path {
@@ -137,10 +138,20 @@ fn returned(slot: u32, nr: u64, bytes: u64) {
     }
 }
 
+/// True if the current thread was marked.
+#[inline(always)]
+fn unmark() -> bool {
+    let was_marked = IN_FLIGHT.remove(&bpf_get_current_pid_tgid()).is_ok();
+    if was_marked && let Some(marks) = marks() {
+        add(marks, u64::MAX);
+    }
+    was_marked
+}
+
 /// The return of a call on a pipe whose wrapper's probe came too late: all of it was copied.
 #[inline(always)]
 fn in_flight(slot: u32, path: Path, bytes: u64) {
-    if IN_FLIGHT.remove(&bpf_get_current_pid_tgid()).is_err() {
+    if !unmark() {
         return;
     }
     match path {
@@ -169,7 +180,7 @@ pub fn page_fault(_: RawTracePointContext) -> i32 {
 #[inline(always)]
 fn interrupted(regs: u64) {
     let Some(slot) = current_slot() else { return };
-    if read::<u64>(regs, REGS_CS as u32).is_some_and(|cs| cs & 3 == 3) {
+    if read::<u64>(regs, REGS_CS).is_some_and(|cs| cs & 3 == 3) {
         book(slot, |ledger| add(counter!(ledger, interrupts), 1));
     }
 }

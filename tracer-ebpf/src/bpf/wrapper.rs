@@ -17,12 +17,14 @@ use super::account::{
     place, raise,
 };
 use super::iter::{self, Memory};
-use super::kernel::read;
+use super::kernel::Pointer;
 use super::maps::{CALLS, CallKey, OWNERS, config, lose};
 
 /// A call that has returned.
 pub trait Call {
     fn arg(&self, n: usize) -> u64;
+    /// An argument that points to a structure.
+    fn pointer(&self, n: usize) -> Pointer;
     fn ret(&self) -> i64;
     /// The return value of a function that returns `int`: its upper half is undefined.
     #[inline(always)]
@@ -40,6 +42,10 @@ impl<const ARGS: usize> Call for Exit<ARGS> {
         self.0.arg(n)
     }
     #[inline(always)]
+    fn pointer(&self, n: usize) -> Pointer {
+        Pointer::typed(self.0.arg(n))
+    }
+    #[inline(always)]
     fn ret(&self) -> i64 {
         self.0.arg(ARGS)
     }
@@ -55,6 +61,10 @@ impl Call for Saved {
     #[inline(always)]
     fn arg(&self, n: usize) -> u64 {
         self.args[n]
+    }
+    #[inline(always)]
+    fn pointer(&self, n: usize) -> Pointer {
+        Pointer::untyped(self.args[n])
     }
     #[inline(always)]
     fn ret(&self) -> i64 {
@@ -118,7 +128,13 @@ pub(crate) use wrapper;
 
 /// Books `bytes` that went between an iterator and the kernel; says in which direction, if they were copied.
 #[inline(always)]
-pub fn book_iter(slot: u32, probe: u32, iter: u64, direction: Direction, bytes: u64) -> Option<Direction> {
+pub fn book_iter(
+    slot: u32,
+    probe: u32,
+    iter: Pointer,
+    direction: Direction,
+    bytes: u64,
+) -> Option<Direction> {
     let (memory, place) = (iter::memory(iter)?, place()?);
     let direction = match memory {
         Memory::NoCopy => return None,
@@ -147,7 +163,7 @@ fn copied(probe: u32, call: &impl Call, direction: Direction, already: i64) {
         return;
     }
     if let Some(slot) = current_slot() {
-        book_iter(slot, probe, call.arg(1), direction, bytes as u64);
+        book_iter(slot, probe, call.pointer(1), direction, bytes as u64);
     }
 }
 
@@ -172,7 +188,7 @@ fn from_iter(probe: u32, call: &impl Call) {
 /// DAX moves both ways through one function: the iterator says which.
 #[inline(always)]
 fn dax(probe: u32, call: &impl Call) {
-    let direction = match iter::is_source(call.arg(1)) {
+    let direction = match iter::is_source(call.pointer(1)) {
         Some(true) => Direction::FromUser,
         Some(false) => Direction::ToUser,
         None => return,
@@ -211,7 +227,7 @@ fn random(probe: u32, call: &impl Call) {
         return;
     }
     if let Some(slot) = current_slot() {
-        book_iter(slot, probe, call.arg(0), Direction::ToUser, bytes as u64);
+        book_iter(slot, probe, call.pointer(0), Direction::ToUser, bytes as u64);
     }
 }
 wrapper! { "random_read": random; random_read_fexit(1); random_read_entry, random_read_return }
@@ -225,9 +241,9 @@ fn skb_from_iter(probe: u32, call: &impl Call) {
         return;
     }
     let Some(slot) = current_slot() else { return };
-    let skb = call.arg(0);
+    let skb = call.pointer(0);
     let (Some(len), Some(data_len)) =
-        (read::<u32>(skb, config!(skb_len)), read::<u32>(skb, config!(skb_data_len)))
+        (skb.read::<u32>(config!(skb_len)), skb.read::<u32>(config!(skb_data_len)))
     else {
         return;
     };
@@ -241,7 +257,7 @@ fn skb_from_iter(probe: u32, call: &impl Call) {
         linear
     };
     if total > in_linear {
-        book_iter(slot, probe, call.arg(2), Direction::FromUser, (total - in_linear) as u64);
+        book_iter(slot, probe, call.pointer(2), Direction::FromUser, (total - in_linear) as u64);
     }
 }
 wrapper! { "skb_from_iter": skb_from_iter; skb_from_iter_fexit(4); skb_from_iter_entry, skb_from_iter_return }
@@ -290,7 +306,7 @@ fn cow(probe: u32, call: &impl Call) {
     if call.ret_int() & VM_FAULT_ERROR != 0 || current_slot().is_none() {
         return;
     }
-    if read::<u64>(call.arg(0), config!(vm_fault_page)).is_some_and(|page| page != 0) {
+    if call.pointer(0).read::<u64>(config!(vm_fault_page)).is_some_and(|page| page != 0) {
         book_pages(probe, 4096);
     }
 }

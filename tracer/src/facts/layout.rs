@@ -22,6 +22,7 @@ pub fn config(btf: &Btf) -> Result<Config> {
         task_signal: at("task_struct", "signal")?,
         signal_live: at("signal_struct", "live")?,
         task_ti_status: at("task_struct", "thread_info.status")?,
+        task_is_typed: btf.enum_value("bpf_func_id", "BPF_FUNC_task_pt_regs").is_some().into(),
         task_thread_pid: at("task_struct", "thread_pid")?,
         pid_level: at("pid", "level")?,
         pid_numbers: at("pid", "numbers")?,

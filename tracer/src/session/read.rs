@@ -31,7 +31,7 @@ impl Session {
             coverage: self.coverage.judge(&probes, observed.copies),
             losses: self.losses(),
             processes: Vec::new(),
-            total: self.ledger(abi::TOTAL),
+            total: self.total(),
             overflow: self.ledger(abi::OVERFLOW),
             ended: self.ended.folded().clone(),
             softirq: self.ledger(abi::SOFTIRQ),
@@ -45,6 +45,11 @@ impl Session {
             notes: self.notes(observed),
             probes,
         }
+    }
+
+    /// The kernel side's own total, apart from the ledgers that it is the sum of, unless there is but one.
+    fn total(&self) -> Ledger {
+        self.ledger(if self.kernel.counts_one { FIRST_PROCESS } else { abi::TOTAL })
     }
 
     pub(super) fn ledger(&self, slot: u32) -> Ledger {
@@ -178,7 +183,7 @@ impl Session {
     }
 
     fn linear_devices(&self) -> Vec<String> {
-        if self.ledger(abi::TOTAL).device[DeviceOp::NetTransmit as usize] == 0 {
+        if self.total().device[DeviceOp::NetTransmit as usize] == 0 {
             return Vec::new();
         }
         let linear = self.net_devices.iter().filter(|device| device.sends_without_copy() == Some(false));
