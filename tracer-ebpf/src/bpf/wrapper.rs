@@ -350,7 +350,7 @@ fn book_referenced(bytes: i64) {
     book_reference(slot, place.path, bytes as u64);
 }
 wrapper! { "socket_splice": referenced; socket_splice_fexit3(3), socket_splice_fexit4(4), socket_splice_fexit5(5); socket_splice_entry, socket_splice_return }
-wrapper! { "unix_sendpage": referenced; unix_sendpage_fexit(5); unix_sendpage_entry, unix_sendpage_return }
+wrapper! { "ktls_pages": referenced_int; ; ktls_pages_entry, ktls_pages_return }
 wrapper! { "file_splice": referenced; file_splice_fexit(5); file_splice_entry, file_splice_return }
 wrapper! { "shmem_splice": referenced; shmem_splice_fexit(5); shmem_splice_entry, shmem_splice_return }
 wrapper! { "socket_to_pipe": referenced_int; socket_to_pipe_fexit(6); socket_to_pipe_entry, socket_to_pipe_return }

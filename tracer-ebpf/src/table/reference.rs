@@ -21,23 +21,22 @@ pub const ROWS: &[Row] = &[
         &[
             trampoline("skb_splice_from_iter", 3, &["socket_splice_fexit3"]),
             trampoline("skb_splice_from_iter", 4, &["socket_splice_fexit4"]),
-            trampoline("do_tcp_sendpages", 5, &["socket_splice_fexit5"]),
+            // Up to 6.4 pages are attached one by one (`do_tcp_sendpages()`, 256 events per MiB): their sum is
+            // what all of a pipe's pages gave.
+            trampoline("generic_splice_sendpage", 5, &["socket_splice_fexit5"]),
             kprobe("skb_splice_from_iter", &["socket_splice_entry", "socket_splice_return"]),
-            kprobe("do_tcp_sendpages", &["socket_splice_entry", "socket_splice_return"]),
+            kprobe("generic_splice_sendpage", &["socket_splice_entry", "socket_splice_return"]),
         ],
     ),
-    only(
+    optional(only(
         before(6, 5),
         other(
             Group::Reference,
-            "unix_sendpage",
-            "pages attached to AF_UNIX packets (before skb_splice_from_iter did it)",
-            &[
-                trampoline("unix_stream_sendpage", 5, &["unix_sendpage_fexit"]),
-                kprobe("unix_stream_sendpage", &["unix_sendpage_entry", "unix_sendpage_return"]),
-            ],
+            "ktls_pages",
+            "encrypted pages attached to packets (before skb_splice_from_iter did it)",
+            &[kprobe("tls_sw_sendmsg", &["ktls_pages_entry", "ktls_pages_return"])],
         ),
-    ),
+    )),
     other(
         Group::Reference,
         "file_splice",
