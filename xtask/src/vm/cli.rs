@@ -48,6 +48,9 @@ pub struct Args {
     /// Set a variable in CMD's environment (repeatable)
     #[arg(long, value_name = "KEY=VALUE")]
     env: Vec<String>,
+    /// Count instructions: one CPU, on which a nanosecond is an instruction, the same from boot to boot
+    #[arg(long)]
+    counted: bool,
     /// No progress messages
     #[arg(long)]
     quiet: bool,
@@ -68,6 +71,7 @@ pub fn main(args: Args) -> Result<u8> {
         cpus: args.cpus,
         memory: args.memory,
         kernel_args: args.append,
+        counted: args.counted,
         timeout: Duration::from_secs(args.timeout),
         ..VmSpec::new(&kernel)
     };

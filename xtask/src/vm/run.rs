@@ -17,6 +17,8 @@ use crate::{paths, sh};
 
 /// A kernel that has not started the command by then hangs. Boots take 5 to 10 s under TCG.
 const BOOT_LIMIT: Duration = Duration::from_secs(120);
+/// Counting instructions takes several times as long.
+const COUNTED_BOOT_LIMIT: Duration = Duration::from_secs(400);
 /// Time to power off after the command has ended.
 const GRACE: Duration = Duration::from_secs(10);
 const PREFIX: &str = "tracer-vm-";
@@ -80,6 +82,7 @@ enum Ended {
 }
 
 fn wait(child: &mut Child, spec: &VmSpec, started: Instant, reported: &Mutex<Reported>) -> Ended {
+    let boot_limit = if spec.counted { COUNTED_BOOT_LIMIT } else { BOOT_LIMIT };
     let ended = loop {
         match child.try_wait() {
             Ok(Some(status)) => return Ended::Exited(status.to_string()),
@@ -93,8 +96,8 @@ fn wait(child: &mut Child, spec: &VmSpec, started: Instant, reported: &Mutex<Rep
         if now.exit.is_none() && started.elapsed() > spec.timeout {
             break Ended::Limit("the whole run", spec.timeout);
         }
-        if now.up.is_none() && started.elapsed() > BOOT_LIMIT {
-            break Ended::Limit("booting", BOOT_LIMIT);
+        if now.up.is_none() && started.elapsed() > boot_limit {
+            break Ended::Limit("booting", boot_limit);
         }
         thread::sleep(POLL);
     };
