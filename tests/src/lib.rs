@@ -5,5 +5,6 @@
 pub mod demo;
 pub mod expect;
 pub mod harness;
+pub mod overhead;
 pub mod soak;
 pub mod workload;
