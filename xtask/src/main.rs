@@ -1,10 +1,11 @@
 //! What people who work on tracer run:
-//! `cargo xtask setup|build|demo|vm|test|claims|dashboards|package|soak|scale|stack|ci`.
+//! `cargo xtask setup|build|demo|vm|test|bench|claims|dashboards|package|soak|scale|stack|ci`.
 //!
 //! Progress goes to stderr, results to stdout, so that `$(cargo xtask build | tail -1)` works.
 
 mod ask;
 mod background;
+mod bench;
 mod build;
 mod ci;
 mod claims;
@@ -45,6 +46,8 @@ enum Command {
     Vm(vm::cli::Args),
     /// Run all tests: those of the host, then the matrix, one VM per kernel
     Test(test::Args),
+    /// Count the instructions that tracer and its peers cost, and write docs/overhead.md
+    Bench(bench::Args),
     /// Measure every zero-copy mechanism on every kernel, and write docs/zero-copy-measured.md
     Claims(claims::Args),
     /// Write Grafana's pages and Prometheus's rules
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::main(&args),
         Command::Vm(args) => vm::cli::main(args),
         Command::Test(args) => test::main(&args),
+        Command::Bench(args) => bench::main(&args),
         Command::Claims(args) => claims::main(&args),
         Command::Dashboards(args) => dashboards::main(&args),
         Command::Scale(args) => scale::main(&args),

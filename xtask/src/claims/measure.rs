@@ -1,15 +1,14 @@
 //! The VMs, two per kernel: `claims` of the tests crate, and the matrix's tests of real programs.
 
 use std::path::Path;
-use std::sync::Mutex;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use super::programs;
 use crate::kernels::Kernel;
 use crate::test::matrix::{self, Programs};
-use crate::vm::{self, Stream, VmSpec};
+use crate::vm::{self, VmSpec};
 use crate::{build, setup, sh};
 
 /// A few minutes under TCG; the limit is for what hangs.
@@ -67,7 +66,7 @@ fn measure_rows(
         vm::cli::reach(&mut spec, program.parent().unwrap_or(program));
     }
     spec.env = vm::cli::test_environment(kernel, tracer, workload)?;
-    boot(&spec, "not every row was measured")
+    vm::output(&spec, "not every row was measured")
 }
 
 /// The tests' filter.
@@ -77,20 +76,5 @@ fn measure_programs(kernel: &str, programs: &Programs) -> Result<String> {
     let mut spec = matrix::spec(kernel, programs, Some(PROGRAMS))?;
     spec.env.retain(|(key, _)| key != "TRACER_PROGRAMS");
     spec.env.push(("TRACER_PROGRAMS".into(), "all".into()));
-    Ok(programs::records(&boot(&spec, "not every real program was measured")?))
-}
-
-/// What a VM printed; its errors if it failed, after `failure`.
-fn boot(spec: &VmSpec, failure: &str) -> Result<String> {
-    let (out, err) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
-    let outcome = vm::run(spec, &|stream, bytes| {
-        let into = if stream == Stream::Out { &out } else { &err };
-        into.lock().unwrap_or_else(|e| e.into_inner()).extend_from_slice(bytes);
-    })?;
-    let said = |bytes: Mutex<Vec<u8>>| {
-        String::from_utf8_lossy(&bytes.into_inner().unwrap_or_else(|e| e.into_inner())).into_owned()
-    };
-    let (out, err) = (said(out), said(err));
-    ensure!(outcome.status == 0, "{}: {failure}:\n{}", spec.kernel, sh::tail(&err, 40));
-    Ok(out)
+    Ok(programs::records(&vm::output(&spec, "not every real program was measured")?))
 }

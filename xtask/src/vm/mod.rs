@@ -13,11 +13,12 @@ mod qemu;
 mod run;
 
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
-use crate::kernels;
+use crate::{kernels, sh};
 use qemu::Accel;
 
 /// A directory of the host in the guest.
@@ -92,6 +93,21 @@ pub fn run(spec: &VmSpec, output: &(dyn Fn(Stream, &[u8]) + Sync)) -> Result<Out
     };
     let accel = if spec.counted { Accel::Tcg } else { kvm::choose(&kernel)? };
     run::run(spec, &kernel, accel, output)
+}
+
+/// As [`run`]: what the command printed; what it said, after `failure`, if it failed.
+pub fn output(spec: &VmSpec, failure: &str) -> Result<String> {
+    let (out, err) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+    let outcome = run(spec, &|stream, bytes| {
+        let into = if stream == Stream::Out { &out } else { &err };
+        into.lock().unwrap_or_else(|e| e.into_inner()).extend_from_slice(bytes);
+    })?;
+    let said = |bytes: Mutex<Vec<u8>>| {
+        String::from_utf8_lossy(&bytes.into_inner().unwrap_or_else(|e| e.into_inner())).into_owned()
+    };
+    let (out, err) = (said(out), said(err));
+    ensure!(outcome.status == 0, "{}: {failure}:\n{}", spec.kernel, sh::tail(&err, 40));
+    Ok(out)
 }
 
 /// Finds out how this kernel can be run, which may take a probe boot: before parallel runs.
