@@ -1,10 +1,11 @@
-//! `overhead [--short]`: see `tracer_tests::overhead`. Environment as for the matrix: TRACER, WORKLOAD, KERNEL.
+//! `overhead [--short]`, `overhead fleet [--few]`, `overhead wall TRACER DIR`: see `tracer_tests::overhead`.
+//! Environment as for the matrix: TRACER, WORKLOAD, KERNEL; and PEERS, a root that has the peers.
 
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use tracer_tests::harness::bench::Bench;
-use tracer_tests::overhead::{self, worker};
+use tracer_tests::overhead::{self, Form, fleet, wall, worker};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -20,10 +21,13 @@ fn main() -> ExitCode {
 fn dispatch(arguments: &[String]) -> Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
-        [] => overhead::run(&Bench::from_environment()?, false),
-        ["--short"] => overhead::run(&Bench::from_environment()?, true),
+        [] => overhead::run(&Bench::from_environment()?, Form::Full),
+        ["--short"] => overhead::run(&Bench::from_environment()?, Form::Short),
+        ["fleet"] => fleet::run(&Bench::from_environment()?, false),
+        ["fleet", "--few"] => fleet::run(&Bench::from_environment()?, true),
+        ["wall", tracer, dir] => wall::run(tracer.as_ref(), dir.as_ref()),
         ["worker", dir] => worker::work(dir.as_ref()),
         ["idle"] => worker::idle(),
-        _ => bail!("usage: overhead [--short]"),
+        _ => bail!("usage: overhead [--short] | fleet [--few] | wall TRACER DIR"),
     }
 }

@@ -1,13 +1,17 @@
-//! Which BPF objects the kernel holds: what a tracer that has ended must not
-//! have left behind.
+//! bpf(2): which BPF objects the kernel holds (what a tracer that has ended must not have left behind), and what
+//! its verifier made of the programs.
 
 use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::{LIMIT, until};
 
 const PROGRAM_NEXT: u32 = 11; // BPF_PROG_GET_NEXT_ID
+const PROGRAM_OPEN: u32 = 13; // BPF_PROG_GET_FD_BY_ID
+const INFO: u32 = 15; // BPF_OBJ_GET_INFO_BY_FD
 const MAP_NEXT: u32 = 12; // BPF_MAP_GET_NEXT_ID
 const LINK_NEXT: u32 = 31; // BPF_LINK_GET_NEXT_ID
 
@@ -26,9 +30,14 @@ impl Objects {
 
     /// Waits until only these are left: the kernel frees after a grace period.
     pub fn wait_until_as_before(&self) -> Result<()> {
+        self.wait_for_that(LIMIT / 4)
+    }
+
+    /// The same, for whoever knows how long it may take.
+    pub fn wait_for_that(&self, limit: Duration) -> Result<()> {
         let only_old = |before: &[u32], now: &[u32]| now.iter().all(|id| before.contains(id));
         let mut last = self.clone();
-        let waited = until("BPF objects are freed", LIMIT / 4, || {
+        let waited = until("BPF objects are freed", limit, || {
             last = Objects::now()?;
             let clean = only_old(&self.programs, &last.programs)
                 && only_old(&self.maps, &last.maps)
@@ -40,21 +49,81 @@ impl Objects {
     }
 }
 
+/// One call: `attributes` are union bpf_attr as far as the command reads it.
+pub fn call<T>(command: u32, attributes: &mut T) -> io::Result<u32> {
+    // SAFETY: the kernel reads and writes no more than `attributes`, and the memory that its addresses name, which
+    // the callers keep alive.
+    let ret = unsafe { libc::syscall(libc::SYS_bpf, command, attributes as *mut T, size_of::<T>()) };
+    if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(ret as u32) }
+}
+
+/// A call that returns a file descriptor.
+pub fn open<T>(command: u32, attributes: &mut T) -> io::Result<OwnedFd> {
+    let fd = call(command, attributes)?;
+    // SAFETY: just made, and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
 fn ids(command: u32) -> Result<Vec<u32>> {
     let mut found = Vec::new();
     let mut start = 0;
     loop {
-        // start_id, next_id, open_flags of union bpf_attr.
+        // start_id, next_id, open_flags.
         let mut attributes = [start, 0u32, 0u32];
-        let (at, size) = (attributes.as_mut_ptr(), size_of_val(&attributes));
-        // SAFETY: the kernel reads and writes `size` bytes of the array.
-        let ret = unsafe { libc::syscall(libc::SYS_bpf, command, at, size) };
-        if ret < 0 {
-            let error = io::Error::last_os_error();
+        if let Err(error) = call(command, &mut attributes) {
             ensure!(error.raw_os_error() == Some(libc::ENOENT), "bpf({command}): {error}");
             return Ok(found);
         }
         start = attributes[1];
         found.push(start);
     }
+}
+
+/// What the kernel tells of a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// Its first 15 characters.
+    pub name: String,
+    /// BPF instructions after the verifier's rewriting.
+    pub instructions: u32,
+    /// Bytes of machine code.
+    pub machine_bytes: u32,
+    /// Instructions that the verifier went through, on all paths; since 5.16.
+    pub verified: Option<u32>,
+}
+
+/// All programs, by id.
+pub fn programs() -> Result<Vec<Program>> {
+    let mut found = Vec::new();
+    for id in ids(PROGRAM_NEXT)? {
+        // prog_id, next_id, open_flags. One may be freed in between.
+        if let Ok(fd) = open(PROGRAM_OPEN, &mut [id, 0u32, 0u32]) {
+            found.push(program(&fd).with_context(|| format!("no information about BPF program {id}"))?);
+        }
+    }
+    Ok(found)
+}
+
+fn program(fd: &OwnedFd) -> Result<Program> {
+    // struct bpf_prog_info, up to and with verified_insns.
+    const WORDS: usize = 56;
+    let mut info = [0u32; WORDS];
+    #[repr(C)]
+    struct Attributes {
+        fd: u32,
+        length: u32,
+        info: u64,
+    }
+    let length = size_of_val(&info) as u32;
+    let mut attributes = Attributes { fd: fd.as_raw_fd() as u32, length, info: info.as_mut_ptr() as u64 };
+    call(INFO, &mut attributes)?;
+    let name: Vec<u8> = info[16..20].iter().flat_map(|word| word.to_le_bytes()).collect();
+    let name = name.split(|&byte| byte == 0).next().unwrap_or_default();
+    Ok(Program {
+        name: String::from_utf8_lossy(name).into_owned(),
+        instructions: info[5] / 8,
+        machine_bytes: info[4],
+        // An older kernel leaves it 0.
+        verified: Some(info[54]).filter(|&verified| verified > 0),
+    })
 }

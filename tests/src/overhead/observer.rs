@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use super::reference::{Body, Place};
 use crate::harness::tracer::Tracer;
 use crate::harness::{LIMIT, until};
 
@@ -18,6 +19,8 @@ pub enum Observer {
     Bystander,
     /// `tracer serve`: every process.
     Serve,
+    /// The least that a program of that kind can take.
+    Reference(Place, Body),
     Peer(Peer),
 }
 
@@ -29,15 +32,17 @@ pub enum Peer {
 }
 
 impl Observer {
-    pub const ALL: [Observer; 7] = [
-        Observer::Pid,
-        Observer::Bystander,
-        Observer::Serve,
+    pub const OURS: [Observer; 3] = [Observer::Pid, Observer::Bystander, Observer::Serve];
+
+    pub const OTHERS: [Observer; 8] = [
+        Observer::Reference(Place::Enter, Body::Empty),
+        Observer::Reference(Place::Enter, Body::Counting),
+        Observer::Reference(Place::EnterExit, Body::Counting),
+        Observer::Reference(Place::Fexit, Body::Empty),
+        Observer::Reference(Place::Fexit, Body::Counting),
         Observer::Peer(Peer::Bpftrace),
         Observer::Peer(Peer::PerfTrace),
         Observer::Peer(Peer::Strace),
-        // Once more at the end: what the others left behind would show.
-        Observer::Nobody,
     ];
 
     pub fn name(self) -> &'static str {
@@ -46,6 +51,14 @@ impl Observer {
             Observer::Pid => "tracer --pid",
             Observer::Bystander => "tracer --pid, another process",
             Observer::Serve => "tracer serve",
+            Observer::Reference(Place::Enter, Body::Empty) => "empty program at sys_enter",
+            Observer::Reference(Place::Enter, Body::Counting) => "counting program at sys_enter",
+            Observer::Reference(Place::EnterExit, Body::Empty) => "empty programs at sys_enter, sys_exit",
+            Observer::Reference(Place::EnterExit, Body::Counting) => {
+                "counting programs at sys_enter, sys_exit"
+            }
+            Observer::Reference(Place::Fexit, Body::Empty) => "empty fexit program",
+            Observer::Reference(Place::Fexit, Body::Counting) => "counting fexit program",
             Observer::Peer(peer) => peer.name(),
         }
     }
@@ -57,7 +70,7 @@ impl Observer {
             Observer::Pid => pid(worker),
             Observer::Bystander => pid(other),
             Observer::Serve => Some(vec!["serve".into()]),
-            Observer::Nobody | Observer::Peer(_) => None,
+            _ => None,
         }
     }
 
@@ -80,17 +93,16 @@ impl Peer {
         }
     }
 
-    /// As found on PATH; `None` if it is not installed on the host.
-    pub fn program(self) -> Option<PathBuf> {
-        let name = self.name().split(' ').next().unwrap_or_default();
-        let path = std::env::var_os("PATH")?;
-        std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
+    fn file(self) -> &'static str {
+        self.name().split(' ').next().unwrap_or_default()
     }
 
-    pub fn version(self, program: &Path) -> Result<String> {
-        let output = Command::new(program).arg("--version").output()?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        Ok(text.lines().next().unwrap_or_default().trim().into())
+    /// `None` where there is none.
+    pub fn find(self) -> Option<Program> {
+        match std::env::var_os("PEERS") {
+            Some(root) => Program::below(root.into(), self.file()),
+            None => Program::on_path(self.file()),
+        }
     }
 
     /// What it can of the same counting.
@@ -113,22 +125,81 @@ const SCRIPT: &str = "tracepoint:raw_syscalls:sys_enter /pid == PID/ { @calls[ar
     kretprobe:_copy_to_iter, kretprobe:copy_page_to_iter /pid == PID/ { @to_user = sum(retval); } \
     kretprobe:_copy_from_iter, kretprobe:FROM /pid == PID/ { @from_user = sum(retval); }";
 
+/// How a program is started.
+pub struct Program {
+    /// The program, or the loader with its arguments and the program.
+    words: Vec<PathBuf>,
+}
+
+impl Program {
+    fn on_path(name: &str) -> Option<Program> {
+        let path = std::env::var_os("PATH")?;
+        let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())?;
+        Some(Program { words: vec![found] })
+    }
+
+    /// With the libraries of a root of its own, which may be newer than this system's.
+    fn below(root: PathBuf, name: &str) -> Option<Program> {
+        let libraries = root.join("usr/lib/x86_64-linux-gnu");
+        let program = root.join("usr/bin").join(name);
+        let loader = libraries.join("ld-linux-x86-64.so.2");
+        (program.is_file() && loader.is_file())
+            .then(|| Program { words: vec![loader, "--library-path".into(), libraries, program] })
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.words[0]);
+        command.args(&self.words[1..]);
+        command
+    }
+
+    pub fn version(&self) -> Result<String> {
+        let output = self.command().arg("--version").output()?;
+        ensure!(
+            output.status.success(),
+            "it does not start: {}\n{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        Ok(text.lines().next().unwrap_or_default().trim().into())
+    }
+
+    /// Reads it and all libraries beside it into memory: from the host's disk they would come when the host likes,
+    /// and idle time passes at once here, so that the time to attach would be over before it has started.
+    pub fn read_all(&self) -> Result<()> {
+        for word in &self.words {
+            let files = if word.is_dir() {
+                std::fs::read_dir(word)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?
+            } else {
+                vec![word.clone()]
+            };
+            for file in files.iter().filter(|file| file.is_file()) {
+                std::io::copy(&mut std::fs::File::open(file)?, &mut std::io::sink())?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A peer that is attached.
 pub struct Watching {
     child: Child,
 }
 
 impl Watching {
-    pub fn start(peer: Peer, program: &Path, pid: u32) -> Result<Watching> {
+    pub fn start(peer: Peer, program: &Program, pid: u32, log: &Path) -> Result<Watching> {
         let mut arguments = peer.arguments(pid);
         arguments.iter_mut().for_each(|word| *word = word.replace("FROM", from_atomic()));
-        let child = Command::new(program)
+        let log = std::fs::File::create(log)?;
+        let child = program
+            .command()
             .args(&arguments)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
             .spawn()
-            .with_context(|| format!("cannot start {}", program.display()))?;
+            .with_context(|| format!("cannot start {}", peer.name()))?;
         Ok(Watching { child })
     }
 

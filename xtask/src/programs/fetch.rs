@@ -17,7 +17,7 @@ const CHUNK: usize = 25;
 
 /// The newest, or, when Debian cannot be asked, the one in the cache (and says so).
 pub fn newest(wanted: &Wanted) -> Result<Cached> {
-    let _lock = paths::lock("programs")?;
+    let _lock = paths::lock(&wanted.name())?;
     let have = cached(wanted)?;
     match (fetch(wanted, have.as_ref()), have) {
         (Ok(found), _) => Ok(found),
@@ -39,7 +39,7 @@ pub fn newest(wanted: &Wanted) -> Result<Cached> {
 
 fn fetch(wanted: &Wanted, have: Option<&Cached>) -> Result<Cached> {
     sh::progress(&format!("programs: asking {}", wanted.suites.join(", ")));
-    let apt = Apt::new("programs", &wanted.suites)?;
+    let apt = Apt::new(&wanted.name(), &wanted.suites)?;
     apt.update()?;
     let planned = apt.plan(&wanted.packages)?;
     let versions = planned.iter().map(|package| (package.name.clone(), package.version.clone())).collect();

@@ -1,5 +1,6 @@
 //! The programs root: Debian packages of real servers and clients (tests/programs.toml), unpacked in
-//! the cache for the VMs. Nothing of it is installed on this machine.
+//! the cache for the VMs; and another with what tracer is measured against (tests/peers.toml). Nothing of
+//! it is installed on this machine.
 
 mod fetch;
 
@@ -14,7 +15,7 @@ use crate::paths;
 
 pub use fetch::newest;
 
-/// tests/programs.toml.
+/// tests/programs.toml or tests/peers.toml.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Wanted {
@@ -50,7 +51,15 @@ impl Cached {
 
 impl Wanted {
     pub fn load() -> Result<Wanted> {
-        let path = paths::repo().join("tests/programs.toml");
+        Wanted::read("tests/programs.toml")
+    }
+
+    pub fn peers() -> Result<Wanted> {
+        Wanted::read("tests/peers.toml")
+    }
+
+    fn read(list: &str) -> Result<Wanted> {
+        let path = paths::repo().join(list);
         let text = fs::read_to_string(&path)
             .with_context(|| format!("cannot read the list of programs {}", path.display()))?;
         Wanted::parse(&text).with_context(|| format!("wrong list of programs {}", path.display()))
@@ -77,6 +86,11 @@ impl Wanted {
     /// Roots of two Debian releases do not mix; versions of one replace each other.
     fn dir(&self) -> Result<PathBuf> {
         Ok(paths::cache()?.join("programs").join(&self.suites[0]))
+    }
+
+    /// Of its lock, and of its package lists.
+    fn name(&self) -> String {
+        format!("programs-{}", self.suites[0])
     }
 }
 
@@ -106,12 +120,15 @@ mod tests {
     use super::*;
 
     const REAL: &str = include_str!("../../../tests/programs.toml");
+    const PEERS: &str = include_str!("../../../tests/peers.toml");
 
     #[test]
     fn the_real_list_parses() {
         let wanted = Wanted::parse(REAL).unwrap();
         assert_eq!(wanted.suites[0], "bookworm");
         assert!(wanted.packages.contains(&"nginx".to_string()));
+        // Each has a directory of its own.
+        assert_ne!(Wanted::parse(PEERS).unwrap().name(), wanted.name());
     }
 
     #[test]

@@ -1,7 +1,9 @@
-//! `cargo xtask test`: the tests of this machine, then the matrix, one VM per kernel, then the package as a service.
+//! `cargo xtask test`: the tests of this machine, then the matrix, one VM per kernel, then the package as a service, and
+//! what it all costs.
 
 mod host;
 pub mod matrix;
+mod overhead;
 mod results;
 mod soak;
 
@@ -13,8 +15,8 @@ use anyhow::Result;
 use crate::{kernels::Matrix, setup, sh};
 use results::Counts;
 
-/// Runs every test: those of the workspace here, the matrix in one VM per kernel, and a short `cargo xtask soak` on
-/// the default kernel.
+/// Runs every test: those of the workspace here, the matrix in one VM per kernel, and on the default kernel a short
+/// `cargo xtask soak` and the short form of `cargo xtask bench` (against tests/overhead.toml).
 ///
 /// Sets up first what is missing. Output of a VM is prefixed with its kernel. The last lines sum
 /// up everything, in the form of cargo test's and in words; the exit status is 1 when anything failed.
@@ -57,6 +59,7 @@ pub fn main(args: &Args) -> Result<u8> {
         let jobs = args.jobs.unwrap_or_else(default_jobs).max(1);
         parts.extend(matrix::run(&kernels, jobs, args.filter.as_deref())?);
         parts.extend(soak::run(&kernels, args.filter.as_deref())?);
+        parts.extend(overhead::run(&kernels, args.filter.as_deref())?);
     }
     let mut total = Counts::default();
     let mut text = String::from("\n");

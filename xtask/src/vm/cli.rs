@@ -35,8 +35,9 @@ pub struct Args {
     /// Lay the programs of tests/programs.toml over the host's root (fetched first if they are missing)
     #[arg(long)]
     programs: bool,
-    #[arg(long, default_value_t = 2)]
-    cpus: u32,
+    /// 2 unless given; 1 with --counted
+    #[arg(long)]
+    cpus: Option<u32>,
     #[arg(long, default_value = "2G")]
     memory: String,
     /// Kill the VM after so many seconds, boot included
@@ -48,7 +49,7 @@ pub struct Args {
     /// Set a variable in CMD's environment (repeatable)
     #[arg(long, value_name = "KEY=VALUE")]
     env: Vec<String>,
-    /// Count instructions: one CPU, on which a nanosecond is an instruction, the same from boot to boot
+    /// Count instructions: a nanosecond is an instruction, the same from boot to boot
     #[arg(long)]
     counted: bool,
     /// No progress messages
@@ -68,7 +69,7 @@ pub fn main(args: Args) -> Result<u8> {
     let mut spec = VmSpec {
         image: args.image,
         command: args.command,
-        cpus: args.cpus,
+        cpus: args.cpus.unwrap_or(if args.counted { 1 } else { 2 }),
         memory: args.memory,
         kernel_args: args.append,
         counted: args.counted,
