@@ -12,6 +12,14 @@ pub fn now() -> u64 {
     unsafe { _rdtsc() }
 }
 
+/// Takes so many instructions, or a few more.
+pub fn spin(instructions: u64) {
+    let start = now();
+    while now() - start < instructions {
+        std::hint::spin_loop();
+    }
+}
+
 /// Fails where the counter counts something else.
 pub fn check() -> Result<()> {
     const TURNS: u64 = 10_000;

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
@@ -117,6 +116,16 @@ impl Peer {
     }
 }
 
+/// How many getpid calls there were, by what a peer printed at its end.
+pub fn getpid_calls(printed: &str) -> Option<u64> {
+    // strace and perf name it, bpftrace has its number; strace has the calls after the times, the others first.
+    let line = printed.lines().find(|line| line.contains("@calls[39]") || line.contains("getpid"))?;
+    let numbers = line.split_whitespace().filter(|word| !word.contains(['.', '%']));
+    let numbers: Vec<u64> = numbers.filter_map(|word| word.parse().ok()).collect();
+    let strace = line.trim_end().ends_with("getpid");
+    numbers.get(usize::from(strace && numbers.len() > 1)).copied()
+}
+
 /// System calls, page faults, context switches, and bytes copied by the functions around the copies that the
 /// operations use (a few of those that the tracer counts). A function that this kernel lacks is left out.
 const SCRIPT: &str = "tracepoint:raw_syscalls:sys_enter /pid == PID/ { @calls[args->id] = count(); } \
@@ -203,11 +212,10 @@ impl Watching {
         Ok(Watching { child })
     }
 
-    /// Gives it time to attach: the peers do not tell when they count. Whether it did is seen in the figures.
-    pub fn settle(&mut self, time: Duration) -> Result<()> {
-        std::thread::sleep(time);
+    /// Fails if it has ended.
+    pub fn check(&mut self) -> Result<()> {
         let ended = self.child.try_wait()?;
-        ensure!(ended.is_none(), "it ended before anything was measured: {ended:?}");
+        ensure!(ended.is_none(), "it ended by itself: {ended:?}");
         Ok(())
     }
 
@@ -232,4 +240,22 @@ fn from_atomic() -> &'static str {
     let symbols = std::fs::read_to_string("/proc/kallsyms").unwrap_or_default();
     let known = |name: &&&str| symbols.lines().any(|line| line.split_whitespace().nth(2) == Some(**name));
     NAMES.iter().find(known).copied().unwrap_or("_copy_from_iter_nocache")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_that_a_peer_counted() {
+        let strace = "% time     seconds  usecs/call     calls    errors syscall\n------\n \
+            20.00    0.100000           3      7000           getpid\n";
+        let perf = "   syscall            calls  errors  total       min\n                                     (msec)\n   \
+            getpid              7000      0    35.2     0.0\n";
+        let bpftrace = "@calls[1]: 3\n@calls[39]: 7000\n";
+        for printed in [strace, perf, bpftrace] {
+            assert_eq!(getpid_calls(printed), Some(7000), "{printed}");
+        }
+        assert_eq!(getpid_calls("LOST 3 events!"), None);
+    }
 }

@@ -16,6 +16,8 @@ use crate::workload::sys;
 
 const CHUNK: usize = 64 << 10;
 const MIB: usize = 1 << 20;
+/// In a round.
+pub const GETPIDS: usize = 200;
 
 pub struct Operation {
     pub name: &'static str,
@@ -37,7 +39,7 @@ pub fn all(dir: &Path) -> Result<Vec<Operation>> {
     let (send, recv) = (Stream::new()?, Stream::new()?);
     let switch = switches()?;
     Ok(vec![
-        operation("getpid", 200, |turns| {
+        operation("getpid", GETPIDS, |turns| {
             timed(turns, || {
                 // SAFETY: takes no memory of ours. Not libc::getpid, which may remember it.
                 unsafe { libc::syscall(libc::SYS_getpid) };

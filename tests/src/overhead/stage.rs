@@ -9,17 +9,18 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
-use super::observer::{Observer, Peer, Watching};
+use super::observer::{Observer, Peer, Watching, getpid_calls};
 use super::worker::Worker;
-use super::{SETTLE, print, reference};
+use super::{SETTLE, clock, operations, print, reference};
 use crate::expect::Place;
 use crate::harness::LIMIT;
 use crate::harness::bench::Bench;
 use crate::harness::bpf::{self, Objects};
 use crate::harness::tracer::Tracer;
 
-/// A peer has attached by then: the slowest compiles its program first.
-const ATTACH: Duration = Duration::from_secs(60);
+/// A peer that does not show by then does not count: instructions, because idle time passes at once, and a peer that
+/// waits for the host's disk needs the host's time.
+const ATTACH: u64 = 30_000_000_000;
 /// How long a tracer is watched that nobody asks.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -147,13 +148,36 @@ impl<'a> Stage<'a> {
         program.read_all()?;
         let version = program.version()?;
         let log = self.bench.tmpfs.join("peer.log");
+        let before = self.getpid()?;
         let mut watching = Watching::start(peer, &program, self.worker.pid(), &log)?;
         let said = || fs::read_to_string(&log).unwrap_or_default();
-        watching.settle(ATTACH).with_context(said)?;
+        self.wait_until_it_counts(&mut watching, before).with_context(said)?;
         self.measure(observer)?;
         watching.stop()?;
+        let (counted, least) = (getpid_calls(&said()), self.rounds * operations::GETPIDS);
+        ensure!(counted >= Some(least as u64), "it counted {counted:?} of {least} calls:\n{}", said());
         print(self.bench, "peer", json!({"observer": observer.name(), "version": version}));
         Ok(())
+    }
+
+    fn getpid(&mut self) -> Result<f64> {
+        Ok(self.worker.measure_these(3, &["getpid"])?[0].least)
+    }
+
+    /// The peers do not tell when they count, but getpid takes longer then.
+    fn wait_until_it_counts(&mut self, watching: &mut Watching, before: f64) -> Result<()> {
+        const SHOWS: f64 = 30.0;
+        const POLL: u64 = 3_000_000;
+        let start = clock::now();
+        while self.getpid()? < before + SHOWS {
+            watching.check()?;
+            ensure!(clock::now() - start < ATTACH, "it does not count");
+            clock::spin(POLL);
+        }
+        // What it attaches after that.
+        clock::spin(ATTACH / 20);
+        std::thread::sleep(SETTLE);
+        watching.check()
     }
 
     /// How often the tracer wakes up by itself.

@@ -68,14 +68,14 @@ impl Wanted {
     fn parse(text: &str) -> Result<Wanted> {
         let wanted: Wanted = toml::from_str(text)?;
         // Both become arguments and paths.
-        let ok = |c: char| c.is_ascii_alphanumeric() || "+-./".contains(c);
+        let ok = |c: char| c.is_ascii_alphanumeric() || "+-._/".contains(c);
         let names = [&wanted.suites, &wanted.packages, &wanted.omit];
         if let Some(name) = names
             .into_iter()
             .flatten()
             .find(|name| !name.starts_with(|c: char| c.is_ascii_alphanumeric()) || !name.chars().all(ok))
         {
-            bail!("{name:?}: only letters, digits and `+-./` after a letter or digit");
+            bail!("{name:?}: only letters, digits and `+-._/` after a letter or digit");
         }
         if wanted.suites.is_empty() || wanted.packages.is_empty() {
             bail!("it names no suites or no packages");
