@@ -106,11 +106,11 @@ impl Peer {
 
     /// What it can of the same counting.
     fn arguments(self, pid: u32) -> Vec<String> {
-        let pid = pid.to_string();
+        let number = pid.to_string();
         let words: &[&str] = match self {
-            Peer::Strace => &["-f", "-c", "-p", &pid],
-            Peer::PerfTrace => &["trace", "-s", "-p", &pid],
-            Peer::Bpftrace => return vec!["-e".into(), SCRIPT.replace("PID", &pid)],
+            Peer::Strace => &["-f", "-c", "-p", &number],
+            Peer::PerfTrace => &["trace", "-s", "-p", &number],
+            Peer::Bpftrace => &["-e", &script(pid)],
         };
         words.iter().map(|word| word.to_string()).collect()
     }
@@ -126,13 +126,32 @@ pub fn getpid_calls(printed: &str) -> Option<u64> {
     numbers.get(usize::from(strace && numbers.len() > 1)).copied()
 }
 
-/// System calls, page faults, context switches, and bytes copied by the functions around the copies that the
-/// operations use (a few of those that the tracer counts). A function that this kernel lacks is left out.
-const SCRIPT: &str = "tracepoint:raw_syscalls:sys_enter /pid == PID/ { @calls[args->id] = count(); } \
-    tracepoint:exceptions:page_fault_user /pid == PID/ { @faults = count(); } \
-    tracepoint:sched:sched_switch /pid == PID/ { @switches = count(); } \
-    kretprobe:_copy_to_iter, kretprobe:copy_page_to_iter /pid == PID/ { @to_user = sum(retval); } \
-    kretprobe:_copy_from_iter, kretprobe:FROM /pid == PID/ { @from_user = sum(retval); }";
+/// System calls, page faults, context switches, and bytes copied: at the return of the functions around the copies
+/// that the operations use, a few of those that the tracer knows (it refuses the copy functions themselves, which
+/// ftrace does not know).
+fn script(pid: u32) -> String {
+    let known = std::fs::read_to_string("/sys/kernel/tracing/available_filter_functions").unwrap_or_default();
+    let known: Vec<&str> = known.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    // Reading from the page cache has another name before 5.12.
+    let wrappers = [
+        ("to_user", &["filemap_read", "generic_file_buffered_read", "tcp_recvmsg", "pipe_read"][..]),
+        ("from_user", &["generic_perform_write", "tcp_sendmsg", "pipe_write"][..]),
+    ];
+    let mut script = format!(
+        "tracepoint:raw_syscalls:sys_enter /pid == {pid}/ {{ @calls[args->id] = count(); }} \
+         tracepoint:exceptions:page_fault_user /pid == {pid}/ {{ @faults = count(); }} \
+         tracepoint:sched:sched_switch /pid == {pid}/ {{ @switches = count(); }}"
+    );
+    for (map, names) in wrappers {
+        let names = names.iter().filter(|name| known.contains(name));
+        let probes: Vec<String> = names.map(|name| format!("fexit:vmlinux:{name}")).collect();
+        let probes = probes.join(", ");
+        if !probes.is_empty() {
+            script += &format!(" {probes} /pid == {pid}/ {{ @{map} = sum(retval); }}");
+        }
+    }
+    script
+}
 
 /// How a program is started.
 pub struct Program {
@@ -174,7 +193,7 @@ impl Program {
         Ok(text.lines().next().unwrap_or_default().trim().into())
     }
 
-    /// Reads it and all libraries beside it into memory: from the host's disk they would come when the host likes,
+    /// Reads it and all libraries beside it into memory, which stays so: from the host's disk they would come when the host likes,
     /// and idle time passes at once here, so that the time to attach would be over before it has started.
     pub fn read_all(&self) -> Result<()> {
         for word in &self.words {
@@ -198,12 +217,10 @@ pub struct Watching {
 
 impl Watching {
     pub fn start(peer: Peer, program: &Program, pid: u32, log: &Path) -> Result<Watching> {
-        let mut arguments = peer.arguments(pid);
-        arguments.iter_mut().for_each(|word| *word = word.replace("FROM", from_atomic()));
         let log = std::fs::File::create(log)?;
         let child = program
             .command()
-            .args(&arguments)
+            .args(peer.arguments(pid))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -232,14 +249,6 @@ impl Drop for Watching {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// The function that buffered writes copy with: another name since 5.14, an inline one before a function since 6.10.
-fn from_atomic() -> &'static str {
-    const NAMES: [&str; 2] = ["copy_page_from_iter_atomic", "iov_iter_copy_from_user_atomic"];
-    let symbols = std::fs::read_to_string("/proc/kallsyms").unwrap_or_default();
-    let known = |name: &&&str| symbols.lines().any(|line| line.split_whitespace().nth(2) == Some(**name));
-    NAMES.iter().find(known).copied().unwrap_or("_copy_from_iter_nocache")
 }
 
 #[cfg(test)]
