@@ -6,7 +6,8 @@ mod measured;
 mod tables;
 mod targets;
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -97,7 +98,7 @@ pub fn measure_guarded() -> Result<Accepted> {
     let built = Built::new()?;
     sh::progress(&format!("{kernel}: counting instructions"));
     let mut measured = Measured::default();
-    measured.add(&built.in_vm(&kernel, &["--short"])?)?;
+    measured.add(&built.in_vm(&kernel, &["--short"], &|_| {})?)?;
     Accepted::of(&measured, &kernel)
 }
 
@@ -112,32 +113,31 @@ fn measure_all(args: &Args) -> Result<String> {
     let target = paths::repo().join("target");
     paths::create(&target)?;
     let kept = target.join("overhead.jsonl");
+    let file = File::create(&kept).with_context(|| format!("cannot create {}", kept.display()))?;
+    // A full disk is noticed by what is written at the end.
+    let keep = |bytes: &[u8]| drop((&file).write_all(bytes));
     let mut text = String::new();
-    let mut keep = |lines: &str| {
-        text += lines;
-        fs::write(&kept, &text).with_context(|| format!("cannot write {}", kept.display()))
-    };
     for kernel in &kernels {
         let name = &kernel.name;
         let said = |what: &str| sh::progress(&format!("{name}: counting instructions{what}"));
         if args.short {
             said("");
-            keep(&built.in_vm(name, &["--short"])?)?;
+            text += &built.in_vm(name, &["--short"], &keep)?;
             continue;
         }
         for part in &parts {
             match part {
                 Part::Operations => {
                     said("");
-                    keep(&built.in_vm(name, &[])?)?;
+                    text += &built.in_vm(name, &[], &keep)?;
                 }
                 Part::Fleet => {
                     said(" beside many processes");
-                    keep(&built.in_vm(name, &["fleet"])?)?;
+                    text += &built.in_vm(name, &["fleet"], &keep)?;
                 }
                 Part::Cpus => {
                     said(" on two CPUs");
-                    keep(&built.in_vm(name, &["fleet", "--few"])?)?;
+                    text += &built.in_vm(name, &["fleet", "--few"], &keep)?;
                 }
                 Part::Wall => {}
             }
@@ -145,7 +145,10 @@ fn measure_all(args: &Args) -> Result<String> {
     }
     if !args.short && parts.contains(&Part::Wall) {
         match built.on_the_host() {
-            Ok(lines) => keep(&lines)?,
+            Ok(lines) => {
+                keep(lines.as_bytes());
+                text += &lines;
+            }
             Err(error) => sh::progress(&format!("operations in time were not measured: {error:#}")),
         }
     }
@@ -180,7 +183,7 @@ impl Built {
     }
 
     /// What `overhead` prints in a VM of this kernel.
-    fn in_vm(&self, kernel: &str, arguments: &[&str]) -> Result<String> {
+    fn in_vm(&self, kernel: &str, arguments: &[&str], keep: &(dyn Fn(&[u8]) + Sync)) -> Result<String> {
         let two = arguments.contains(&"--few");
         let mut spec = VmSpec { timeout: LIMIT, counted: true, ..VmSpec::new(kernel) };
         spec.cpus = if two { 2 } else { 1 };
@@ -195,7 +198,7 @@ impl Built {
             spec.mounts.push(Mount { host: root.clone(), guest: PEERS.into(), writable: false });
             spec.env.push(("PEERS".into(), PEERS.into()));
         }
-        vm::output(&spec, "not everything was measured")
+        vm::output_as_it_comes(&spec, "not everything was measured", keep)
     }
 
     /// What it prints here.

@@ -151,13 +151,38 @@ pub fn fleets(measured: &Measured, machines: &[&Machine]) -> String {
         ];
         row_of(&mut text, &cells);
     }
+    let per_process = machines.iter().filter_map(|machine| {
+        Some(format!("{} on {}", per_process(measured, &machine.kernel)?, machine.kernel))
+    });
+    let per_process: Vec<String> = per_process.collect();
+    if !per_process.is_empty() {
+        let _ = write!(
+            text,
+            "\nThe kernel's memory is taken at the start, for as many processes as there is room for ({LEAST_ROOM} to \
+             {MOST_ROOM}), and does not\ngrow. Bytes per process, with one CPU: {}.\n",
+            per_process.join(", ")
+        );
+    }
     text
+}
+
+/// Processes that the daemon makes room for, at least and at most (docs/scale.md).
+const LEAST_ROOM: u64 = 4096;
+const MOST_ROOM: u64 = 16384;
+
+/// Map memory of the fleet with the most room over that of the one with the least.
+fn per_process(measured: &Measured, kernel: &str) -> Option<u64> {
+    let of = |processes| {
+        let fleets = measured.fleets(kernel).into_iter();
+        fleets.filter(|fleet| fleet.cpus == 1).find(|fleet| fleet.room_for == processes)
+    };
+    Some(of(10_000)?.map_bytes.saturating_sub(of(0)?.map_bytes) / (MOST_ROOM - LEAST_ROOM))
 }
 
 fn processes(fleet: &Fleet) -> String {
     let mut text = fleet.processes.to_string();
     if fleet.room_for < fleet.processes {
-        let _ = write!(text, " (in room for {} of them and 4,096)", fleet.room_for);
+        let _ = write!(text, ", all after its start (room for {LEAST_ROOM})");
     }
     if !fleet.arguments.is_empty() {
         let _ = write!(text, ", `{}`", fleet.arguments);

@@ -97,8 +97,16 @@ pub fn run(spec: &VmSpec, output: &(dyn Fn(Stream, &[u8]) + Sync)) -> Result<Out
 
 /// As [`run`]: what the command printed; what it said, after `failure`, if it failed.
 pub fn output(spec: &VmSpec, failure: &str) -> Result<String> {
+    output_as_it_comes(spec, failure, &|_| {})
+}
+
+/// The same; `each` gets what it prints at once: of a long run that fails, what it had done is left.
+pub fn output_as_it_comes(spec: &VmSpec, failure: &str, each: &(dyn Fn(&[u8]) + Sync)) -> Result<String> {
     let (out, err) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
     let outcome = run(spec, &|stream, bytes| {
+        if stream == Stream::Out {
+            each(bytes);
+        }
         let into = if stream == Stream::Out { &out } else { &err };
         into.lock().unwrap_or_else(|e| e.into_inner()).extend_from_slice(bytes);
     })?;
