@@ -1,103 +1,129 @@
-//! Attaching: rows by their ways, call sites one by one.
+//! Attaching: rows by their ways and side by side, call sites one by one.
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd as _;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Result, anyhow, bail};
+use aya::Btf;
 use aya::programs::{KProbe, ProbeKind, Program};
 use tracer_ebpf::table::{Method, Row, Way};
 
 use super::Kernel;
 use super::links::Link;
 use super::rows::{Attached, settle_hosted};
+use crate::fault::Fault;
 use crate::plan::{Choice, Refusal};
 use crate::sys;
 use crate::text::scan::Site;
 
-impl Kernel {
-    /// Attaches every row of the plan, by the first way that works.
-    pub fn attach(&mut self, plan: Vec<Choice>) {
-        for choice in plan {
-            let mut refusal = choice.refused;
-            let mut way = None;
-            for candidate in choice.ways {
-                match self.attach_way(choice.row, candidate) {
-                    Ok(()) => {
-                        way = Some(candidate);
-                        break;
+/// Rows that attach at a time. The kernel lets some of them wait, the first trampoline for a grace period of
+/// RCU tasks and all of them for a tracer that detaches meanwhile, and what needs no waiting goes on.
+const ATTACHERS: usize = 8;
+
+/// Programs of the object, by their names.
+type Programs<'a> = BTreeMap<&'a str, &'a mut Program>;
+
+/// A row that is to be attached, with the programs of all its ways.
+struct Job<'a> {
+    choice: Choice,
+    programs: Programs<'a>,
+}
+
+/// How a row ended up, and what keeps it attached.
+type Outcome = (Attached, Vec<(&'static str, Link)>);
+
+/// What attaching takes besides programs.
+#[derive(Clone, Copy)]
+struct Attacher<'a> {
+    functions: &'a Btf,
+    fault: &'a Fault,
+    release: (u16, u16),
+}
+
+impl Attacher<'_> {
+    /// Attaches rows in parallel; what came of them is in their order.
+    fn rows(self, jobs: Vec<Job<'_>>) -> Vec<Outcome> {
+        let mut outcomes: Vec<Option<Outcome>> = jobs.iter().map(|_| None).collect();
+        let queue = Mutex::new(jobs.into_iter().zip(&mut outcomes));
+        let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+        std::thread::scope(|scope| {
+            for _ in 0..ATTACHERS {
+                scope.spawn(|| {
+                    while let Some((mut job, outcome)) = next() {
+                        *outcome = Some(self.row(job.choice, &mut job.programs));
                     }
-                    Err(error) => {
-                        let this = crate::refusal::explain(candidate, &error);
-                        refusal = Some(match refusal {
-                            Some(before) => before.and(this),
-                            None => this,
-                        });
-                    }
-                }
+                });
             }
-            let way = way.ok_or_else(|| {
-                refusal.unwrap_or(Refusal { why: "no way to observe it".into(), hint: String::new() })
-            });
-            self.rows.push(Attached { row: choice.row, way });
-        }
-        settle_hosted(&mut self.rows);
+        });
+        drop(queue);
+        outcomes.into_iter().flatten().collect()
     }
 
-    /// Tries again what a module may have brought since: optional rows without a way.
-    pub fn attach_again(&mut self) {
-        let absent: Vec<usize> = (0..self.rows.len())
-            .filter(|i| self.rows[*i].row.optional && self.rows[*i].way.is_err())
-            .collect();
-        for index in absent {
-            let row = self.rows[index].row;
-            for way in row.ways.iter().filter(|way| way.method == Method::Kprobe) {
-                if self.attach_way(row, way).is_ok() {
-                    self.rows[index].way = Ok(way);
-                    break;
+    /// Attaches a row by the first way that works.
+    fn row(self, choice: Choice, programs: &mut Programs<'_>) -> Outcome {
+        let mut refusal = choice.refused;
+        for way in choice.ways {
+            match self.way(choice.row, way, programs) {
+                Ok(links) => return (Attached { row: choice.row, way: Ok(way) }, links),
+                Err(error) => {
+                    let this = crate::refusal::explain(way, &error);
+                    refusal = Some(match refusal {
+                        Some(before) => before.and(this),
+                        None => this,
+                    });
                 }
             }
         }
+        let refusal = refusal.unwrap_or(Refusal { why: "no way to observe it".into(), hint: String::new() });
+        (Attached { row: choice.row, way: Err(refusal) }, Vec::new())
     }
 
-    fn attach_way(&mut self, row: &Row, way: &Way) -> Result<()> {
+    fn way(
+        self,
+        row: &Row,
+        way: &'static Way,
+        programs: &mut Programs<'_>,
+    ) -> Result<Vec<(&'static str, Link)>> {
         if self.fault.refuses(row.name) {
             bail!("refused on purpose by TRACER_FAULT");
         }
         let mut links = Vec::new();
         for &name in way.programs {
-            match self.attach_program(name, way) {
+            let program = programs.get_mut(name);
+            let link = program
+                .ok_or_else(|| anyhow!("the BPF object has no program {name}"))
+                .and_then(|program| self.program(name, program, way));
+            match link {
                 Ok(link) => links.push((name, link)),
                 Err(error) => {
                     drop(links);
-                    way.programs.iter().for_each(|name| self.unload(name));
+                    for name in way.programs {
+                        programs.get_mut(name).into_iter().for_each(|program| unload(program));
+                    }
                     return Err(error);
                 }
             }
         }
-        for (name, link) in links {
-            self.links.keep(name, link);
-        }
-        Ok(())
+        Ok(links)
     }
 
-    fn attach_program(&mut self, name: &str, way: &Way) -> Result<Link> {
-        let program =
-            self.ebpf.program_mut(name).ok_or_else(|| anyhow!("the BPF object has no program {name}"))?;
+    fn program(self, name: &str, program: &mut Program, way: &Way) -> Result<Link> {
         Ok(match (program, way.method) {
             (Program::FEntry(program), Method::Trampoline) => {
-                program.load(way.symbol, &self.functions)?;
+                program.load(way.symbol, self.functions)?;
                 let link = program.attach()?;
                 Link::trampoline(program.take_link(link)?)
             }
             (Program::FExit(program), Method::Trampoline) => {
-                program.load(way.symbol, &self.functions)?;
+                program.load(way.symbol, self.functions)?;
                 let link = program.attach()?;
                 Link::trampoline(program.take_link(link)?)
             }
             (Program::KProbe(program), Method::Kprobe) => {
                 program.load()?;
                 let link = program.attach(way.symbol, 0)?;
-                self.links.kprobe(program.take_link(link)?)?
+                Link::kprobe(program.take_link(link)?, self.release)?
             }
             (Program::RawTracePoint(program), Method::RawTracepoint) => {
                 program.load()?;
@@ -109,22 +135,70 @@ impl Kernel {
                     way.symbol.split_once('/').ok_or_else(|| anyhow!("no category in {}", way.symbol))?;
                 program.load()?;
                 let link = program.attach(category, event)?;
-                self.links.perf(program.take_link(link)?)?
+                Link::perf(program.take_link(link)?, self.release)?
             }
             _ => bail!("program {name} is not of the kind that its row says"),
         })
     }
+}
 
-    fn unload(&mut self, name: &str) {
-        // Not loaded is fine: this tidies up after a failure.
-        let _ = match self.ebpf.program_mut(name) {
-            Some(Program::FEntry(program)) => program.unload(),
-            Some(Program::FExit(program)) => program.unload(),
-            Some(Program::KProbe(program)) => program.unload(),
-            Some(Program::RawTracePoint(program)) => program.unload(),
-            Some(Program::TracePoint(program)) => program.unload(),
-            _ => Ok(()),
+/// Not loaded is fine: this tidies up after a failure.
+fn unload(program: &mut Program) {
+    let _ = match program {
+        Program::FEntry(program) => program.unload(),
+        Program::FExit(program) => program.unload(),
+        Program::KProbe(program) => program.unload(),
+        Program::RawTracePoint(program) => program.unload(),
+        Program::TracePoint(program) => program.unload(),
+        _ => Ok(()),
+    };
+}
+
+impl Kernel {
+    /// Attaches every row of the plan, by the first way that works.
+    pub fn attach(&mut self, plan: Vec<Choice>) {
+        for (attached, links) in self.attach_rows(plan) {
+            self.rows.push(attached);
+            self.keep(links);
+        }
+        settle_hosted(&mut self.rows);
+    }
+
+    /// Tries again what a module may have brought since: optional rows without a way.
+    pub fn attach_again(&mut self) {
+        let is_absent = |attached: &Attached| attached.row.optional && attached.way.is_err();
+        let absent: Vec<usize> = (0..self.rows.len()).filter(|i| is_absent(&self.rows[*i])).collect();
+        let choice = |index: &usize| {
+            let row = self.rows[*index].row;
+            let ways = row.ways.iter().filter(|way| way.method == Method::Kprobe).collect();
+            Choice { row, ways, refused: None }
         };
+        let plan = absent.iter().map(choice).collect();
+        for (index, (attached, links)) in absent.into_iter().zip(self.attach_rows(plan)) {
+            if attached.way.is_ok() {
+                self.rows[index] = attached;
+                self.keep(links);
+            }
+        }
+    }
+
+    /// No program is in two rows.
+    fn attach_rows(&mut self, plan: Vec<Choice>) -> Vec<Outcome> {
+        let attacher =
+            Attacher { functions: &self.functions, fault: &self.fault, release: self.links.release() };
+        let mut programs: Programs<'_> = self.ebpf.programs_mut().collect();
+        let job = |choice: Choice| {
+            let names = choice.ways.iter().flat_map(|way| way.programs);
+            let programs = names.filter_map(|name| programs.remove_entry(name)).collect();
+            Job { choice, programs }
+        };
+        attacher.rows(plan.into_iter().map(job).collect())
+    }
+
+    fn keep(&mut self, links: Vec<(&'static str, Link)>) {
+        for (name, link) in links {
+            self.links.keep(name, link);
+        }
     }
 
     /// Puts a kprobe on one call instruction.
@@ -147,7 +221,7 @@ impl Kernel {
             Some(_) => program.attach(&site.function, site.offset)?,
             None => program.attach("_stext", site.addr - text_start)?,
         };
-        let link = self.links.kprobe(program.take_link(link)?)?;
+        let link = Link::kprobe(program.take_link(link)?, self.links.release())?;
         self.links.keep(name, link);
         Ok(())
     }

@@ -48,6 +48,31 @@ impl Link {
     pub fn raw_tracepoint(link: impl Into<FdLink>) -> Self {
         Link::new(link.into())
     }
+
+    /// The link of a kprobe, on a kernel of this release.
+    pub fn kprobe<L>(link: L, release: (u16, u16)) -> Result<Self>
+    where
+        L: TryInto<FdLink, Error = LinkError> + Any + Send,
+    {
+        let mut link = Link::perf(link, release)?;
+        if release >= TELLS_MISSED
+            && let Held::Link(held) = &link.held
+        {
+            link.id = Some(held.info()?.id());
+        }
+        Ok(link)
+    }
+
+    /// The link of what attaches through perf.
+    pub fn perf<L>(link: L, release: (u16, u16)) -> Result<Self>
+    where
+        L: TryInto<FdLink, Error = LinkError> + Any + Send,
+    {
+        if release >= ALL_ARE_LINKS {
+            return Ok(Link::new(link.try_into()?));
+        }
+        Ok(Link { held: Held::Event(Box::new(link)), is_trampoline: false, id: None, is_pinned: false })
+    }
 }
 
 /// All links.
@@ -73,29 +98,8 @@ impl Links {
         }
     }
 
-    /// The link of a kprobe.
-    pub fn kprobe<L>(&self, link: L) -> Result<Link>
-    where
-        L: TryInto<FdLink, Error = LinkError> + Any + Send,
-    {
-        let mut link = self.perf(link)?;
-        if self.release >= TELLS_MISSED
-            && let Held::Link(held) = &link.held
-        {
-            link.id = Some(held.info()?.id());
-        }
-        Ok(link)
-    }
-
-    /// The link of what attaches through perf.
-    pub fn perf<L>(&self, link: L) -> Result<Link>
-    where
-        L: TryInto<FdLink, Error = LinkError> + Any + Send,
-    {
-        if self.release >= ALL_ARE_LINKS {
-            return Ok(Link::new(link.try_into()?));
-        }
-        Ok(Link { held: Held::Event(Box::new(link)), is_trampoline: false, id: None, is_pinned: false })
+    pub fn release(&self) -> (u16, u16) {
+        self.release
     }
 
     /// Keeps a program attached.
