@@ -139,22 +139,19 @@ fn missing(snapshot: &Snapshot) -> Option<String> {
     ))
 }
 
-/// The end: nothing is counted any more, nobody is served, and nobody waits for probes to detach. If they are
-/// pinned, they stay, and counting goes on.
+/// The end: nothing is counted any more, nobody is served, and probes detach. If they are pinned, they stay, and
+/// counting goes on.
 fn end(mut counting: Counting, serving: Running) -> Outcome {
     if let Some(pins) = counting.session.pins() {
         let shown = pins.shown().into_owned();
         counting.census.read(&mut counting.session)?;
         counting.census.save(&mut counting.session, Vec::new());
         say(&format!("counting goes on, pinned in {shown}; `rm -r {shown}` ends it"));
-        drop(serving);
     } else {
         counting.session.close()?;
-        drop(serving);
-        crate::sys::leave_closing_to_child();
     }
-    // Not by returning, which would detach here, one by one.
-    std::process::exit(0);
+    drop(serving);
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The daemon at work.

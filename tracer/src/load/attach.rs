@@ -258,3 +258,19 @@ impl Kernel {
         kinds.into_values().next().unwrap_or(way.method.name())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use tracer_ebpf::table::ROWS;
+
+    #[test]
+    fn no_program_is_in_two_rows() {
+        let mut seen = BTreeSet::new();
+        for row in ROWS {
+            let programs: BTreeSet<_> = row.ways.iter().flat_map(|way| way.programs).collect();
+            assert!(programs.into_iter().all(|program| seen.insert(program)), "{}", row.name);
+        }
+    }
+}

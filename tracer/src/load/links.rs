@@ -18,7 +18,7 @@ pub const ALL_ARE_LINKS: (u16, u16) = (5, 15);
 const TELLS_MISSED: (u16, u16) = (6, 7);
 
 /// Threads that detach what needs no trampoline.
-const DETACHERS: usize = 4;
+const DETACHERS: usize = 12;
 
 /// What the kernel gave for an attachment.
 enum Held {
@@ -158,20 +158,22 @@ impl Links {
 }
 
 impl Drop for Links {
-    /// Detaches in parallel: a trampoline waits under one lock of the kernel's, a kprobe partly under another
-    /// (docs/coverage.md has the times).
+    /// Detaches what waits for RCU alone in parallel, and leaves trampolines to a child: each costs a grace period
+    /// of RCU tasks under a lock of ftrace's (docs/coverage.md has the times), and nobody shall wait for that.
     fn drop(&mut self) {
         // They hold the links as well.
         self.open.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        let (trampolines, mut others) =
-            (std::mem::take(&mut self.trampolines), std::mem::take(&mut self.others));
+        let mut others = std::mem::take(&mut self.others);
         let share = others.len().div_ceil(DETACHERS);
         std::thread::scope(|scope| {
-            scope.spawn(move || drop(trampolines));
             while !others.is_empty() {
                 let some = others.split_off(others.len().saturating_sub(share));
                 scope.spawn(move || drop(some));
             }
         });
+        let child =
+            if self.trampolines.iter().all(|(_, link)| link.is_pinned) { None } else { sys::leave_closing() };
+        self.trampolines.clear();
+        drop(child);
     }
 }

@@ -1,6 +1,6 @@
 //! Finds every direct call and tail jump to a set of functions in kernel text.
 //!
-//! A cheap pass over all bytes finds displacements that point at a target; only the
+//! A cheap pass over all bytes finds what may be opcodes before displacements that point at a target; only the
 //! functions that hold one are decoded, which proves that it belongs to an instruction.
 //! Calls through pointers cannot be seen this way: none of the primitives has its
 //! address taken on the kernels looked at, except through `static_call` trampolines,
@@ -14,8 +14,8 @@ use super::decode::{Flow, INT3, decode, rel32};
 use super::{Segment, Text};
 use crate::facts::kallsyms::{Function, Kallsyms};
 
-/// Bytes looked at before a block is known to hold no target.
-const BLOCK: usize = 2048;
+/// Bytes looked at together: a bit of a word each.
+const BLOCK: usize = 64;
 /// Targets closer than this share one range test.
 const WINDOW_GAP: u64 = 64 * 1024;
 /// Where a call may be redirected to at boot: behind `endbr64` (FineIBT).
@@ -151,27 +151,28 @@ fn long_hits(segment: &Segment, zones: &Zones, windows: &[(u32, u32)]) -> Vec<Hi
     let code = segment.bytes.as_slice();
     let mut hits = Vec::new();
     for block in (0..code.len()).step_by(BLOCK) {
-        let end = code.len().min(block + BLOCK + 3);
-        let base = (segment.start as u32).wrapping_add(block as u32 + 4);
-        if !may_hit(&code[block..end], base, windows) {
-            continue;
-        }
-        for at in block..end.saturating_sub(3) {
-            let Some(target) = rel32(code, at, segment.start).filter(|target| near(*target as u32, windows))
+        let end = code.len().min(block + BLOCK);
+        let before = block.checked_sub(1).map_or(0, |at| code[at]);
+        let mut opcodes = opcodes(&code[block..end], before);
+        while opcodes != 0 {
+            let at = block + opcodes.trailing_zeros() as usize;
+            opcodes &= opcodes - 1;
+            let Some(target) =
+                rel32(code, at + 1, segment.start).filter(|target| near(*target as u32, windows))
             else {
                 continue;
             };
             let Some(zone) = zones.find(target) else {
                 continue;
             };
-            let one = at.checked_sub(1).map_or(0, |at| code[at]);
-            let two = at.checked_sub(2).map_or(0, |at| code[at]);
+            let one = code[at];
+            let two = at.checked_sub(1).map_or(0, |at| code[at]);
             // A breakpoint has replaced the first byte. As int3 is also padding, in front of
             // any bytes, only those that point exactly at a target are taken for a call.
             let exact = zone.is_entry(target);
             let branch = one & 0xf0 == 0x80 && (two == 0x0f || (two == INT3 && exact));
             if matches!(one, 0xe8 | 0xe9) || (one == INT3 && exact) || branch {
-                let addr = segment.start.wrapping_add(at as u64);
+                let addr = segment.start.wrapping_add(at as u64 + 1);
                 hits.push(Hit { addr, primitive: zone.primitive, short: false });
             }
         }
@@ -179,27 +180,26 @@ fn long_hits(segment: &Segment, zones: &Zones, windows: &[(u32, u32)]) -> Vec<Hi
     hits
 }
 
-fn near(target: u32, windows: &[(u32, u32)]) -> bool {
-    windows.iter().any(|&(low, len)| target.wrapping_sub(low) <= len)
+/// Which bytes of a block may be the last of an opcode with a displacement of 32 bits, by bit. `before` precedes
+/// the block. No byte depends on another, so that the compiler makes vector code of it.
+fn opcodes(block: &[u8], before: u8) -> u64 {
+    let (mut ones, mut twos, mut found) = ([0; BLOCK], [0; BLOCK], [0; BLOCK]);
+    ones[..block.len()].copy_from_slice(block);
+    twos[0] = before;
+    twos[1..].copy_from_slice(&ones[..BLOCK - 1]);
+    for ((found, one), two) in found.iter_mut().zip(ones).zip(twos) {
+        let branch = (one & 0xf0 == 0x80) & ((two == 0x0f) | (two == INT3));
+        *found = u8::from((one & 0xfe == 0xe8) | (one == INT3) | branch);
+    }
+    // Eight bytes of 0 and 1 become eight bits.
+    let bits = |eight: &[u8]| {
+        u64::from_le_bytes(eight.try_into().unwrap_or_default()).wrapping_mul(0x0102_0408_1020_4080) >> 56
+    };
+    found.chunks_exact(8).rev().fold(0, |mask, eight| mask << 8 | bits(eight))
 }
 
-/// Whether any 32 bits in `block`, taken as a displacement, may point into a window.
-/// Low halves suffice: all kernel text lies within 2 GiB. Each of the four alignments is
-/// a plain pass over words, which the compiler turns into vector code.
-fn may_hit(block: &[u8], base: u32, windows: &[(u32, u32)]) -> bool {
-    (0..4.min(block.len())).any(|phase| {
-        let words = block[phase..].chunks_exact(4);
-        windows.iter().any(|&(low, len)| {
-            let mut position = base.wrapping_add(phase as u32).wrapping_sub(low);
-            let mut hit = false;
-            for word in words.clone() {
-                let word = u32::from_le_bytes([word[0], word[1], word[2], word[3]]);
-                hit |= word.wrapping_add(position) <= len;
-                position = position.wrapping_add(4);
-            }
-            hit
-        })
-    })
+fn near(target: u32, windows: &[(u32, u32)]) -> bool {
+    windows.iter().any(|&(low, len)| target.wrapping_sub(low) <= len)
 }
 
 /// Two-byte jumps, which reach a target only from its neighbourhood.
