@@ -1,11 +1,15 @@
 //! The one door to system calls that no crate wraps: reading BPF statistics and mapping BPF arrays.
 
+mod leave;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+
+pub use self::leave::leave_closing;
 
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_ENABLE_STATS: libc::c_long = 32;
@@ -313,55 +317,6 @@ pub fn lift_open_files() {
 pub fn marked_call(mark: u64) {
     // SAFETY: an unknown option; the kernel answers EINVAL.
     unsafe { libc::syscall(libc::SYS_prctl, mark, mark, mark, mark, mark) };
-}
-
-/// Leaves the closing of BPF objects to a child: it holds those that are open now, begins to close them when what
-/// is returned is dropped, and ends. Who closes their own copies first waits for nothing. `None` if there can be
-/// no child.
-pub fn leave_closing() -> Option<io::PipeWriter> {
-    let (reader, writer) = io::pipe().ok()?;
-    let others = other_descriptors(&[reader.as_raw_fd(), writer.as_raw_fd()]);
-    // SAFETY: the child of a process with threads calls nothing but functions that are safe there, and ends.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
-        // SAFETY: as above. A child of the child is nobody's to wait for.
-        unsafe {
-            if libc::fork() == 0 {
-                libc::setsid();
-                libc::chdir(c"/".as_ptr());
-                libc::prctl(libc::PR_SET_NAME, c"tracer-detach".as_ptr());
-                libc::close(writer.as_raw_fd());
-                others.iter().for_each(|descriptor| _ = libc::close(*descriptor));
-                let mut end = [0u8; 1];
-                // Returns when the last writer is gone, which is this process's parent's parent.
-                libc::read(reader.as_raw_fd(), end.as_mut_ptr().cast(), 1);
-            }
-            libc::_exit(0)
-        }
-    }
-    if child < 0 {
-        return None;
-    }
-    // SAFETY: a child of this process, which ends at once; no status is written.
-    while unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) } < 0
-        && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
-    {}
-    Some(writer)
-}
-
-/// Descriptors of this process that are files, pipes or sockets. BPF objects are not: their inodes have no type.
-fn other_descriptors(but: &[i32]) -> Vec<i32> {
-    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return vec![0, 1, 2] };
-    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    let is_other = |descriptor: &i32| {
-        // SAFETY: all zeros are a valid `stat`, and the kernel writes one.
-        let (found, stat) = unsafe {
-            let mut stat: libc::stat = std::mem::zeroed();
-            (libc::fstat(*descriptor, &raw mut stat) == 0, stat)
-        };
-        !but.contains(descriptor) && !(found && stat.st_mode & libc::S_IFMT == 0)
-    };
-    numbers.collect::<Vec<_>>().into_iter().filter(is_other).collect()
 }
 
 /// Asks a process to end.

@@ -94,30 +94,33 @@ impl Kallsyms {
         let (mut lines, mut hidden, mut at) = (0, 0, 0);
         let text = std::mem::take(&mut self.text);
         while at < text.len() {
-            let len = text[at..].iter().position(|&b| b == b'\n').unwrap_or(text.len() - at);
-            let Some(line) = parse_line(&text[at..at + len]) else {
-                at += len + 1;
-                continue;
-            };
-            lines += 1;
-            if matches!(line.kind, b't' | b'T' | b'w' | b'W') {
-                if line.addr == 0 {
-                    hidden += 1;
-                } else {
-                    let module = self.module_number(line.module);
-                    let name = (at + line.name.start) as u32;
-                    let name_len = line.name.len() as u16;
-                    self.entries.push(Entry { addr: line.addr, name, name_len, module });
-                }
-            } else if line.module.is_empty()
-                && let Some(i) = VARIABLES.iter().position(|v| v.as_bytes() == &text[at..][line.name.clone()])
-            {
-                self.variables[i] = line.addr;
-            }
+            let rest = &text[at..];
+            let len = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+            lines += usize::from(self.read_line(&rest[..len], at, &mut hidden).is_some());
             at += len + 1;
         }
         self.text = text;
         (lines, hidden)
+    }
+
+    /// `None` if it is no symbol's. Most symbols are data, and nobody needs their addresses.
+    fn read_line(&mut self, line: &[u8], at: usize, hidden: &mut usize) -> Option<()> {
+        let Line { addr, kind, name, module } = parse_line(line)?;
+        if matches!(kind, b't' | b'T' | b'w' | b'W') {
+            let addr = parse_address(addr)?;
+            if addr == 0 {
+                *hidden += 1;
+            } else {
+                let module = self.module_number(module);
+                let (name, name_len) = ((at + name.start) as u32, name.len() as u16);
+                self.entries.push(Entry { addr, name, name_len, module });
+            }
+        } else if module.is_empty()
+            && let Some(i) = VARIABLES.iter().position(|v| v.as_bytes() == &line[name.clone()])
+        {
+            self.variables[i] = parse_address(addr)?;
+        }
+        Some(())
     }
 
     fn module_number(&mut self, module: &[u8]) -> u16 {
@@ -239,7 +242,8 @@ const HIDDEN: &str = "kallsyms shows every address as 0: the kernel hides them. 
     Run as root (CAP_SYSLOG), or `sysctl kernel.kptr_restrict=1` if it is 2";
 
 struct Line<'a> {
-    addr: u64,
+    /// Its digits.
+    addr: &'a [u8],
     kind: u8,
     name: std::ops::Range<usize>,
     module: &'a [u8],
@@ -247,21 +251,31 @@ struct Line<'a> {
 
 /// `ffffffff81000000 T name` or `ffffffffc0001000 t name\t[module]`.
 fn parse_line(line: &[u8]) -> Option<Line<'_>> {
-    let digits = line.iter().position(|&b| b == b' ')?;
-    let mut addr = 0_u64;
-    for &byte in line.get(..digits).filter(|digits| (1..=16).contains(&digits.len()))? {
-        addr = addr << 4 | u64::from(char::from(byte).to_digit(16)?);
-    }
+    // 64-bit kernels pad addresses to 16 digits.
+    let digits = if line.get(16) == Some(&b' ') { 16 } else { line.iter().position(|&b| b == b' ')? };
+    let addr = line.get(..digits).filter(|digits| (1..=16).contains(&digits.len()))?;
     let kind = *line.get(digits + 1)?;
     let start = digits + 3;
     let rest = line.get(start..).filter(|_| line[digits + 2] == b' ')?;
-    let len = rest.iter().position(|&b| b == b'\t' || b == b' ').unwrap_or(rest.len());
+    let len = memchr::memchr2(b'\t', b' ', rest).unwrap_or(rest.len());
     if len == 0 || len > usize::from(u16::MAX) {
         return None;
     }
     let module = rest[len..].trim_ascii();
     let module = module.strip_prefix(b"[").and_then(|m| m.strip_suffix(b"]")).unwrap_or_default();
     Some(Line { addr, kind, name: start..start + len, module })
+}
+
+fn parse_address(digits: &[u8]) -> Option<u64> {
+    digits.iter().try_fold(0, |addr, &digit| {
+        let value = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            b'A'..=b'F' => digit - b'A' + 10,
+            _ => return None,
+        };
+        Some(addr << 4 | u64::from(value))
+    })
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crate::text::scan::Site;
 
 /// Rows that attach at a time. The kernel lets some of them wait, the first trampoline for a grace period of
 /// RCU tasks and all of them for a tracer that detaches meanwhile, and what needs no waiting goes on.
-const ATTACHERS: usize = 8;
+const ATTACHERS: usize = 16;
 
 /// Programs of the object, by their names.
 type Programs<'a> = BTreeMap<&'a str, &'a mut Program>;

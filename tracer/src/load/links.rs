@@ -3,8 +3,11 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::PipeWriter;
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use aya::programs::links::{FdLink, LinkError};
@@ -16,6 +19,11 @@ use crate::sys;
 pub const ALL_ARE_LINKS: (u16, u16) = (5, 15);
 /// Since this release the link of a kprobe tells how often its program did not run.
 const TELLS_MISSED: (u16, u16) = (6, 7);
+
+/// Locked by who detaches trampolines: any file that all tracers on a kernel have.
+const TURN: &str = "/sys/kernel/btf/vmlinux";
+const LONGEST_TURN: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Threads that detach what needs no trampoline.
 const DETACHERS: usize = 12;
@@ -171,9 +179,22 @@ impl Drop for Links {
                 scope.spawn(move || drop(some));
             }
         });
-        let child =
-            if self.trampolines.iter().all(|(_, link)| link.is_pinned) { None } else { sys::leave_closing() };
+        let child = if self.trampolines.iter().all(|(_, link)| link.is_pinned) { None } else { child() };
         self.trampolines.clear();
         drop(child);
     }
+}
+
+/// The child that closes what is left. There is one at a time: who runs tracers faster than the kernel detaches
+/// them waits for the one before, so that they do not pile up.
+fn child() -> Option<PipeWriter> {
+    let turn = File::open(TURN).ok();
+    if let Some(file) = &turn {
+        // Anybody may lock it, and nobody shall stop the end by that.
+        let latest = Instant::now() + LONGEST_TURN;
+        while !sys::lock(file).unwrap_or(true) && Instant::now() < latest {
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+    sys::leave_closing(turn.as_ref())
 }

@@ -107,6 +107,7 @@ fn breakpoint(
 }
 
 /// Target of the 32-bit displacement at `at` within `code`.
+#[inline]
 pub fn rel32(code: &[u8], at: usize, start: u64) -> Option<u64> {
     let bytes = code.get(at..at.checked_add(4)?)?;
     let displacement = i32::from_le_bytes(bytes.try_into().ok()?);

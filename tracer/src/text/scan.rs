@@ -16,8 +16,6 @@ use crate::facts::kallsyms::{Function, Kallsyms};
 
 /// Bytes looked at together: a bit of a word each.
 const BLOCK: usize = 64;
-/// Targets closer than this share one range test.
-const WINDOW_GAP: u64 = 64 * 1024;
 /// Where a call may be redirected to at boot: behind `endbr64` (FineIBT).
 const SKIPPED_ENTRY: u64 = 4;
 /// ...or into the padding before the function (call depth tracking on Skylake).
@@ -107,27 +105,39 @@ impl Zones {
         let next = self.0.partition_point(|zone| zone.start <= addr);
         self.0[..next].last().filter(|zone| addr <= zone.end)
     }
+}
 
-    /// Ranges that hold all zones, as low halves: first address and length.
-    fn windows(&self) -> Vec<(u32, u32)> {
-        let mut windows: Vec<(u64, u64)> = Vec::new();
-        for zone in &self.0 {
-            match windows.last_mut() {
-                Some((_, end)) if zone.start.saturating_sub(*end) < WINDOW_GAP => *end = zone.end.max(*end),
-                _ => windows.push((zone.start, zone.end)),
+/// The pages that zones lie in, by the low halves of their addresses: all kernel text lies within 2 GiB.
+#[derive(Debug)]
+struct Pages(Vec<u64>);
+
+impl Pages {
+    const BITS: u32 = 12;
+
+    fn of(zones: &Zones) -> Self {
+        let mut pages = Self(vec![0; 1 << (32 - Self::BITS - 6)]);
+        for zone in &zones.0 {
+            for page in zone.start >> Self::BITS..=zone.end >> Self::BITS {
+                let page = page as u32 & (u32::MAX >> Self::BITS);
+                pages.0[page as usize >> 6] |= 1 << (page & 63);
             }
         }
-        windows.iter().map(|&(start, end)| (start as u32, (end - start) as u32)).collect()
+        pages
+    }
+
+    fn hold(&self, addr: u64) -> bool {
+        let page = addr as u32 >> Self::BITS;
+        self.0[page as usize >> 6] >> (page & 63) & 1 != 0
     }
 }
 
 /// Finds every call site of `targets` in `text`.
 pub fn scan(text: &Text, symbols: &Kallsyms, targets: &[Target]) -> Found {
     let zones = Zones::new(targets, symbols);
-    let windows = zones.windows();
+    let pages = Pages::of(&zones);
     let mut found = Found::default();
     for segment in &text.segments {
-        let mut hits = long_hits(segment, &zones, &windows);
+        let mut hits = long_hits(segment, &zones, &pages);
         hits.extend(short_hits(segment, &zones));
         verify(segment, symbols, &zones, &hits, &mut found);
     }
@@ -147,7 +157,7 @@ struct Hit {
 }
 
 /// Displacements of 32 bits behind an opcode of a call, jump or branch.
-fn long_hits(segment: &Segment, zones: &Zones, windows: &[(u32, u32)]) -> Vec<Hit> {
+fn long_hits(segment: &Segment, zones: &Zones, pages: &Pages) -> Vec<Hit> {
     let code = segment.bytes.as_slice();
     let mut hits = Vec::new();
     for block in (0..code.len()).step_by(BLOCK) {
@@ -157,12 +167,8 @@ fn long_hits(segment: &Segment, zones: &Zones, windows: &[(u32, u32)]) -> Vec<Hi
         while opcodes != 0 {
             let at = block + opcodes.trailing_zeros() as usize;
             opcodes &= opcodes - 1;
-            let Some(target) =
-                rel32(code, at + 1, segment.start).filter(|target| near(*target as u32, windows))
-            else {
-                continue;
-            };
-            let Some(zone) = zones.find(target) else {
+            let target = rel32(code, at + 1, segment.start).filter(|target| pages.hold(*target));
+            let Some((target, zone)) = target.and_then(|target| Some((target, zones.find(target)?))) else {
                 continue;
             };
             let one = code[at];
@@ -196,10 +202,6 @@ fn opcodes(block: &[u8], before: u8) -> u64 {
         u64::from_le_bytes(eight.try_into().unwrap_or_default()).wrapping_mul(0x0102_0408_1020_4080) >> 56
     };
     found.chunks_exact(8).rev().fold(0, |mask, eight| mask << 8 | bits(eight))
-}
-
-fn near(target: u32, windows: &[(u32, u32)]) -> bool {
-    windows.iter().any(|&(low, len)| target.wrapping_sub(low) <= len)
 }
 
 /// Two-byte jumps, which reach a target only from its neighbourhood.
