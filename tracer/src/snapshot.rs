@@ -255,6 +255,11 @@ pub fn minus(a: &Ledger, b: &Ledger) -> Ledger {
     zip(a, b, u64::saturating_sub)
 }
 
+/// A number that changes whenever the ledger of a process does: counters only grow, and so does their sum.
+pub fn stamp(ledger: &Ledger) -> u64 {
+    words(ledger).iter().fold(0, |sum, word| sum.wrapping_add(*word))
+}
+
 fn zip(a: &Ledger, b: &Ledger, op: impl Fn(u64, u64) -> u64) -> Ledger {
     let mut out = *a;
     for (x, y) in words_mut(&mut out).iter_mut().zip(words(b)) {

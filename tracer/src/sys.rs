@@ -161,6 +161,19 @@ impl<T: Copy> Mapped<T> {
         (index < self.len).then(|| unsafe { self.base.add(index).read_volatile() })
     }
 
+    /// The sum of one element's words of 64 bits, beyond which it wraps around.
+    pub fn sum(&self, index: usize) -> u64 {
+        const { assert!(align_of::<T>() == align_of::<u64>()) };
+        if index >= self.len {
+            return 0;
+        }
+        // SAFETY: inside the mapping.
+        let words = unsafe { self.base.add(index) }.cast::<u64>();
+        // SAFETY: inside the element; as `get`.
+        let word = |at| unsafe { words.add(at).read_volatile() };
+        (0..size_of::<T>() / size_of::<u64>()).fold(0, |sum, at| sum.wrapping_add(word(at)))
+    }
+
     /// Overwrites one element that the kernel side does not write at this moment.
     pub fn set(&self, index: usize, value: T) {
         if index < self.len {

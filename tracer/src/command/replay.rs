@@ -14,7 +14,7 @@ use super::{Outcome, status};
 use crate::cli_serve::Serve;
 use crate::replay::Recording;
 use crate::serve::fence;
-use crate::sink::http::{self, Pages, Server, Stats, Web};
+use crate::sink::http::{self, Page, Pages, Server, Stats, Web};
 use crate::sink::{human, rfc3339, say};
 
 /// The targets share a page for so long: a thousand of them would make nothing but pages.
@@ -76,8 +76,8 @@ struct Replayed {
 }
 
 impl Pages for Replayed {
-    fn metrics(&self, _: &Stats) -> Option<String> {
-        Some(self.recording.page(self.begun.elapsed().as_secs_f64()))
+    fn metrics(&self, _: &Stats) -> Option<Page> {
+        Some(self.recording.page(self.begun.elapsed().as_secs_f64()).into())
     }
 
     fn fresh_for(&self) -> Duration {

@@ -3,16 +3,17 @@
 //! What a process did since its last reading is added to the group that it is in now. So a group never goes
 //! back, whatever becomes of its processes, and the sum of all groups is the sum of all readings.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
-use tracer_ebpf::abi::{Ledger, PATHS, Path};
+use tracer_ebpf::abi::{Ledger, PATHS, Path, Process};
 
 use super::saved::{Identity, identity, sparse};
 use super::who::{ENDED, GroupBy, Key, OVERFLOW, Select, UNSELECTED, Who};
 use crate::session::Reading;
-use crate::snapshot::{Derived as _, minus, plus};
+use crate::sink::prom::{Active, label_text};
+use crate::snapshot::{Derived as _, minus, plus, stamp};
 
 /// Names that one living process may have had before the oldest of them counts as ended.
 const FORMER: usize = 16;
@@ -25,7 +26,7 @@ pub struct Group {
     /// By path; summed up process by process, because it does not follow from a sum of ledgers.
     pub zero_copied: [u64; PATHS],
     /// One of its processes, if it is grouped by pid and that lives.
-    pub who: Option<Who>,
+    who: Option<Who>,
     /// Living processes in it.
     living: usize,
     /// The lower the older.
@@ -33,16 +34,53 @@ pub struct Group {
     /// Number of series that it has, once known; reset by what changes them.
     #[serde(skip)]
     series: Option<usize>,
+    /// Of the ledger.
+    #[serde(skip)]
+    pub active: Active,
+    /// Its key as text.
+    #[serde(skip)]
+    pub labels: String,
+    /// The labels of its process as text; empty if it has none.
+    #[serde(skip)]
+    pub info: String,
 }
 
 impl Group {
-    fn new(order: u64) -> Self {
-        Group { ledger: Ledger::ZERO, zero_copied: [0; PATHS], who: None, living: 0, order, series: None }
+    fn new(order: u64, labels: String) -> Self {
+        Group {
+            ledger: Ledger::ZERO,
+            zero_copied: [0; PATHS],
+            who: None,
+            living: 0,
+            order,
+            series: None,
+            active: Active::default(),
+            labels,
+            info: String::new(),
+        }
     }
 
-    fn add(&mut self, ledger: &Ledger, zero_copied: &[u64; PATHS]) {
+    pub(super) fn add(&mut self, ledger: &Ledger, zero_copied: &[u64; PATHS]) {
         self.ledger = plus(&self.ledger, ledger);
         self.zero_copied.iter_mut().zip(zero_copied).for_each(|(sum, more)| *sum += more);
+        self.active = Active::of(&self.ledger);
+        self.series = None;
+    }
+
+    pub fn who(&self) -> Option<&Who> {
+        self.who.as_ref()
+    }
+
+    fn set_who(&mut self, who: Option<Who>) {
+        if self.who != who {
+            self.who = who;
+            self.write_info();
+        }
+    }
+
+    fn write_info(&mut self) {
+        let labels = self.who.as_ref().map(Who::labels).unwrap_or_default();
+        self.info = label_text(labels.iter().map(|(name, value)| (*name, value.as_str())));
         self.series = None;
     }
 }
@@ -53,6 +91,12 @@ pub(super) struct Seat {
     identity: Identity,
     #[serde(with = "sparse")]
     last: Ledger,
+    /// Of `last`.
+    #[serde(skip)]
+    stamp: u64,
+    /// Name and cgroup that the kernel side had for it when it was described last.
+    #[serde(skip)]
+    told: Option<([u8; 16], u64)>,
     /// Highest value so far: while a call runs, its copies are counted and its payload is not yet.
     zero_copied: [u64; PATHS],
     key: Key,
@@ -60,12 +104,26 @@ pub(super) struct Seat {
     former: Vec<Key>,
 }
 
+impl Seat {
+    fn new(identity: Identity, key: Key) -> Self {
+        Seat {
+            identity,
+            last: Ledger::ZERO,
+            stamp: 0,
+            told: None,
+            zero_copied: [0; PATHS],
+            key,
+            former: Vec::new(),
+        }
+    }
+}
+
 /// All groups.
 pub struct Books {
     pub(super) group_by: GroupBy,
     pub(super) select: Select,
-    pub(super) groups: HashMap<Key, Group>,
-    pub(super) seats: HashMap<u32, Seat>,
+    pub(super) groups: BTreeMap<Key, Box<Group>>,
+    pub(super) seats: HashMap<u32, Box<Seat>>,
     pub(super) next: u64,
     /// Groups that lost their name for lack of room: to `ended`, and to `overflow`.
     pub merged: (u64, u64),
@@ -80,7 +138,7 @@ impl Books {
         Books {
             group_by,
             select,
-            groups: HashMap::new(),
+            groups: BTreeMap::new(),
             seats: HashMap::new(),
             next: 0,
             merged: (0, 0),
@@ -97,13 +155,24 @@ impl Books {
         &self.select
     }
 
+    /// In the order of their keys.
     pub fn groups(&self) -> impl Iterator<Item = (&Key, &Group)> {
-        self.groups.iter()
+        self.groups.iter().map(|(key, group)| (key, &**group))
     }
 
-    /// Series of all groups, as [`Books::make_room`] counted them.
-    pub fn series(&self) -> usize {
-        self.groups.values().filter_map(|group| group.series).sum()
+    /// A copy of a group; one without counts if there is none.
+    pub fn copy_of(&self, key: &Key) -> Group {
+        self.groups.get(key).map_or_else(|| Group::new(0, self.group_by.text(key)), |group| (**group).clone())
+    }
+
+    /// Makes up for what is not saved, because it follows from what is.
+    pub(super) fn complete(&mut self) {
+        for (key, group) in &mut self.groups {
+            group.labels = self.group_by.text(key);
+            group.active = Active::of(&group.ledger);
+            group.write_info();
+        }
+        self.seats.values_mut().for_each(|seat| seat.stamp = stamp(&seat.last));
     }
 
     pub fn processes(&self) -> usize {
@@ -130,14 +199,23 @@ impl Books {
         }
         for seat in self.seats.values_mut() {
             seat.former.clear();
+            seat.told = None;
             seat.key = ended.clone();
         }
         self.group(&ended).living = self.seats.len();
     }
 
+    /// True if the last reading of a process had this stamp, so that another one would tell nothing.
+    pub fn has_read(&self, slot: u32, process: &Process, stamp: u64) -> bool {
+        match self.seats.get(&slot) {
+            Some(seat) => seat.identity == identity(process) && seat.stamp == stamp,
+            None => stamp == 0,
+        }
+    }
+
     /// Takes a reading of a process that may live on. `describe` is asked only if anything happened.
     pub fn read(&mut self, reading: &Reading, describe: impl FnOnce() -> Who) {
-        let identity = identity(reading);
+        let identity = identity(&reading.process);
         if self.seats.get(&reading.slot).is_some_and(|seat| seat.identity != identity) {
             // Its end was not told: the slot is another's by now.
             self.leave(reading.slot);
@@ -155,10 +233,32 @@ impl Books {
             false => self.group_by.special(UNSELECTED),
         };
         let selected = self.group_by.by_pid() && key == self.group_by.key(&who);
-        let (fresh, zero_copied) = self.seat(reading, identity, &key);
-        let group = self.group(&key);
+        self.add(reading, &key).set_who(selected.then_some(who));
+        if let Some(seat) = self.seats.get_mut(&reading.slot) {
+            seat.told = Some((reading.process.comm, reading.process.cgroup));
+        }
+    }
+
+    /// True if a process was described before, and the kernel side has not seen it change since. (It does not
+    /// see all changes.)
+    pub fn knows(&self, slot: u32, process: &Process) -> bool {
+        let told = Some((process.comm, process.cgroup));
+        self.seats.get(&slot).is_some_and(|seat| seat.identity == identity(process) && seat.told == told)
+    }
+
+    /// Takes a reading of a process that is known, as the one that it was.
+    pub fn read_known(&mut self, reading: &Reading) {
+        if let Some(seat) = self.seats.get(&reading.slot) {
+            let key = seat.key.clone();
+            self.add(reading, &key);
+        }
+    }
+
+    fn add(&mut self, reading: &Reading, key: &Key) -> &mut Group {
+        let (fresh, zero_copied) = self.seat(reading, key);
+        let group = self.group(key);
         group.add(&fresh, &zero_copied);
-        group.who = selected.then_some(who);
+        group
     }
 
     /// Takes the last reading of a process: its slot is somebody else's after this.
@@ -180,7 +280,7 @@ impl Books {
     }
 
     /// Puts the process into its seat; what it did since its last reading.
-    fn seat(&mut self, reading: &Reading, identity: Identity, key: &Key) -> (Ledger, [u64; PATHS]) {
+    fn seat(&mut self, reading: &Reading, key: &Key) -> (Ledger, [u64; PATHS]) {
         let by_pid = self.group_by.by_pid();
         let mut left = None;
         let mut forgotten = None;
@@ -201,13 +301,13 @@ impl Books {
                 seat
             }
             Entry::Vacant(entry) => {
-                let (last, key) = (Ledger::ZERO, key.clone());
-                entry.insert(Seat { identity, last, zero_copied: [0; PATHS], key, former: Vec::new() })
+                entry.insert(Box::new(Seat::new(identity(&reading.process), key.clone())))
             }
         };
         let moved = left.is_some() || seat.last.is_empty();
         let fresh = minus(&reading.ledger, &seat.last);
         seat.last = reading.ledger;
+        seat.stamp = stamp(&reading.ledger);
         let mut zero_copied = [0; PATHS];
         for (path, more) in Path::ALL.into_iter().zip(&mut zero_copied) {
             let highest = &mut seat.zero_copied[path as usize];
@@ -219,8 +319,7 @@ impl Books {
         }
         if let Some(group) = left.and_then(|key| self.groups.get_mut(&key)) {
             group.living = group.living.saturating_sub(1);
-            group.who = None;
-            group.series = None;
+            group.set_who(None);
         }
         if let Some(key) = forgotten {
             self.fold(&key);
@@ -232,8 +331,8 @@ impl Books {
         if !self.groups.contains_key(key) {
             self.next += 1;
         }
-        let order = self.next;
-        self.groups.entry(key.clone()).or_insert_with(|| Group::new(order))
+        let (order, by) = (self.next, &self.group_by);
+        self.groups.entry(key.clone()).or_insert_with(|| Box::new(Group::new(order, by.text(key))))
     }
 
     /// What an ended process had under its pid goes on without one.
@@ -258,16 +357,17 @@ impl Books {
     }
 
     /// Merges groups until they have no more than `limit` series: first those without living processes, the
-    /// oldest first, into `ended`; then the youngest into `overflow`. `series` counts a group's.
-    pub fn make_room(&mut self, limit: usize, series: impl Fn(&Key, &Group) -> usize) {
+    /// oldest first, into `ended`; then the youngest into `overflow`. `series` counts a group's. Says how many
+    /// series there are then.
+    pub fn make_room(&mut self, limit: usize, series: impl Fn(&Key, &Group) -> usize) -> usize {
+        let mut sum = 0;
         for (key, group) in &mut self.groups {
-            if group.series.is_none() {
-                group.series = Some(series(key, group));
-            }
+            let known = group.series.unwrap_or_else(|| series(key, group));
+            group.series = Some(known);
+            sum += known;
         }
-        let mut sum: usize = self.groups.values().filter_map(|group| group.series).sum();
         if sum <= limit {
-            return;
+            return sum;
         }
         let mut candidates: Vec<_> = self
             .groups
@@ -278,6 +378,7 @@ impl Books {
         // Dead ones by age, then living ones by youth.
         candidates.sort_by_key(|(lives, order, ..)| (*lives, if *lives { u64::MAX - order } else { *order }));
         let (ended, overflow) = (self.group_by.special(ENDED), self.group_by.special(OVERFLOW));
+        let mut moved = HashMap::new();
         for (lives, _, size, key) in candidates {
             if sum <= limit {
                 break;
@@ -285,7 +386,6 @@ impl Books {
             let to = if lives { &overflow } else { &ended };
             let before = self.groups.get(to).and_then(|group| group.series).unwrap_or(0);
             self.merge(&key, to);
-            self.reseat(&key, to);
             match lives {
                 true => self.merged.1 += 1,
                 false => self.merged.0 += 1,
@@ -295,16 +395,15 @@ impl Books {
                 group.series = Some(after);
             }
             sum = (sum + after).saturating_sub(size + before);
+            moved.insert(key, to);
         }
-    }
-
-    fn reseat(&mut self, from: &Key, to: &Key) {
         for seat in self.seats.values_mut() {
-            seat.former.retain(|former| former != from);
-            if seat.key == *from {
-                seat.key = to.clone();
+            seat.former.retain(|former| !moved.contains_key(former));
+            if let Some(to) = moved.get(&seat.key) {
+                seat.key = (*to).clone();
             }
         }
+        sum
     }
 }
 

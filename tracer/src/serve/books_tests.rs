@@ -142,7 +142,7 @@ fn the_sum_of_all_groups_is_all_that_was_counted() {
                     books.rearrange(by, Select::default());
                     before.clear();
                 }
-                1 => books.make_room(2 + random.below(10) as usize, |_, _| 1),
+                1 => _ = books.make_room(2 + random.below(10) as usize, |_, _| 1),
                 _ => {}
             }
             assert_eq!(books.sum().payload().bytes, total, "seed {seed}");

@@ -12,17 +12,26 @@ use super::settings::{MAX_SERIES, Settings};
 use super::who::Who;
 use crate::load::kept::Document;
 use crate::session::{Reading, Session};
+use crate::sink::prom::GroupPages;
 use crate::sink::say;
 use crate::target;
+
+/// Of those who worked, about so many are looked up in `/proc` again at a reading, in turns: who was called
+/// otherwise, or moved to another cgroup. (Of an exec and of an end the kernel side tells.)
+const ASKED_AGAIN: u32 = 128;
 
 /// The books, and what it takes to keep them.
 pub struct Census {
     pub books: Books,
     pub max_series: usize,
+    pub pages: GroupPages,
     paths: Paths,
     booted: Option<SystemTime>,
     /// The executable is shown or asked for.
     wants_exe: bool,
+    /// Number of readings, and of processes that had done anything at the last one.
+    readings: u32,
+    worked: u32,
     /// How often the books could not be left to the next daemon.
     pub not_saved: u64,
 }
@@ -33,10 +42,13 @@ impl Census {
         let (group_by, select) = (settings.group_by.unwrap_or_default(), settings.select.unwrap_or_default());
         Census {
             max_series: settings.max_series.unwrap_or(MAX_SERIES),
+            pages: GroupPages::default(),
             paths: Paths::new(),
             booted: target::boot_time(),
             wants_exe: group_by.by_pid() || !select.exe.is_empty(),
             books: Books::new(group_by, select),
+            readings: 0,
+            worked: 0,
             not_saved: 0,
         }
     }
@@ -48,7 +60,7 @@ impl Census {
         // It may have ended between the two steps of giving slots back.
         let closed = |(slot, closed): &(u32, Identity)| {
             let reading = session.reading(*slot)?;
-            (identity(&reading) == *closed && reading.process.exited != 0).then_some(*slot)
+            (identity(&reading.process) == *closed && reading.process.exited != 0).then_some(*slot)
         };
         let closed: Vec<u32> = left.closed.iter().filter_map(closed).collect();
         session.free(&closed)?;
@@ -86,7 +98,10 @@ impl Census {
         for reading in &readings {
             self.books.end(reading, || ended(reading, &mut self.paths, self.booted));
         }
-        self.save(session, readings.iter().map(|reading| (reading.slot, identity(reading))).collect());
+        self.save(
+            session,
+            readings.iter().map(|reading| (reading.slot, identity(&reading.process))).collect(),
+        );
         session.free(&readings.iter().map(|reading| reading.slot).collect::<Vec<_>>())
     }
 
@@ -105,14 +120,26 @@ impl Census {
         }
     }
 
-    /// Takes a reading of everybody.
+    /// Takes a reading of everybody who did anything since the last one.
     pub fn read(&mut self, session: &mut Session) -> Result<()> {
         self.reap(session)?;
         let (paths, booted, wants_exe) = (&mut self.paths, self.booted, self.wants_exe);
+        self.readings = self.readings.wrapping_add(1);
+        let turns = 1 + self.worked / ASKED_AGAIN;
         self.books.slots_used = 0;
-        for reading in session.readings() {
+        self.worked = 0;
+        for (slot, process) in session.occupied() {
             self.books.slots_used += 1;
-            self.books.read(&reading, || match reading.process.exited {
+            if self.books.has_read(slot, &process, session.stamp(slot)) {
+                continue;
+            }
+            self.worked += 1;
+            let reading = session.read(slot, process);
+            if self.books.knows(slot, &process) && !self.readings.wrapping_add(slot).is_multiple_of(turns) {
+                self.books.read_known(&reading);
+                continue;
+            }
+            self.books.read(&reading, || match process.exited {
                 0 => living(&reading, paths, booted, wants_exe),
                 _ => ended(&reading, paths, booted),
             });

@@ -4,11 +4,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::sink::http::{Pages, Stats};
+use crate::sink::http::{Page, Pages, Stats};
 
 /// A page that the counting thread is asked for.
 pub enum Ask {
-    Metrics(ServerStats, oneshot::Sender<String>),
+    Metrics(ServerStats, oneshot::Sender<Vec<String>>),
     Status(oneshot::Sender<String>),
 }
 
@@ -45,7 +45,7 @@ impl Front {
         self.counting.store(true, std::sync::atomic::Ordering::Release);
     }
 
-    fn ask(&self, question: impl FnOnce(oneshot::Sender<String>) -> Ask) -> Option<String> {
+    fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Option<T> {
         if !self.counting.load(std::sync::atomic::Ordering::Acquire) {
             return None;
         }
@@ -57,7 +57,7 @@ impl Front {
 }
 
 impl Pages for Front {
-    fn metrics(&self, server: &Stats) -> Option<String> {
+    fn metrics(&self, server: &Stats) -> Option<Page> {
         let load = |count: &std::sync::atomic::AtomicU64| count.load(std::sync::atomic::Ordering::Relaxed);
         let stats = ServerStats {
             by_status: server.by_status().collect(),
@@ -65,7 +65,7 @@ impl Pages for Front {
             handshakes: load(&server.handshakes),
             web_config_refused: server.web_config_refused.load(std::sync::atomic::Ordering::Relaxed),
         };
-        self.ask(|answer| Ask::Metrics(stats, answer))
+        self.ask(|answer| Ask::Metrics(stats, answer)).map(Page::from)
     }
 
     fn status(&self) -> Option<String> {

@@ -1,16 +1,17 @@
 //! What the daemon shows: `/metrics` and `/status`.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use tracer_ebpf::abi::Path;
+use tracer_ebpf::abi::{Ledger, PATHS, Path};
 
 use super::books::{Books, Group};
 use super::census::Census;
 use super::front::ServerStats;
 use super::who::Key;
-use crate::sink::prom::{self, GroupSeries, Own, labels};
-use crate::sink::{human, json as window, rfc3339};
+use crate::sink::prom::{self, Active, GroupSeries, Own, labels};
+use crate::sink::{json as window, rfc3339};
 use crate::snapshot::{Derived as _, Snapshot};
 
 /// Of `/status`.
@@ -33,61 +34,68 @@ pub struct Daemon {
     pub pinned: Option<String>,
 }
 
-/// The text of `/metrics`. Makes room first, if there are too many series.
+/// The text of `/metrics`, in parts. Makes room first, if there are too many series.
 pub fn metrics(
     census: &mut Census,
     snapshot: &Snapshot,
     daemon: &Daemon,
     server: &ServerStats,
     took: Duration,
-) -> String {
+) -> Vec<String> {
+    let observed = &snapshot.observed;
     let unattributed = unattributed(&census.books, snapshot);
-    let others: usize = unattributed.iter().map(|group| prom::series(snapshot, group)).sum();
-    let labels_of = census.books.group_by().labels();
-    let series = |key: &Key, group: &Group| prom::series(snapshot, &series_of(&labels_of, key, group));
-    census.books.make_room(census.max_series.saturating_sub(others), series);
-    let mut groups: Vec<_> =
-        census.books.groups().map(|(key, group)| series_of(&labels_of, key, group)).collect();
-    let total = others + census.books.series();
-    groups.extend(unattributed);
+    let others: usize = unattributed
+        .iter()
+        .map(|(_, ledger)| prom::series(observed, ledger, Active::of(ledger), false))
+        .sum();
+    let series =
+        |_: &Key, group: &Group| prom::series(observed, &group.ledger, group.active, group.who().is_some());
+    let series = census.books.make_room(census.max_series.saturating_sub(others), series);
     let mut more = own(census, daemon, server);
-    more.push(plain("tracer_series", total as f64));
+    more.push(plain("tracer_series", (others + series) as f64));
     more.push(plain("tracer_scrape_duration_seconds", took.as_secs_f64()));
-    prom::render_groups(snapshot, &groups, more)
-}
-
-fn series_of<'a>(names: &[&'static str], key: &Key, group: &'a Group) -> GroupSeries<'a> {
-    let own: Vec<_> = names.iter().copied().zip(key.0.iter().cloned()).collect();
-    let info = group.who.as_ref().map(|who| {
-        labels([
-            ("pid", &who.pid.to_string()),
-            ("comm", &human::escape(&who.comm)),
-            ("start_time", &who.start_time.and_then(rfc3339).unwrap_or_default()),
-            ("exe", &human::escape(&who.exe)),
-            ("cgroup", &human::escape(&who.cgroup)),
-        ])
+    let mut shared = BTreeMap::new();
+    for (key, ledger) in unattributed {
+        let group = shared.entry(key).or_insert_with_key(|key| census.books.copy_of(key));
+        group.add(ledger, &[0; PATHS]);
+    }
+    let mut groups: Vec<(&Key, &Group)> = census.books.groups().collect();
+    for (key, group) in &shared {
+        match groups.binary_search_by(|(other, _)| other.cmp(&key)) {
+            Ok(at) => groups[at] = (key, group),
+            Err(at) => groups.insert(at, (key, group)),
+        }
+    }
+    let all = groups.iter().map(|(_, group)| GroupSeries {
+        labels: &group.labels,
+        active: group.active,
+        ledger: &group.ledger,
+        zero_copied: &group.zero_copied,
     });
-    GroupSeries { labels: own, ledger: &group.ledger, zero_copied: &group.zero_copied, info }
+    census.pages.render(snapshot, all, infos(&groups), more)
 }
 
-/// What is no process's: of softirqs and kernel threads, and of processes for which no slot was left.
-fn unattributed<'a>(books: &Books, snapshot: &'a Snapshot) -> Vec<GroupSeries<'a>> {
-    const NOTHING: &[u64; tracer_ebpf::abi::PATHS] = &[0; tracer_ebpf::abi::PATHS];
+/// The labels of processes, in order.
+fn infos<'a>(groups: &[(&Key, &'a Group)]) -> impl Iterator<Item = &'a str> {
+    let mut processes: Vec<_> =
+        groups.iter().filter_map(|(_, group)| Some((group.who()?, group.info.as_str()))).collect();
+    // Their groups are in the order of pids, and then of start times, which here come after names.
+    if processes.windows(2).any(|two| two[0].0.pid == two[1].0.pid) {
+        processes.sort_by_cached_key(|(who, _)| who.labels());
+    }
+    processes.into_iter().map(|(_, info)| info)
+}
+
+/// What is no process's: of softirqs and kernel threads, and of processes for which no slot was left. Groups of
+/// these names may be in the books as well, or the names may be the same.
+fn unattributed<'a>(books: &Books, snapshot: &'a Snapshot) -> Vec<(Key, &'a Ledger)> {
     let by = books.group_by();
     let groups = [
         (by.unattributed("softirq"), &snapshot.softirq),
         (by.unattributed("kernel_thread"), &snapshot.kernel_threads),
         (by.special(super::who::OVERFLOW), &snapshot.overflow),
     ];
-    let there = groups.into_iter().filter(|(_, ledger)| !ledger.is_empty());
-    there
-        .map(|(key, ledger)| GroupSeries {
-            labels: by.labels().into_iter().zip(key.0).collect(),
-            ledger,
-            zero_copied: NOTHING,
-            info: None,
-        })
-        .collect()
+    groups.into_iter().filter(|(_, ledger)| !ledger.is_empty()).collect()
 }
 
 fn plain(name: &'static str, value: f64) -> Own {
@@ -150,9 +158,8 @@ pub fn status(census: &Census, snapshot: &Snapshot, daemon: &Daemon) -> String {
         for window_only in ["processes", "ended", "overflow", "unattributed", "adds_up", "totals"] {
             fields.remove(window_only);
         }
-        let copied = |ledger: &tracer_ebpf::abi::Ledger| -> u64 {
-            Path::ALL.iter().map(|path| ledger.copied(*path).bytes).sum()
-        };
+        let copied =
+            |ledger: &Ledger| -> u64 { Path::ALL.iter().map(|path| ledger.copied(*path).bytes).sum() };
         let missed: u64 = snapshot.probes.iter().map(|probe| probe.missed).sum();
         let more = json!({
             "schema": SCHEMA,

@@ -1,8 +1,11 @@
+use tracer_ebpf::abi::Process;
+
 use super::*;
+use crate::random::Random;
 use crate::serve::settings::Settings;
 use crate::serve::who::{Dimension, GroupBy, Who};
 use crate::session::Reading;
-use crate::sink::prom::METRICS;
+use crate::sink::prom::{METRICS, Plain};
 use crate::sink::testing::{HOSTILE, distinct, snapshot};
 
 fn daemon() -> Daemon {
@@ -23,15 +26,19 @@ fn server() -> ServerStats {
     ServerStats { by_status: vec![(200, 3)], evicted: 1, handshakes: 2, web_config_refused: false }
 }
 
-fn census(dimensions: &[Dimension], max_series: usize) -> Census {
+fn census_of(dimensions: &[Dimension], max_series: usize) -> Census {
     let settings = Settings {
         group_by: Some(GroupBy::new(dimensions)),
         max_series: Some(max_series),
         ..Settings::default()
     };
-    let mut census = Census::new(&settings);
+    Census::new(&settings)
+}
+
+fn census(dimensions: &[Dimension], max_series: usize) -> Census {
+    let mut census = census_of(dimensions, max_series);
     for pid in 1..=20 {
-        let process = tracer_ebpf::abi::Process { tgid: pid, start_boottime: 1, ..Default::default() };
+        let process = Process { tgid: pid, start_boottime: 1, ..Default::default() };
         let reading = Reading { slot: pid + 3, process, ledger: distinct() };
         let comm = format!("{HOSTILE}{pid}");
         let who = || Who { pid, comm, exe: HOSTILE.into(), cgroup: format!("/{HOSTILE}"), start_time: None };
@@ -43,7 +50,75 @@ fn census(dimensions: &[Dimension], max_series: usize) -> Census {
 fn page(census: &mut Census) -> String {
     let mut snapshot = snapshot(Vec::new());
     snapshot.softirq = distinct();
-    metrics(census, &snapshot, &daemon(), &server(), Duration::from_millis(2))
+    metrics(census, &snapshot, &daemon(), &server(), Duration::from_millis(2)).concat()
+}
+
+/// The page that comes of all groups and of what is no process's, series by series.
+fn reference(census: &Census, snapshot: &Snapshot, more: Vec<Own>) -> String {
+    let by = census.books.group_by();
+    let labels = |key: &Key| by.labels().into_iter().zip(key.0.iter().cloned()).collect();
+    let mut groups = Vec::new();
+    for (key, group) in census.books.groups() {
+        let (ledger, zero_copied) = (group.ledger, group.zero_copied);
+        groups.push(Plain { labels: labels(key), ledger, zero_copied, info: group.who().map(Who::labels) });
+    }
+    for (key, ledger) in unattributed(&census.books, snapshot) {
+        groups.push(Plain { labels: labels(&key), ledger: *ledger, zero_copied: [0; PATHS], info: None });
+    }
+    prom::reference(snapshot, &groups, more)
+}
+
+/// Processes come, work, take other names, also those of groups that are none of them, and go.
+#[test]
+fn a_page_is_all_groups_in_order() {
+    use Dimension::{Cgroup, Comm, Pid, Unit};
+    const BY: [&[Dimension]; 5] = [&[Pid, Comm], &[Comm], &[Cgroup], &[Pid, Comm, Cgroup], &[Comm, Unit]];
+    const NAMES: [&str; 8] = ["a", "a b", "a!", "softirq", "overflow", "ended", "unattributed", HOSTILE];
+    // Sums of these are exact as floats, which the reference makes.
+    const LARGE: &[u64] = &[10, 1_000_000, 1 << 40];
+    for seed in 0..60 {
+        let mut random = Random(seed);
+        let mut census = census_of(BY[seed as usize % BY.len()], [60, 1_000_000][random.below(2) as usize]);
+        let mut slots = [(0u64, Ledger::ZERO); 24];
+        for _ in 0..random.below(120) {
+            let slot = random.below(24) as u32;
+            let (started, ledger) = &mut slots[slot as usize];
+            *ledger = crate::snapshot::plus(ledger, &prom::some_ledger(&mut random, LARGE));
+            // Two at a time may have the same pid, for one of them has ended.
+            let process = Process { tgid: 8 + slot / 2, start_boottime: *started, ..Process::default() };
+            let reading = Reading { slot, process, ledger: *ledger };
+            let who = Who {
+                pid: process.tgid,
+                start_time: Some(UNIX_EPOCH + Duration::from_secs(*started * 24 + u64::from(slot))),
+                comm: random.pick(&NAMES).into(),
+                exe: random.pick(&NAMES).into(),
+                cgroup: format!("/{}/{}.service", random.pick(&NAMES), random.pick(&NAMES)),
+            };
+            if random.one_in(5) {
+                census.books.end(&reading, || who);
+                (*started, *ledger) = (*started + 1, Ledger::ZERO);
+            } else {
+                census.books.read(&reading, || who);
+            }
+        }
+        let mut snapshot = snapshot(Vec::new());
+        for ledger in [&mut snapshot.softirq, &mut snapshot.kernel_threads, &mut snapshot.overflow] {
+            *ledger = if random.one_in(3) { Ledger::ZERO } else { prom::some_ledger(&mut random, LARGE) };
+        }
+        let took = Duration::from_millis(2);
+        let page = metrics(&mut census, &snapshot, &daemon(), &server(), took).concat();
+        // Room was made for it, so there is no more to make: the second page is the same.
+        let again = metrics(&mut census, &snapshot, &daemon(), &server(), took).concat();
+        assert_eq!(prom::differ(&page, &again), Ok(()), "seed {seed}");
+        let mut more = own(&census, &daemon(), &server());
+        let others = unattributed(&census.books, &snapshot);
+        let others: usize =
+            others.iter().map(|(_, l)| prom::series(&snapshot.observed, l, Active::of(l), false)).sum();
+        more.push(plain("tracer_series", (others + census.books.make_room(usize::MAX, |_, _| 0)) as f64));
+        more.push(plain("tracer_scrape_duration_seconds", took.as_secs_f64()));
+        let expected = reference(&census, &snapshot, more);
+        assert_eq!(prom::differ(&page, &expected), Ok(()), "seed {seed}");
+    }
 }
 
 #[test]

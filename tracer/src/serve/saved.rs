@@ -6,11 +6,10 @@
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
-use tracer_ebpf::abi::Ledger;
+use tracer_ebpf::abi::{Ledger, Process};
 
 use super::books::{Books, Group, Seat};
 use super::who::{GroupBy, Key, Select};
-use crate::session::Reading;
 use crate::snapshot::{words, words_mut};
 
 /// A process: its pid, and its start in nanoseconds since the machine's.
@@ -30,8 +29,8 @@ pub struct Saved<B> {
 #[derive(Serialize, Deserialize)]
 pub struct SavedBooks {
     group_by: GroupBy,
-    groups: Vec<(Key, Group)>,
-    seats: Vec<(u32, Seat)>,
+    groups: Vec<(Key, Box<Group>)>,
+    seats: Vec<(u32, Box<Seat>)>,
     next: u64,
     merged: (u64, u64),
     ended: u64,
@@ -52,8 +51,8 @@ impl Books {
     pub fn save(&self) -> impl Serialize + '_ {
         Borrowed {
             group_by: &self.group_by,
-            groups: self.groups.iter().collect(),
-            seats: self.seats.iter().map(|(slot, seat)| (*slot, seat)).collect(),
+            groups: self.groups().collect(),
+            seats: self.seats.iter().map(|(slot, seat)| (*slot, &**seat)).collect(),
             next: self.next,
             merged: self.merged,
             ended: self.ended,
@@ -61,19 +60,21 @@ impl Books {
     }
 
     pub fn restore(saved: SavedBooks, select: Select) -> Self {
-        Books {
+        let mut books = Books {
             groups: saved.groups.into_iter().collect(),
             seats: saved.seats.into_iter().collect(),
             next: saved.next,
             merged: saved.merged,
             ended: saved.ended,
             ..Books::new(saved.group_by, select)
-        }
+        };
+        books.complete();
+        books
     }
 }
 
-pub fn identity(reading: &Reading) -> Identity {
-    (reading.process.tgid, reading.process.start_boottime)
+pub fn identity(process: &Process) -> Identity {
+    (process.tgid, process.start_boottime)
 }
 
 /// A ledger as its counters that are not 0: most are.

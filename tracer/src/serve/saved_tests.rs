@@ -5,6 +5,7 @@ use tracer_ebpf::abi::{Path, Process};
 use super::super::who::{Dimension, Who};
 use super::*;
 use crate::random::Random;
+use crate::session::Reading;
 use crate::sink::testing::{LedgerBuilder, distinct};
 
 fn reborn(books: &Books) -> Books {
@@ -16,7 +17,8 @@ fn reborn(books: &Books) -> Books {
 }
 
 fn shown(books: &Books) -> BTreeMap<Key, String> {
-    let group = |group: &Group| format!("{:?} {:?} {:?}", words(&group.ledger), group.zero_copied, group.who);
+    let group =
+        |group: &Group| format!("{:?} {:?} {:?}", words(&group.ledger), group.zero_copied, group.who());
     books.groups().map(|(key, content)| (key.clone(), group(content))).collect()
 }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cgroup;
 use super::pattern::Pattern;
+use crate::sink::prom::{Labels, label_text, labels};
 use crate::sink::{human, rfc3339};
 
 /// A process as it is known when it is read.
@@ -17,6 +18,19 @@ pub struct Who {
     /// Empty if it cannot be read: another user's, or the process has ended.
     pub exe: String,
     pub cgroup: String,
+}
+
+impl Who {
+    /// Of `tracer_process_info`.
+    pub fn labels(&self) -> Labels {
+        labels([
+            ("pid", &self.pid.to_string()),
+            ("comm", &human::escape(&self.comm)),
+            ("start_time", &self.start_time.and_then(rfc3339).unwrap_or_default()),
+            ("exe", &human::escape(&self.exe)),
+            ("cgroup", &human::escape(&self.cgroup)),
+        ])
+    }
 }
 
 /// What series are told apart by.
@@ -115,6 +129,11 @@ impl GroupBy {
 
     pub fn labels(&self) -> Vec<&'static str> {
         self.0.iter().flat_map(|dimension| dimension.labels()).copied().collect()
+    }
+
+    /// The labels of a group, as a page has them before others.
+    pub fn text(&self, key: &Key) -> String {
+        label_text(self.labels().into_iter().zip(key.0.iter().map(String::as_str))) + ","
     }
 
     pub fn key(&self, who: &Who) -> Key {

@@ -67,14 +67,28 @@ impl Session {
         Ok(())
     }
 
-    /// What was counted for the process in a slot; `None` if the slot is free.
-    pub fn reading(&self, slot: u32) -> Option<Reading> {
-        let process = self.kernel.processes.get(slot as usize).filter(|process| process.tgid != 0)?;
-        Some(Reading { slot, process, ledger: self.ledger(slot) })
+    /// The process in a slot; `None` if the slot is free.
+    fn process_in(&self, slot: u32) -> Option<abi::Process> {
+        self.kernel.processes.get(slot as usize).filter(|process| process.tgid != 0)
     }
 
-    /// What was counted for everybody who has a slot.
-    pub fn readings(&self) -> impl Iterator<Item = Reading> + '_ {
-        (FIRST_PROCESS..self.kernel.sizes.slots()).filter_map(|slot| self.reading(slot))
+    /// What was counted for the process in a slot; `None` if the slot is free.
+    pub fn reading(&self, slot: u32) -> Option<Reading> {
+        Some(self.read(slot, self.process_in(slot)?))
+    }
+
+    /// What was counted for the process that is in a slot.
+    pub fn read(&self, slot: u32, process: abi::Process) -> Reading {
+        Reading { slot, process, ledger: self.ledger(slot) }
+    }
+
+    /// Everybody who has a slot.
+    pub fn occupied(&self) -> impl Iterator<Item = (u32, abi::Process)> + '_ {
+        (FIRST_PROCESS..self.kernel.sizes.slots()).filter_map(|slot| Some((slot, self.process_in(slot)?)))
+    }
+
+    /// What [`stamp`](crate::snapshot::stamp) makes of what was counted in a slot, for less than it takes to read that.
+    pub fn stamp(&self, slot: u32) -> u64 {
+        self.shards(slot).fold(0, |sum, shard| sum.wrapping_add(self.kernel.ledgers.sum(shard)))
     }
 }

@@ -1,5 +1,6 @@
 //! What was counted, taken out of the maps.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use tracer_ebpf::abi::{self, DeviceOp, FIRST_PROCESS, Ledger, Loss};
@@ -53,10 +54,16 @@ impl Session {
     }
 
     pub(super) fn ledger(&self, slot: u32) -> Ledger {
-        let shards = self.kernel.sizes.shards;
-        (0..shards)
-            .filter_map(|shard| self.kernel.ledgers.get((slot * shards + shard) as usize))
+        self.shards(slot)
+            .filter_map(|shard| self.kernel.ledgers.get(shard))
             .fold(Ledger::ZERO, |sum, shard| plus(&sum, &shard))
+    }
+
+    /// Where in `LEDGERS` a slot's are.
+    pub(super) fn shards(&self, slot: u32) -> Range<usize> {
+        let shards = self.kernel.sizes.shards as usize;
+        let first = slot as usize * shards;
+        first..first + shards
     }
 
     fn copy_sizes(&self, slot: u32) -> CopySizes {

@@ -123,9 +123,9 @@ impl Session {
         }
         self.resumed = true;
         self.leave_out_self()?;
-        let exited = |reading: &super::Reading| reading.process.exited != 0;
+        let exited = |(slot, process): (u32, abi::Process)| (process.exited != 0).then_some(slot);
         // Their records may have been read by the last daemon, which did not come to act on them.
-        self.left_over = self.readings().filter(exited).map(|reading| reading.slot).collect();
+        self.left_over = self.occupied().filter_map(exited).collect();
         Ok(())
     }
 

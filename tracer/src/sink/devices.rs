@@ -4,14 +4,14 @@ use tracer_ebpf::abi::{DeviceOp, Ledger};
 
 use crate::snapshot::Observed;
 
-/// `(device_kind, op, bytes)` of what could be observed.
-pub fn device_bytes(
-    ledger: &Ledger,
-    observed: &Observed,
-) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+/// Bytes of what could be observed.
+pub fn device_bytes(ledger: &Ledger, observed: &Observed) -> impl Iterator<Item = (DeviceOp, u64)> {
     let (block, net) = (observed.block, observed.net);
-    let all = DeviceOp::ALL.map(|op| (op.name().0, op.name().1, ledger.device[op as usize]));
-    all.into_iter().filter(move |(kind, ..)| if *kind == "block" { block } else { net })
+    let all = DeviceOp::ALL.map(|op| (op, ledger.device[op as usize]));
+    all.into_iter().filter(move |(op, _)| match op {
+        DeviceOp::BlockRead | DeviceOp::BlockWrite => block,
+        DeviceOp::NetReceive | DeviceOp::NetTransmit => net,
+    })
 }
 
 #[cfg(test)]
@@ -26,8 +26,8 @@ mod tests {
             let observed = Observed { block, net, ..testing::everything() };
             device_bytes(&ledger, &observed).collect::<Vec<_>>()
         };
-        assert_eq!(some(true, false), [("block", "read", 1), ("block", "write", 2)]);
-        assert_eq!(some(false, true), [("net", "rx", 3), ("net", "tx", 4)]);
+        assert_eq!(some(true, false), [(DeviceOp::BlockRead, 1), (DeviceOp::BlockWrite, 2)]);
+        assert_eq!(some(false, true), [(DeviceOp::NetReceive, 3), (DeviceOp::NetTransmit, 4)]);
         assert_eq!(some(false, false), []);
     }
 }

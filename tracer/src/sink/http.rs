@@ -5,6 +5,7 @@ mod accept;
 mod answer;
 mod auth;
 mod loopback;
+mod page;
 mod pages;
 mod tls;
 mod web;
@@ -20,6 +21,7 @@ use tokio::sync::oneshot;
 
 use self::answer::Answers;
 pub use self::loopback::Loopback;
+pub use self::page::Page;
 pub use self::pages::{Pages, Stats};
 pub use self::web::Web;
 pub use self::web_config::WebConfig;

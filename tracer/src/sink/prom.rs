@@ -5,6 +5,7 @@
 mod families;
 mod groups;
 mod metrics;
+mod samples;
 
 use std::collections::HashMap;
 
@@ -12,11 +13,14 @@ use tracer_ebpf::abi::{Direction, Ledger, Path};
 
 use self::families::Families;
 pub use self::families::{Labels, labels};
-pub use self::groups::{GroupSeries, Own, render_groups, series};
-use self::metrics::COPY_SIZE;
+#[cfg(test)]
+pub use self::groups::tests::{Plain, differ, reference, some_ledger};
+pub use self::groups::{GroupPages, GroupSeries, Own, label_text, series};
 pub use self::metrics::METRICS;
-use super::devices::device_bytes;
-use super::{active_paths, human, rfc3339, self_stat, zero_copied_is_observed};
+use self::metrics::Metric;
+pub use self::samples::Active;
+use self::samples::samples;
+use super::{active_paths, human, rfc3339, self_stat};
 use crate::copy_sizes::CopySizes;
 use crate::snapshot::{CoverageState, Derived, Process, Snapshot};
 
@@ -42,14 +46,25 @@ impl Exporter {
         let mut families = Families::default();
         let mut zero_copied = HashMap::new();
         for subject in subjects(snapshot) {
-            subject.counters(snapshot, &mut families);
-            for (key, bytes) in subject.zero_copied(snapshot) {
+            let highest = |path: Path| {
                 // While a call runs its copies are counted and its payload not yet, so the difference
                 // can dip, and a counter that dips is taken for a restart.
-                let highest = self.zero_copied.get(&key).copied().unwrap_or(0).max(bytes);
-                families.add("tracer_zero_copied_bytes_total", subject.labels([("path", key.2)]), highest);
+                let key = subject.zeroed(path);
+                let before = self.zero_copied.get(&key).copied().unwrap_or(0);
+                let highest = before.max(subject.ledger.zero_copied(path));
                 zero_copied.insert(key, highest);
-            }
+                highest
+            };
+            samples(
+                subject.ledger,
+                Active::of(subject.ledger),
+                &snapshot.observed,
+                highest,
+                |metric, detail, value| {
+                    families.add(metric.name(), subject.labels(&detail.labels), value);
+                },
+            );
+            subject.copy_sizes(&mut families);
         }
         self.zero_copied = zero_copied;
         processes(snapshot, &mut families);
@@ -65,8 +80,7 @@ struct Subject<'a> {
     own: Labels,
     process: Option<&'a Process>,
     ledger: &'a Ledger,
-    /// If they are counted.
-    sizes: Option<&'a CopySizes>,
+    sizes: &'a CopySizes,
 }
 
 fn subjects(snapshot: &Snapshot) -> impl Iterator<Item = Subject<'_>> {
@@ -74,7 +88,7 @@ fn subjects(snapshot: &Snapshot) -> impl Iterator<Item = Subject<'_>> {
         own: labels([("pid", &process.pid.to_string()), ("comm", &human::escape(&process.comm))]),
         process: Some(process),
         ledger: &process.ledger,
-        sizes: Some(&process.copy_sizes),
+        sizes: &process.copy_sizes,
     });
     let sizes = &snapshot.unnamed_sizes;
     let others = [
@@ -88,121 +102,32 @@ fn subjects(snapshot: &Snapshot) -> impl Iterator<Item = Subject<'_>> {
         own: labels([("pid", pid), ("comm", comm)]),
         process: None,
         ledger,
-        sizes: Some(sizes),
+        sizes,
     }))
 }
 
 impl Subject<'_> {
-    fn labels<const N: usize>(&self, more: [(&'static str, &str); N]) -> Labels {
+    fn labels(&self, more: &[(&'static str, &str)]) -> Labels {
         let mut labels = self.own.clone();
-        labels.extend(self::labels(more));
+        labels.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
         labels
     }
 
-    /// All but zero-copied bytes, which take a memory.
-    fn counters(&self, snapshot: &Snapshot, families: &mut Families) {
-        self.copies(snapshot, families);
-        self.copy_sizes(families);
-        self.payload(snapshot, families);
-        self.switches(snapshot, families);
-        self.devices(snapshot, families);
-    }
-
-    fn copies(&self, snapshot: &Snapshot, families: &mut Families) {
-        if !snapshot.observed.copies {
-            return;
-        }
-        for path in active_paths(self.ledger) {
-            let i = path as usize;
-            let mut add = |direction: Direction, kind, bytes, calls| {
-                let labels =
-                    self.labels([("path", path.name()), ("direction", direction.name()), ("kind", kind)]);
-                families.add("tracer_copied_bytes_total", labels.clone(), bytes);
-                families.add("tracer_copies_total", labels, calls);
-            };
-            for direction in Direction::ALL {
-                let copied = self.ledger.copied[i][direction as usize];
-                add(direction, "copy", copied.bytes, copied.calls);
-                let summed = self.ledger.checksum[i][direction as usize];
-                if summed.calls > 0 || summed.bytes > 0 {
-                    add(direction, "checksum", summed.bytes, summed.calls);
-                }
-            }
-            let crypto = self.ledger.crypto[i];
-            if crypto.calls > 0 || crypto.bytes > 0 {
-                // The cipher reads and writes kernel memory.
-                add(Direction::InKernel, "crypto", crypto.bytes, crypto.calls);
-            }
-        }
-        for direction in Direction::ALL {
-            let bytes = self.ledger.control[direction as usize].bytes;
-            families.add("tracer_control_bytes_total", self.labels([("direction", direction.name())]), bytes);
-        }
+    fn zeroed(&self, path: Path) -> Zeroed {
+        let pid = self.process.map_or(0, |process| process.pid);
+        let start = self.process.and_then(|process| process.start_time).and_then(rfc3339);
+        (pid, start, path.name())
     }
 
     fn copy_sizes(&self, families: &mut Families) {
-        let Some(sizes) = self.sizes else { return };
         for path in active_paths(self.ledger) {
             for direction in Direction::ALL {
-                if let Some(buckets) = sizes.of(path, direction) {
-                    let labels = self.labels([("path", path.name()), ("direction", direction.name())]);
+                if let Some(buckets) = self.sizes.of(path, direction) {
+                    let labels = self.labels(&[("path", path.name()), ("direction", direction.name())]);
                     let bytes = self.ledger.copied[path as usize][direction as usize].bytes;
-                    families.observe(COPY_SIZE, labels, &buckets, bytes);
+                    families.observe(Metric::CopySize.name(), labels, &buckets, bytes);
                 }
             }
-        }
-    }
-
-    fn payload(&self, snapshot: &Snapshot, families: &mut Families) {
-        for path in active_paths(self.ledger) {
-            let labels = self.labels([("path", path.name())]);
-            let (payload, syscalls) =
-                (self.ledger.payload[path as usize], self.ledger.syscalls[path as usize]);
-            if snapshot.observed.payload && payload.calls > 0 {
-                families.add("tracer_payload_bytes_total", labels.clone(), payload.bytes);
-                families.add("tracer_payload_calls_total", labels.clone(), payload.calls);
-            }
-            if snapshot.observed.syscalls && syscalls > 0 {
-                families.add("tracer_syscalls_total", labels, syscalls);
-            }
-        }
-    }
-
-    fn zero_copied(&self, snapshot: &Snapshot) -> Vec<(Zeroed, u64)> {
-        if !zero_copied_is_observed(&snapshot.observed) {
-            return Vec::new();
-        }
-        let pid = self.process.map_or(0, |process| process.pid);
-        let start = self.process.and_then(|process| process.start_time).and_then(rfc3339);
-        let moved = |path: &Path| self.ledger.payload[*path as usize].calls > 0;
-        let paths = active_paths(self.ledger).filter(moved);
-        paths.map(|path| ((pid, start.clone(), path.name()), self.ledger.zero_copied(path))).collect()
-    }
-
-    fn switches(&self, snapshot: &Snapshot, families: &mut Families) {
-        let (observed, ledger) = (snapshot.observed, self.ledger);
-        let modes = [
-            (observed.syscalls, "syscall", ledger.syscall_switches()),
-            (observed.faults, "fault", 2 * ledger.faults),
-            (observed.interrupts, "interrupt", 2 * ledger.interrupts),
-        ];
-        for (_, reason, switches) in modes.into_iter().filter(|(seen, ..)| *seen) {
-            families.add("tracer_mode_switches_total", self.labels([("reason", reason)]), switches);
-        }
-        if observed.context_switches {
-            for (kind, switches) in [("voluntary", ledger.voluntary), ("involuntary", ledger.involuntary)] {
-                families.add("tracer_context_switches_total", self.labels([("kind", kind)]), switches);
-            }
-        }
-    }
-
-    fn devices(&self, snapshot: &Snapshot, families: &mut Families) {
-        for (kind, op, bytes) in device_bytes(self.ledger, &snapshot.observed) {
-            families.add(
-                "tracer_device_bytes_total",
-                self.labels([("device_kind", kind), ("op", op)]),
-                bytes,
-            );
         }
     }
 }

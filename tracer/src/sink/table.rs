@@ -265,8 +265,9 @@ impl Page<'_> {
             let values = [format!("voluntary {voluntary}"), format!("involuntary {involuntary}")];
             self.fact("context switches", &values);
         }
-        let moved = device_bytes(ledger, &observed).filter(|(.., bytes)| *bytes > 0);
-        let moved = moved.map(|(kind, op, bytes)| format!("{kind} {op} {}", human::bytes(bytes)));
+        let moved = device_bytes(ledger, &observed).filter(|(_, bytes)| *bytes > 0);
+        let moved =
+            moved.map(|(op, bytes)| format!("{} {} {}", op.name().0, op.name().1, human::bytes(bytes)));
         self.fact("moved by devices", &moved.collect::<Vec<_>>());
         if observed.copies && observed.payload {
             self.fact("without payload", &without_payload(ledger));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Incoming;
 use hyper::header::{
     ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, VARY, WWW_AUTHENTICATE,
 };
@@ -17,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::accept::Places;
 use super::auth::Access;
+use super::page::Page;
 use super::pages::{Pages, Stats};
 use super::web::Web;
 use crate::sink::prom;
@@ -46,8 +47,8 @@ pub struct Answers {
 struct Scrape {
     /// When its reading began.
     begun: Instant,
-    text: Bytes,
-    gzip: Option<Bytes>,
+    text: Page,
+    gzip: Option<Page>,
 }
 
 impl Answers {
@@ -67,7 +68,7 @@ impl Answers {
         self.web.as_ref()?.now(&self.stats).tls.clone()
     }
 
-    pub async fn answer(&self, request: &Request<Incoming>, holding: &Holding) -> Response<Full<Bytes>> {
+    pub async fn answer(&self, request: &Request<Incoming>, holding: &Holding) -> Response<Full<Page>> {
         let mut response = match self.admitted(request).await {
             Ok(()) => self.page(request, holding).await,
             Err(refused) => refused,
@@ -79,7 +80,7 @@ impl Answers {
         response
     }
 
-    async fn admitted(&self, request: &Request<Incoming>) -> Result<(), Response<Full<Bytes>>> {
+    async fn admitted(&self, request: &Request<Incoming>) -> Result<(), Response<Full<Page>>> {
         let Some(web) = &self.web else { return Ok(()) };
         match web.admit(request.headers(), &self.stats).await {
             Access::Granted => Ok(()),
@@ -96,7 +97,7 @@ impl Answers {
         }
     }
 
-    async fn page(&self, request: &Request<Incoming>, holding: &Holding) -> Response<Full<Bytes>> {
+    async fn page(&self, request: &Request<Incoming>, holding: &Holding) -> Response<Full<Page>> {
         if request.method() != Method::GET && request.method() != Method::HEAD {
             let mut answer = response(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n");
             answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -115,7 +116,7 @@ impl Answers {
         }
     }
 
-    async fn status(&self) -> Response<Full<Bytes>> {
+    async fn status(&self) -> Response<Full<Page>> {
         let pages = Arc::clone(&self.pages);
         match tokio::task::spawn_blocking(move || pages.status()).await {
             Ok(Some(json)) => response(StatusCode::OK, "application/json", json),
@@ -124,7 +125,7 @@ impl Answers {
         }
     }
 
-    async fn scrape(&self, gzip: bool, holding: &Holding) -> Response<Full<Bytes>> {
+    async fn scrape(&self, gzip: bool, holding: &Holding) -> Response<Full<Page>> {
         let mut permit = Arc::clone(&self.scrapes).try_acquire_owned();
         if permit.is_err() && self.places.evict_slow() {
             // It gives its permit back when its task has ended.
@@ -148,7 +149,7 @@ impl Answers {
     }
 
     /// `Err` if reading them panicked.
-    async fn metrics(&self, gzip: bool) -> Result<Option<Bytes>, tokio::task::JoinError> {
+    async fn metrics(&self, gzip: bool) -> Result<Option<Page>, tokio::task::JoinError> {
         let came = Instant::now();
         // Held over the reading: those who come meanwhile wait, and share the next one.
         let mut last = self.last.lock().await;
@@ -158,7 +159,7 @@ impl Answers {
             let begun = Instant::now();
             let (pages, stats) = (Arc::clone(&self.pages), Arc::clone(&self.stats));
             let text = tokio::task::spawn_blocking(move || pages.metrics(&stats)).await?;
-            *last = text.map(|text| Scrape { begun, text: text.into(), gzip: None });
+            *last = text.map(|text| Scrape { begun, text, gzip: None });
         }
         let Some(scrape) = last.as_mut() else { return Ok(None) };
         if !gzip {
@@ -172,11 +173,13 @@ impl Answers {
     }
 }
 
-fn compress(text: &[u8]) -> Bytes {
+fn compress(text: &Page) -> Page {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    // A vector takes everything.
-    let _ = encoder.write_all(text);
-    encoder.finish().unwrap_or_default().into()
+    for part in text.parts() {
+        // A vector takes everything.
+        let _ = encoder.write_all(part);
+    }
+    vec![encoder.finish().unwrap_or_default()].into()
 }
 
 /// True if `Accept-Encoding` names gzip without `q=0`.
@@ -190,15 +193,15 @@ fn takes_gzip(headers: &HeaderMap) -> bool {
     })
 }
 
-fn unavailable(why: &str) -> Response<Full<Bytes>> {
+fn unavailable(why: &str) -> Response<Full<Page>> {
     response(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("not ready: {why}\n"))
 }
 
-fn unreadable() -> Response<Full<Bytes>> {
+fn unreadable() -> Response<Full<Page>> {
     response(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "the counters could not be read\n")
 }
 
-fn response(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+fn response(status: StatusCode, kind: &'static str, body: impl Into<Page>) -> Response<Full<Page>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));

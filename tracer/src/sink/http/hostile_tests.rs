@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::accept::MAX_CONNECTIONS;
+use super::page::Page;
 use super::pages::{Pages, Stats};
 use super::{MAX_HEADER_BYTES, Running, Server};
 
@@ -15,8 +16,8 @@ const PAGE: usize = 4 << 20;
 struct Large;
 
 impl Pages for Large {
-    fn metrics(&self, _: &Stats) -> Option<String> {
-        Some("# a comment\n".repeat(PAGE / 12))
+    fn metrics(&self, _: &Stats) -> Option<Page> {
+        Some("# a comment\n".repeat(PAGE / 12).into())
     }
 
     fn ready(&self) -> Result<(), String> {

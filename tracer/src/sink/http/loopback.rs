@@ -54,12 +54,13 @@ impl Loopback {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sink::http::Page as Body;
     use crate::sink::http::pages::Stats;
 
     struct Page;
 
     impl Pages for Page {
-        fn metrics(&self, _: &Stats) -> Option<String> {
+        fn metrics(&self, _: &Stats) -> Option<Body> {
             Some("tracer_x 1\n".into())
         }
     }

@@ -4,13 +4,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::SnapshotFn;
+use super::{Page, SnapshotFn};
 use crate::sink::prom::Exporter;
 
 /// The content of the pages. Its functions may block: the server asks on a thread that it keeps for that.
 pub trait Pages: Send + Sync {
     /// `/metrics`; `None` if they cannot be read now. Never called twice at once.
-    fn metrics(&self, server: &Stats) -> Option<String>;
+    fn metrics(&self, server: &Stats) -> Option<Page>;
 
     /// How long the page that was made last may be served again. Of what is counted nobody gets a reading from
     /// before the question.
@@ -36,11 +36,11 @@ pub struct Live {
 }
 
 impl Pages for Live {
-    fn metrics(&self, _: &Stats) -> Option<String> {
+    fn metrics(&self, _: &Stats) -> Option<Page> {
         let snapshot = (self.snapshot)();
         // Poisoned or not, what it keeps are plain numbers.
         let mut exporter = self.exporter.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(exporter.render(&snapshot))
+        Some(exporter.render(&snapshot).into())
     }
 }
 

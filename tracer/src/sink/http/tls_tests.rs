@@ -14,13 +14,14 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
+use super::page::Page as Body;
 use super::pages::{Pages, Stats};
 use super::{Running, Server, Web};
 
 struct Page;
 
 impl Pages for Page {
-    fn metrics(&self, _: &Stats) -> Option<String> {
+    fn metrics(&self, _: &Stats) -> Option<Body> {
         Some("a 1\n".into())
     }
 }

@@ -129,7 +129,8 @@ impl PathView {
 /// By kind of device, then by operation.
 pub(super) fn devices(ledger: &Ledger, observed: &Observed) -> Option<Named<Named<u64>>> {
     let mut kinds: Vec<(&'static str, Named<u64>)> = Vec::new();
-    for (kind, op, bytes) in device_bytes(ledger, observed) {
+    for (op, bytes) in device_bytes(ledger, observed) {
+        let (kind, op) = op.name();
         match kinds.last_mut() {
             Some((last, ops)) if *last == kind => ops.0.push((op, bytes)),
             _ => kinds.push((kind, Named(vec![(op, bytes)]))),

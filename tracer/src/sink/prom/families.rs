@@ -46,11 +46,6 @@ impl Families {
         self.0.entry(name).or_default().entry(labels).or_default().number = value;
     }
 
-    /// Number of series.
-    pub(super) fn len(&self) -> usize {
-        self.0.values().map(BTreeMap::len).sum()
-    }
-
     pub(super) fn encode(mut self) -> String {
         let mut families = Vec::new();
         for (name, kind, help) in METRICS {

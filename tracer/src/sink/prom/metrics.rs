@@ -2,15 +2,38 @@
 
 use prometheus::proto::MetricType;
 
-/// The only histogram.
-pub const COPY_SIZE: &str = "tracer_copy_size_bytes";
+/// Those of a ledger and its process, as they are numbered in [`METRICS`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Metric {
+    CopiedBytes,
+    Copies,
+    /// The only histogram.
+    CopySize,
+    ControlBytes,
+    PayloadBytes,
+    PayloadCalls,
+    ZeroCopiedBytes,
+    ModeSwitches,
+    Syscalls,
+    ContextSwitches,
+    DeviceBytes,
+    ProcessInfo,
+}
+
+impl Metric {
+    pub const COUNT: usize = Metric::ProcessInfo as usize + 1;
+
+    pub fn name(self) -> &'static str {
+        METRICS[self as usize].0
+    }
+}
 
 /// Every metric there is: name, type, help.
 #[rustfmt::skip]
 pub const METRICS: [(&str, MetricType, &str); 44] = [
     ("tracer_copied_bytes_total", MetricType::COUNTER, "Bytes that the CPU moved from one place in memory to another."),
     ("tracer_copies_total", MetricType::COUNTER, "Number of such moves."),
-    (COPY_SIZE, MetricType::HISTOGRAM, "Sizes of such moves (kind copy), one per call of a wrapper; with --sizes."),
+    ("tracer_copy_size_bytes", MetricType::HISTOGRAM, "Sizes of such moves (kind copy), one per call of a wrapper; with --sizes."),
     ("tracer_control_bytes_total", MetricType::COUNTER, "Bytes of structures copied: argument blocks, addresses, headers."),
     ("tracer_payload_bytes_total", MetricType::COUNTER, "Bytes that data-moving calls reported as moved."),
     ("tracer_payload_calls_total", MetricType::COUNTER, "Data-moving calls that moved at least one byte."),
