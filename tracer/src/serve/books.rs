@@ -9,81 +9,17 @@ use std::collections::{BTreeMap, HashMap};
 use serde::{Deserialize, Serialize};
 use tracer_ebpf::abi::{Ledger, PATHS, Path, Process};
 
+use super::group::Group;
 use super::saved::{Identity, identity, sparse};
 use super::who::{ENDED, GroupBy, Key, OVERFLOW, Select, UNSELECTED, Who};
 use crate::session::Reading;
-use crate::sink::prom::{Active, label_text};
 use crate::snapshot::{Derived as _, minus, plus, stamp};
 
 /// Names that one living process may have had before the oldest of them counts as ended.
 const FORMER: usize = 16;
 
-/// Everything that was counted for one group.
-#[derive(Clone, Serialize, Deserialize)]
-pub struct Group {
-    #[serde(with = "sparse")]
-    pub ledger: Ledger,
-    /// By path; summed up process by process, because it does not follow from a sum of ledgers.
-    pub zero_copied: [u64; PATHS],
-    /// One of its processes, if it is grouped by pid and that lives.
-    who: Option<Who>,
-    /// Living processes in it.
-    living: usize,
-    /// The lower the older.
-    order: u64,
-    /// Number of series that it has, once known; reset by what changes them.
-    #[serde(skip)]
-    series: Option<usize>,
-    /// Of the ledger.
-    #[serde(skip)]
-    pub active: Active,
-    /// Its key as text.
-    #[serde(skip)]
-    pub labels: String,
-    /// The labels of its process as text; empty if it has none.
-    #[serde(skip)]
-    pub info: String,
-}
-
-impl Group {
-    fn new(order: u64, labels: String) -> Self {
-        Group {
-            ledger: Ledger::ZERO,
-            zero_copied: [0; PATHS],
-            who: None,
-            living: 0,
-            order,
-            series: None,
-            active: Active::default(),
-            labels,
-            info: String::new(),
-        }
-    }
-
-    pub(super) fn add(&mut self, ledger: &Ledger, zero_copied: &[u64; PATHS]) {
-        self.ledger = plus(&self.ledger, ledger);
-        self.zero_copied.iter_mut().zip(zero_copied).for_each(|(sum, more)| *sum += more);
-        self.active = Active::of(&self.ledger);
-        self.series = None;
-    }
-
-    pub fn who(&self) -> Option<&Who> {
-        self.who.as_ref()
-    }
-
-    fn set_who(&mut self, who: Option<Who>) {
-        if self.who != who {
-            self.who = who;
-            self.write_info();
-        }
-    }
-
-    fn write_info(&mut self) {
-        let labels = self.who.as_ref().map(Who::labels).unwrap_or_default();
-        self.info = label_text(labels.iter().map(|(name, value)| (*name, value.as_str())));
-        self.series = None;
-    }
-}
+/// Of a slot without a seat: no process has this pid.
+const NOBODY: (Identity, u64) = ((0, 0), 0);
 
 /// A process that has a slot.
 #[derive(Serialize, Deserialize)]
@@ -91,9 +27,6 @@ pub(super) struct Seat {
     identity: Identity,
     #[serde(with = "sparse")]
     last: Ledger,
-    /// Of `last`.
-    #[serde(skip)]
-    stamp: u64,
     /// Name and cgroup that the kernel side had for it when it was described last.
     #[serde(skip)]
     told: Option<([u8; 16], u64)>,
@@ -106,15 +39,7 @@ pub(super) struct Seat {
 
 impl Seat {
     fn new(identity: Identity, key: Key) -> Self {
-        Seat {
-            identity,
-            last: Ledger::ZERO,
-            stamp: 0,
-            told: None,
-            zero_copied: [0; PATHS],
-            key,
-            former: Vec::new(),
-        }
+        Seat { identity, last: Ledger::ZERO, told: None, zero_copied: [0; PATHS], key, former: Vec::new() }
     }
 }
 
@@ -124,6 +49,8 @@ pub struct Books {
     pub(super) select: Select,
     pub(super) groups: BTreeMap<Key, Box<Group>>,
     pub(super) seats: HashMap<u32, Box<Seat>>,
+    /// By slot who has a seat, and the stamp of what was read last: all that a scrape looks at of most.
+    pub(super) stamps: Vec<(Identity, u64)>,
     pub(super) next: u64,
     /// Groups that lost their name for lack of room: to `ended`, and to `overflow`.
     pub merged: (u64, u64),
@@ -140,6 +67,7 @@ impl Books {
             select,
             groups: BTreeMap::new(),
             seats: HashMap::new(),
+            stamps: Vec::new(),
             next: 0,
             merged: (0, 0),
             ended: 0,
@@ -168,11 +96,11 @@ impl Books {
     /// Makes up for what is not saved, because it follows from what is.
     pub(super) fn complete(&mut self) {
         for (key, group) in &mut self.groups {
-            group.labels = self.group_by.text(key);
-            group.active = Active::of(&group.ledger);
-            group.write_info();
+            group.complete(self.group_by.text(key));
         }
-        self.seats.values_mut().for_each(|seat| seat.stamp = stamp(&seat.last));
+        let stamp_of = |(slot, seat): (&u32, &Box<Seat>)| (*slot, (seat.identity, stamp(&seat.last)));
+        let stamps: Vec<_> = self.seats.iter().map(stamp_of).collect();
+        stamps.into_iter().for_each(|(slot, stamp)| self.set_stamp(slot, stamp));
     }
 
     pub fn processes(&self) -> usize {
@@ -207,10 +135,18 @@ impl Books {
 
     /// True if the last reading of a process had this stamp, so that another one would tell nothing.
     pub fn has_read(&self, slot: u32, process: &Process, stamp: u64) -> bool {
-        match self.seats.get(&slot) {
-            Some(seat) => seat.identity == identity(process) && seat.stamp == stamp,
-            None => stamp == 0,
+        match self.stamps.get(slot as usize) {
+            Some(known) if *known != NOBODY => *known == (identity(process), stamp),
+            _ => stamp == 0,
         }
+    }
+
+    fn set_stamp(&mut self, slot: u32, to: (Identity, u64)) {
+        let slot = slot as usize;
+        if self.stamps.len() <= slot {
+            self.stamps.resize(slot + 1, NOBODY);
+        }
+        self.stamps[slot] = to;
     }
 
     /// Takes a reading of a process that may live on. `describe` is asked only if anything happened.
@@ -270,6 +206,7 @@ impl Books {
 
     fn leave(&mut self, slot: u32) {
         let Some(seat) = self.seats.remove(&slot) else { return };
+        self.set_stamp(slot, NOBODY);
         if let Some(group) = self.groups.get_mut(&seat.key) {
             group.living = group.living.saturating_sub(1);
         }
@@ -307,13 +244,13 @@ impl Books {
         let moved = left.is_some() || seat.last.is_empty();
         let fresh = minus(&reading.ledger, &seat.last);
         seat.last = reading.ledger;
-        seat.stamp = stamp(&reading.ledger);
         let mut zero_copied = [0; PATHS];
         for (path, more) in Path::ALL.into_iter().zip(&mut zero_copied) {
             let highest = &mut seat.zero_copied[path as usize];
             *more = reading.ledger.zero_copied(path).saturating_sub(*highest);
             *highest += *more;
         }
+        self.set_stamp(reading.slot, (identity(&reading.process), stamp(&reading.ledger)));
         if moved {
             self.group(key).living += 1;
         }

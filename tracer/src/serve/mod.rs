@@ -5,6 +5,7 @@ pub mod census;
 pub mod cgroup;
 pub mod fence;
 pub mod front;
+pub mod group;
 pub mod page;
 pub mod paths;
 pub mod pattern;

@@ -6,9 +6,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 use tracer_ebpf::abi::{Ledger, PATHS, Path};
 
-use super::books::{Books, Group};
+use super::books::Books;
 use super::census::Census;
 use super::front::ServerStats;
+use super::group::Group;
 use super::who::Key;
 use crate::sink::prom::{self, Active, GroupSeries, Own, labels};
 use crate::sink::{json as window, rfc3339};

@@ -8,7 +8,8 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use tracer_ebpf::abi::{Ledger, Process};
 
-use super::books::{Books, Group, Seat};
+use super::books::{Books, Seat};
+use super::group::Group;
 use super::who::{GroupBy, Key, Select};
 use crate::snapshot::{words, words_mut};
 
