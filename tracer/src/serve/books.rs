@@ -98,8 +98,8 @@ impl Books {
         for (key, group) in &mut self.groups {
             group.complete(self.group_by.text(key));
         }
-        let stamp_of = |(slot, seat): (&u32, &Box<Seat>)| (*slot, (seat.identity, stamp(&seat.last)));
-        let stamps: Vec<_> = self.seats.iter().map(stamp_of).collect();
+        let stamps = self.seats.iter().map(|(slot, seat)| (*slot, (seat.identity, stamp(&seat.last))));
+        let stamps: Vec<_> = stamps.collect();
         stamps.into_iter().for_each(|(slot, stamp)| self.set_stamp(slot, stamp));
     }
 
