@@ -201,6 +201,11 @@ impl Kernel {
         gate.set(0, gate_state, 0).context("cannot open the gate of the BPF programs")
     }
 
+    /// Leaves all detaching to a child when this is dropped, not only what takes seconds.
+    pub fn leave_detaching(&mut self) {
+        self.links.leave_all();
+    }
+
     /// A map of the object.
     pub fn map_mut(&mut self, name: &str) -> Result<&mut Map> {
         map_mut(&mut self.ebpf, name)

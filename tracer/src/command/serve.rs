@@ -139,8 +139,8 @@ fn missing(snapshot: &Snapshot) -> Option<String> {
     ))
 }
 
-/// The end: nothing is counted any more, nobody is served, and probes detach. If they are pinned, they stay, and
-/// counting goes on.
+/// The end: nothing is counted any more, nobody is served, and nobody waits for probes to detach. If they are
+/// pinned, they stay, and counting goes on.
 fn end(mut counting: Counting, serving: Running) -> Outcome {
     if let Some(pins) = counting.session.pins() {
         let shown = pins.shown().into_owned();
@@ -149,6 +149,7 @@ fn end(mut counting: Counting, serving: Running) -> Outcome {
         say(&format!("counting goes on, pinned in {shown}; `rm -r {shown}` ends it"));
     } else {
         counting.session.close()?;
+        counting.session.kernel.leave_detaching();
     }
     drop(serving);
     Ok(ExitCode::SUCCESS)

@@ -93,6 +93,8 @@ pub struct Links {
     probes: BTreeMap<String, Vec<u32>>,
     /// Descriptors of kprobes' links, by number: found when they are first asked.
     open: Mutex<BTreeMap<u32, OwnedFd>>,
+    /// Nothing is detached before this process ends: for one whose end nobody shall wait for.
+    leaves_all: bool,
 }
 
 impl Links {
@@ -103,11 +105,16 @@ impl Links {
             others: Vec::new(),
             probes: BTreeMap::new(),
             open: Mutex::default(),
+            leaves_all: false,
         }
     }
 
     pub fn release(&self) -> (u16, u16) {
         self.release
+    }
+
+    pub fn leave_all(&mut self) {
+        self.leaves_all = true;
     }
 
     /// Keeps a program attached.
@@ -171,7 +178,7 @@ impl Drop for Links {
     fn drop(&mut self) {
         // They hold the links as well.
         self.open.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        let mut others = std::mem::take(&mut self.others);
+        let mut others = if self.leaves_all { Vec::new() } else { std::mem::take(&mut self.others) };
         let share = others.len().div_ceil(DETACHERS);
         std::thread::scope(|scope| {
             while !others.is_empty() {
@@ -179,8 +186,10 @@ impl Drop for Links {
                 scope.spawn(move || drop(some));
             }
         });
-        let child = if self.trampolines.iter().all(|(_, link)| link.is_pinned) { None } else { child() };
+        let mut left = self.trampolines.iter().chain(&self.others);
+        let child = if left.all(|(_, link)| link.is_pinned) { None } else { child() };
         self.trampolines.clear();
+        self.others.clear();
         drop(child);
     }
 }
