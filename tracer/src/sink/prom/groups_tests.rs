@@ -169,7 +169,7 @@ fn the_text_is_that_of_the_families() {
             let info = (!random.one_in(3)).then(|| labels.clone());
             let plain = Plain {
                 labels: labels.clone(),
-                ledger: some_ledger(&mut random, &[10, 1_000_000, 1 << 53, 1 << 62]),
+                ledger: some_ledger(&mut random, &[10, 1_000_000, 1 << 53, 1 << 58]),
                 zero_copied,
                 info,
             };
