@@ -64,7 +64,7 @@ enum Part {
 const ALL: [Part; 4] = [Part::Operations, Part::Fleet, Part::Cpus, Part::Wall];
 
 /// The limit is for what hangs.
-const LIMIT: Duration = Duration::from_secs(20 * 60);
+const LIMIT: Duration = Duration::from_secs(40 * 60);
 /// Where the VM has the peers.
 const PEERS: &str = "/peers";
 
