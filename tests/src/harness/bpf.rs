@@ -30,7 +30,7 @@ impl Objects {
 
     /// Waits until only these are left: the kernel frees after a grace period.
     pub fn wait_until_as_before(&self) -> Result<()> {
-        self.wait_for_that(LIMIT / 4)
+        self.wait_for_that(LIMIT)
     }
 
     /// The same, for whoever knows how long it may take.
