@@ -174,7 +174,8 @@ fn thousand(text: &mut String, interval: u64, sizes: &[Size], steps: &[Step]) ->
 fn scrapes(text: &mut String, costs: &[Option<Cost>]) -> Result<()> {
     *text += "## What a scrape costs the machine\n\n\
         The daemon itself, grouped by `pid,comm` without a bound, with as many real processes that sleep; a mean of 20 \
-        scrapes, without gzip. It reads all slots, and writes the page.\n\n\
+        scrapes, without gzip. It sums up the counters of each slot, reads those whose \
+        sum has changed, and writes the page.\n\n\
         | processes | series | CPU per scrape | of that, reading | memory |\n| ---: | ---: | ---: | ---: | ---: |\n";
     for cost in costs.iter().flatten() {
         writeln!(
