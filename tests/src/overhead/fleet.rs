@@ -46,26 +46,20 @@ const CASES: [Case; 7] = [
     case(10_000, 0, UNBOUNDED),
 ];
 
-/// With another number of CPUs, these are enough.
-const FEW: [usize; 2] = [0, 2];
-
 const OPERATIONS: [&str; 2] = ["getpid", "read 1 B"];
 const ROUNDS: usize = 30;
 const SCRAPES: usize = 3;
 
-/// `few` leaves out what another run with one CPU has.
-pub fn run(bench: &Bench, few: bool) -> Result<()> {
+pub fn run(bench: &Bench) -> Result<()> {
     clock::check()?;
     let (own, tracer) = programs(bench)?;
     let mut worker = Worker::start(&own, bench.dir(Place::Ext4).map_err(anyhow::Error::msg)?)?;
     std::thread::sleep(SETTLE);
     worker.warm_up()?;
     let untraced = worker.measure_these(ROUNDS, &OPERATIONS)?;
-    for (number, case) in CASES.iter().enumerate() {
-        if !few || FEW.contains(&number) {
-            let result = measure(bench, &tracer, &mut worker, &untraced, case);
-            result.with_context(|| format!("{} processes", case.before + case.after))?;
-        }
+    for case in &CASES {
+        let result = measure(bench, &tracer, &mut worker, &untraced, case);
+        result.with_context(|| format!("{} processes", case.before + case.after))?;
     }
     Ok(())
 }
@@ -98,7 +92,6 @@ fn measure(
         "processes": case.before + case.after,
         "room_for": case.before,
         "arguments": case.arguments.join(" "),
-        "cpus": std::thread::available_parallelism()?.get(),
         "getpid": extra[0],
         "read": extra[1],
         "first_scrape_ns": scrapes[0].cpu.as_nanos() as u64,

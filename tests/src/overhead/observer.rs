@@ -64,7 +64,11 @@ impl Observer {
 
     /// The tracer's arguments, if it is the tracer.
     pub fn arguments(self, worker: u32, other: u32) -> Option<Vec<String>> {
-        let pid = |pid: u32| Some(vec!["--pid".into(), pid.to_string(), "--format".into(), "json".into()]);
+        // No line in between: nobody asks for one.
+        let pid = |pid: u32| {
+            let words = ["--pid", &pid.to_string(), "--format", "json", "--interval", "1h"];
+            Some(words.map(String::from).to_vec())
+        };
         match self {
             Observer::Pid => pid(worker),
             Observer::Bystander => pid(other),

@@ -70,7 +70,6 @@ pub struct Fleet {
     /// Of them, those that were there when it started.
     pub room_for: u64,
     pub arguments: String,
-    pub cpus: u32,
     /// Extra instructions of two operations of another process.
     pub getpid: f64,
     pub read: f64,
@@ -254,7 +253,7 @@ pub mod tests {
         {"kind":"taken","kernel":"6.1","least":100.0,"mean":110.0,"middle":101.0,"observer":"nobody","op":"getpid"}
         {"kind":"taken","kernel":"6.1","least":98.0,"mean":110.0,"middle":101.0,"observer":"nobody","op":"recv"}
         {"kind":"idle","kernel":"6.1","observer":"tracer serve","wake_ups":0,"seconds":60}
-        {"kind":"fleet","kernel":"6.1","processes":10000,"room_for":10000,"arguments":"","cpus":1,"getpid":300.0,"read":500.0,"first_scrape_ns":9000000,"scrape_ns":8000000,"scrape_bytes":1048576,"series":50000,"counted":10010,"resident_bytes":1048576,"map_bytes":4096}
+        {"kind":"fleet","kernel":"6.1","processes":10000,"room_for":10000,"arguments":"","getpid":300.0,"read":500.0,"first_scrape_ns":9000000,"scrape_ns":8000000,"scrape_bytes":1048576,"series":50000,"counted":10010,"resident_bytes":1048576,"map_bytes":4096}
         {"kind":"wall","release":"6.18","op":"getpid","pairs":15,"low":1.2,"median":1.25,"high":1.3}"#;
 
     pub fn measured() -> Measured {

@@ -24,7 +24,7 @@ use measured::Measured;
 /// Counts the instructions that operations take untraced, with tracer, and with its peers (bpftrace, perf trace,
 /// strace: the newest of Debian), and writes docs/overhead.md.
 ///
-/// Three VMs per kernel, one after the other, some minutes each: operations, many processes, two CPUs. Then, as root
+/// Two VMs per kernel, one after the other, some minutes each: operations, many processes. Then, as root
 /// where `tracer --pid` runs on this machine, the same operations in time. The measured lines are kept in
 /// target/overhead.jsonl, from which `--measured target/overhead.jsonl --no-vm` writes again without measuring.
 #[derive(clap::Args)]
@@ -55,13 +55,11 @@ enum Part {
     Operations,
     /// An event, a scrape and memory beside up to 10,000 processes
     Fleet,
-    /// Some of that on two CPUs
-    Cpus,
     /// Operations in time, on this machine
     Wall,
 }
 
-const ALL: [Part; 4] = [Part::Operations, Part::Fleet, Part::Cpus, Part::Wall];
+const ALL: [Part; 3] = [Part::Operations, Part::Fleet, Part::Wall];
 
 /// The limit is for what hangs.
 const LIMIT: Duration = Duration::from_secs(40 * 60);
@@ -135,10 +133,6 @@ fn measure_all(args: &Args) -> Result<String> {
                     said(" beside many processes");
                     text += &built.in_vm(name, &["fleet"], &keep)?;
                 }
-                Part::Cpus => {
-                    said(" on two CPUs");
-                    text += &built.in_vm(name, &["fleet", "--few"], &keep)?;
-                }
                 Part::Wall => {}
             }
         }
@@ -184,9 +178,7 @@ impl Built {
 
     /// What `overhead` prints in a VM of this kernel.
     fn in_vm(&self, kernel: &str, arguments: &[&str], keep: &(dyn Fn(&[u8]) + Sync)) -> Result<String> {
-        let two = arguments.contains(&"--few");
         let mut spec = VmSpec { timeout: LIMIT, counted: true, ..VmSpec::new(kernel) };
-        spec.cpus = if two { 2 } else { 1 };
         spec.memory = "4G".into();
         spec.command = vec![self.overhead.to_string_lossy().into_owned()];
         spec.command.extend(arguments.iter().map(|word| word.to_string()));

@@ -122,7 +122,6 @@ pub fn fleets(measured: &Measured, machines: &[&Machine]) -> String {
             "kernel",
             "processes",
             "counted",
-            "CPUs",
             "getpid",
             "read 1 B",
             "first scrape",
@@ -139,7 +138,6 @@ pub fn fleets(measured: &Measured, machines: &[&Machine]) -> String {
             fleet.kernel.clone(),
             processes(fleet),
             format!("{:.0}", fleet.counted),
-            fleet.cpus.to_string(),
             format!("{:+.0}", fleet.getpid),
             format!("{:+.0}", fleet.read),
             millions(fleet.first_scrape_ns),
@@ -172,10 +170,7 @@ const MOST_ROOM: u64 = 16384;
 
 /// Map memory of the fleet with the most room over that of the one with the least.
 fn per_process(measured: &Measured, kernel: &str) -> Option<u64> {
-    let of = |processes| {
-        let fleets = measured.fleets(kernel).into_iter();
-        fleets.filter(|fleet| fleet.cpus == 1).find(|fleet| fleet.room_for == processes)
-    };
+    let of = |processes| measured.fleets(kernel).into_iter().find(|fleet| fleet.room_for == processes);
     Some(of(10_000)?.map_bytes.saturating_sub(of(0)?.map_bytes) / (MOST_ROOM - LEAST_ROOM))
 }
 
