@@ -56,6 +56,8 @@ pub struct Kallsyms {
     modules: Vec<String>,
     index: NameIndex,
     variables: [u64; VARIABLES.len()],
+    /// The list of modules is over.
+    again: bool,
 }
 
 impl Kallsyms {
@@ -67,6 +69,7 @@ impl Kallsyms {
             modules: Vec::new(),
             index: NameIndex::default(),
             variables: [0; VARIABLES.len()],
+            again: false,
             text,
         };
         let (lines, hidden) = table.read_lines();
@@ -112,6 +115,9 @@ impl Kallsyms {
                 *hidden += 1;
             } else {
                 let module = self.module_number(module);
+                if self.is_listed_again(module) {
+                    return Some(());
+                }
                 let (name, name_len) = ((at + name.start) as u32, name.len() as u16);
                 self.entries.push(Entry { addr, name, name_len, module });
             }
@@ -121,6 +127,15 @@ impl Kallsyms {
             self.variables[i] = parse_address(addr)?;
         }
         Some(())
+    }
+
+    /// True behind the last module, where ftrace lists functions of modules' init sections once more that were
+    /// loaded while somebody traced. Their text is gone, or somebody else's (`ftrace_free_mem()` and
+    /// `ftrace_mod_get_kallsym()`, kernel/trace/ftrace.c). Modules themselves are listed once, each in one piece.
+    fn is_listed_again(&mut self, module: u16) -> bool {
+        let Some(name) = self.modules.get(usize::from(module)) else { return false };
+        self.again |= usize::from(module) + 1 < self.modules.len();
+        self.again && !generated(name)
     }
 
     fn module_number(&mut self, module: &[u8]) -> u16 {

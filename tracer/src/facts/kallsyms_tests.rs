@@ -63,6 +63,16 @@ fn ranges_leave_out_generated_code() {
 }
 
 #[test]
+fn what_ftrace_lists_of_init_sections_that_are_gone_is_left_out() {
+    let again = "    ffffffffc0300000 T init_module\t[two]\n    ffffffffc0301000 T init_module\t[one]\n\
+        ffffffffc0302000 T ftrace_trampoline\t[__builtin__ftrace]\n";
+    let (before, bpf) = TEXT.split_at(TEXT.find("ffffffffc0201010").unwrap());
+    let with = Kallsyms::parse(format!("{before}{again}{bpf}").into()).unwrap();
+    assert_eq!(with.len(), table().len() + 1);
+    assert_eq!(with.text_ranges().unwrap(), table().text_ranges().unwrap());
+}
+
+#[test]
 fn hidden_addresses_are_an_error_with_a_remedy() {
     let text = "0000000000000000 T _stext\n0000000000000000 T _etext\n";
     let error = Kallsyms::parse(text.into()).unwrap_err().to_string();
