@@ -32,9 +32,9 @@ pub(super) struct Seat {
     told: Option<([u8; 16], u64)>,
     /// Highest value so far: while a call runs, its copies are counted and its payload is not yet.
     zero_copied: [u64; PATHS],
-    key: Key,
+    pub(super) key: Key,
     /// Groups of the same process under other names, if it is grouped by pid.
-    former: Vec<Key>,
+    pub(super) former: Vec<Key>,
 }
 
 impl Seat {
@@ -278,7 +278,7 @@ impl Books {
         self.merge(key, &to);
     }
 
-    fn merge(&mut self, from: &Key, to: &Key) {
+    pub(super) fn merge(&mut self, from: &Key, to: &Key) {
         if from == to || self.is_special(from) {
             return;
         }
@@ -289,58 +289,13 @@ impl Books {
         }
     }
 
-    fn is_special(&self, key: &Key) -> bool {
-        [OVERFLOW, ENDED, UNSELECTED].iter().any(|name| *key == self.group_by.special(name))
+    /// Groups that every other one may be merged into.
+    pub(super) fn specials(&self) -> [Key; 3] {
+        [OVERFLOW, ENDED, UNSELECTED].map(|name| self.group_by.special(name))
     }
 
-    /// Merges groups until they have no more than `limit` series: first those without living processes, the
-    /// oldest first, into `ended`; then the youngest into `overflow`. `series` counts a group's. Says how many
-    /// series there are then.
-    pub fn make_room(&mut self, limit: usize, series: impl Fn(&Key, &Group) -> usize) -> usize {
-        let mut sum = 0;
-        for (key, group) in &mut self.groups {
-            let known = group.series.unwrap_or_else(|| series(key, group));
-            group.series = Some(known);
-            sum += known;
-        }
-        if sum <= limit {
-            return sum;
-        }
-        let mut candidates: Vec<_> = self
-            .groups
-            .iter()
-            .filter(|(key, _)| !self.is_special(key))
-            .map(|(key, group)| (group.living > 0, group.order, group.series.unwrap_or(0), key.clone()))
-            .collect();
-        // Dead ones by age, then living ones by youth.
-        candidates.sort_by_key(|(lives, order, ..)| (*lives, if *lives { u64::MAX - order } else { *order }));
-        let (ended, overflow) = (self.group_by.special(ENDED), self.group_by.special(OVERFLOW));
-        let mut moved = HashMap::new();
-        for (lives, _, size, key) in candidates {
-            if sum <= limit {
-                break;
-            }
-            let to = if lives { &overflow } else { &ended };
-            let before = self.groups.get(to).and_then(|group| group.series).unwrap_or(0);
-            self.merge(&key, to);
-            match lives {
-                true => self.merged.1 += 1,
-                false => self.merged.0 += 1,
-            }
-            let after = self.groups.get(to).map_or(0, |group| series(to, group));
-            if let Some(group) = self.groups.get_mut(to) {
-                group.series = Some(after);
-            }
-            sum = (sum + after).saturating_sub(size + before);
-            moved.insert(key, to);
-        }
-        for seat in self.seats.values_mut() {
-            seat.former.retain(|former| !moved.contains_key(former));
-            if let Some(to) = moved.get(&seat.key) {
-                seat.key = (*to).clone();
-            }
-        }
-        sum
+    fn is_special(&self, key: &Key) -> bool {
+        self.specials().contains(key)
     }
 }
 

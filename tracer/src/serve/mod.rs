@@ -9,6 +9,7 @@ pub mod group;
 pub mod page;
 pub mod paths;
 pub mod pattern;
+mod room;
 mod saved;
 pub mod settings;
 pub mod who;
