@@ -1,15 +1,16 @@
 //! The one door to system calls that no crate wraps: reading BPF statistics and mapping BPF arrays.
 
 mod leave;
+mod mapped;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 pub use self::leave::leave_closing;
+pub use self::mapped::Mapped;
 
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_ENABLE_STATS: libc::c_long = 32;
@@ -118,76 +119,6 @@ pub fn enable_stats() -> io::Result<OwnedFd> {
 
 fn check(ret: libc::c_long) -> io::Result<libc::c_long> {
     if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(ret) }
-}
-
-/// A BPF array map (`BPF_F_MMAPABLE`) in this process's memory: reading it is no system call.
-pub struct Mapped<T> {
-    base: *mut T,
-    bytes: usize,
-    len: usize,
-    elements: PhantomData<T>,
-}
-
-// SAFETY: the memory is shared with the kernel anyway; every access is a volatile copy.
-unsafe impl<T: Send> Send for Mapped<T> {}
-// SAFETY: as above.
-unsafe impl<T: Sync> Sync for Mapped<T> {}
-
-impl<T: Copy> Mapped<T> {
-    /// Maps the first `len` elements. `T` must be the map's value type, of a size that is a multiple of 8.
-    pub fn new(map: BorrowedFd<'_>, len: usize) -> io::Result<Self> {
-        const { assert!(size_of::<T>().is_multiple_of(8)) };
-        let bytes = len * size_of::<T>();
-        // SAFETY: a new shared mapping; the kernel checks length and descriptor.
-        let base = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                bytes,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                map.as_raw_fd(),
-                0,
-            )
-        };
-        if base == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(Mapped { base: base.cast(), bytes, len, elements: PhantomData })
-    }
-
-    /// A copy of one element; zeroed fields of `T` must be valid, as the kernel starts with them.
-    pub fn get(&self, index: usize) -> Option<T> {
-        // SAFETY: inside the mapping; the kernel may write meanwhile, so each counter is new or old.
-        (index < self.len).then(|| unsafe { self.base.add(index).read_volatile() })
-    }
-
-    /// The sum of one element's words of 64 bits, beyond which it wraps around.
-    pub fn sum(&self, index: usize) -> u64 {
-        const { assert!(align_of::<T>() == align_of::<u64>()) };
-        if index >= self.len {
-            return 0;
-        }
-        // SAFETY: inside the mapping.
-        let words = unsafe { self.base.add(index) }.cast::<u64>();
-        // SAFETY: inside the element; as `get`.
-        let word = |at| unsafe { words.add(at).read_volatile() };
-        (0..size_of::<T>() / size_of::<u64>()).fold(0, |sum, at| sum.wrapping_add(word(at)))
-    }
-
-    /// Overwrites one element that the kernel side does not write at this moment.
-    pub fn set(&self, index: usize, value: T) {
-        if index < self.len {
-            // SAFETY: inside the mapping.
-            unsafe { self.base.add(index).write_volatile(value) };
-        }
-    }
-}
-
-impl<T> Drop for Mapped<T> {
-    fn drop(&mut self) {
-        // SAFETY: the very mapping made in `new`.
-        unsafe { libc::munmap(self.base.cast(), self.bytes) };
-    }
 }
 
 /// Number of CPUs that may ever exist, which sizes per-CPU data.
