@@ -18,6 +18,13 @@ pub struct Waiting {
     switches: u64,
 }
 
+impl Waiting {
+    /// As `bpf_get_current_pid_tgid()` names it.
+    pub fn pid_tgid(&self) -> u64 {
+        u64::from(self.pid) << 32 | u64::from(self.tid)
+    }
+}
+
 /// The threads of a process that sleep so.
 pub fn waiting(pid: u32) -> Vec<Waiting> {
     let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };

@@ -23,6 +23,7 @@ use self::pins::Pins;
 use crate::attachable;
 use crate::facts::Facts;
 use crate::fault::Fault;
+use crate::inflight::Waiting;
 use crate::plan::Offers as _;
 use crate::sys::{self, Mapped};
 
@@ -177,22 +178,27 @@ impl Kernel {
         Ok(map.iter().filter_map(Result::ok).collect())
     }
 
-    /// Marks a thread whose call on a pipe began before the probes attached.
-    pub fn mark_in_flight(&mut self, tgid: u32, tid: u32, on: bool) -> Result<()> {
-        let mut map: HashMap<_, u64, u32> = HashMap::try_from(map_mut(&mut self.ebpf, "IN_FLIGHT")?)?;
-        let key = u64::from(tgid) << 32 | u64::from(tid);
-        if on {
-            map.insert(key, 1, 0)?;
-            // Before the gate opens: nobody else writes it. A mark that is taken back may stay counted, which
-            // costs a look-up and nothing else.
-            let marks: Mapped<u64> = mapped(&self.ebpf, "MARKS", abi::MARKS as usize)?;
-            let index = abi::mark(tid) as usize;
+    /// Marks threads whose calls on pipes began before the probes attached. The gate is closed.
+    pub fn mark_in_flight(&mut self, threads: &[Waiting]) -> Result<()> {
+        let marks: Mapped<u64> = mapped(&self.ebpf, "MARKS", abi::MARKS as usize)?;
+        let mut map = self.in_flight()?;
+        for thread in threads {
+            map.insert(thread.pid_tgid(), 1, 0)?;
+            let index = abi::mark(thread.tid) as usize;
             marks.set(index, marks.get(index).unwrap_or(0) + 1);
-        } else {
-            // Already taken by the call's return, or by the next call.
-            let _ = map.remove(&key);
         }
         Ok(())
+    }
+
+    /// Takes a mark back. It stays counted in `MARKS`, which costs look-ups and nothing else.
+    pub fn unmark(&mut self, thread: &Waiting) -> Result<()> {
+        // Already taken by the call's return, or by the next call.
+        let _ = self.in_flight()?.remove(&thread.pid_tgid());
+        Ok(())
+    }
+
+    fn in_flight(&mut self) -> Result<HashMap<&mut MapData, u64, u32>> {
+        Ok(HashMap::try_from(map_mut(&mut self.ebpf, "IN_FLIGHT")?)?)
     }
 
     /// Sets the gate that every program looks at first: one of [`abi::gate`].

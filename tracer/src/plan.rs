@@ -67,6 +67,8 @@ pub struct Wanted {
     pub life: bool,
     /// There is a network device that does DMA.
     pub net: bool,
+    /// Nothing but their tracepoints tells softirqs.
+    pub softirqs: bool,
 }
 
 /// The plan: one entry per row that is meant for this kernel.
@@ -80,12 +82,17 @@ pub fn choose(offers: &impl Offers, wanted: Wanted) -> Vec<Choice> {
 
 fn is_wanted(row: &Row, wanted: Wanted) -> bool {
     match row.group {
+        Group::Mark if is_of_softirqs(row) => wanted.softirqs,
         Group::Life => wanted.life,
         Group::Net => wanted.net,
         // Call sites stand in for everything that copies between an iterator and the kernel.
         Group::Copy if wanted.attach == Attach::Callsite => !replaced_by_sites(row),
         _ => true,
     }
+}
+
+fn is_of_softirqs(row: &Row) -> bool {
+    matches!(row.name, "softirq_entry" | "softirq_exit")
 }
 
 /// True for rows whose copies go through primitives with call sites.
@@ -142,7 +149,7 @@ fn obstacle(row: &Row, way: &Way, offers: &impl Offers, attach: Attach) -> Optio
 
 /// True unless the row's programs get along without any structure's layout.
 fn reads_structures(row: &Row) -> bool {
-    !matches!(row.name, "page_fault" | "softirq_entry" | "softirq_exit")
+    row.name != "page_fault" && !is_of_softirqs(row)
 }
 
 #[derive(PartialEq)]
@@ -217,7 +224,7 @@ mod tests {
     };
 
     fn wanted(attach: Attach) -> Wanted {
-        Wanted { attach, life: true, net: true }
+        Wanted { attach, life: true, net: true, softirqs: true }
     }
 
     fn first<'a>(plan: &'a [Choice], row: &str) -> &'a Way {
@@ -265,6 +272,15 @@ mod tests {
         assert_eq!(method(&newest, "file_read"), Some(Method::Trampoline));
         assert_eq!(method(&NEW, "sys_exit"), Some(Method::RawTracepoint));
         assert_eq!(method(&NEW, "check"), Some(Method::Trampoline));
+    }
+
+    #[test]
+    fn softirqs_have_programs_only_where_nothing_else_tells_them() {
+        let programs = |softirqs| {
+            let plan = choose(&NEW, Wanted { softirqs, ..wanted(Attach::Auto) });
+            plan.iter().filter(|choice| is_of_softirqs(choice.row)).count()
+        };
+        assert_eq!((programs(true), programs(false)), (2, 0));
     }
 
     #[test]

@@ -120,7 +120,8 @@ impl Session {
             Some(manifest.begin)
         } else {
             let net = !net_devices.is_empty();
-            kernel.attach(plan::choose(&facts, Wanted { attach: options.attach, life, net }));
+            let softirqs = !(tells_interrupts && facts.counts_softirqs());
+            kernel.attach(plan::choose(&facts, Wanted { attach: options.attach, life, net, softirqs }));
             coverage.cover(&mut kernel, options.attach, check_off);
             None
         };
@@ -267,14 +268,12 @@ impl Session {
         self.coverage.begin(&self.kernel);
         // Only in the initial namespace are thread ids what the kernel side calls them.
         let waiting = if self.names.is_initial() { std::mem::take(&mut self.waiting) } else { Vec::new() };
-        for thread in &waiting {
-            self.kernel.mark_in_flight(thread.pid, thread.tid, true)?;
-        }
+        self.kernel.mark_in_flight(&waiting)?;
         self.started = SystemTime::now();
         self.opened = Instant::now();
-        self.kernel.set_gate(if waiting.is_empty() { gate::OPEN } else { gate::OPEN_WITH_MARKS })?;
+        self.kernel.set_gate(gate::OPEN)?;
         for thread in waiting.iter().filter(|thread| !inflight::still(thread)) {
-            self.kernel.mark_in_flight(thread.pid, thread.tid, false)?;
+            self.kernel.unmark(thread)?;
         }
         Ok(())
     }

@@ -14,10 +14,8 @@ pub mod follow {
 pub mod gate {
     pub const CLOSED: u64 = 0;
     pub const OPEN: u64 = 1;
-    /// Open, and some threads are marked in `IN_FLIGHT`.
-    pub const OPEN_WITH_MARKS: u64 = 2;
     /// An audit ends: calls that run are still compared, new ones no longer.
-    pub const DRAINING: u64 = 3;
+    pub const DRAINING: u64 = 2;
 }
 
 /// Elements of the array map `MARKS`, and which one counts a thread's mark.

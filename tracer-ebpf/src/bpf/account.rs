@@ -4,14 +4,12 @@ use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id};
 use aya_ebpf::maps::LruHashMap;
 use tracer_ebpf::abi::{
     BUCKETS, Count, Direction, FIRST_PROCESS, KERNEL_THREAD, Ledger, Owner, Path, SOFTIRQ, TOTAL, bucket,
-    follow, gate, mark,
+    follow, gate,
 };
 use tracer_ebpf::syscalls;
 
 use super::kernel::{Service, Task};
-use super::maps::{
-    AUDIT, COMPARED, COPY_SIZES, DEPTH, IN_SOFTIRQ, LEDGERS, MARKS, PROCESSES, SLOTS, add, config,
-};
+use super::maps::{AUDIT, COMPARED, COPY_SIZES, DEPTH, LEDGERS, PROCESSES, SLOTS, add, config};
 
 /// The slot of the current process, if it is counted.
 #[inline(always)]
@@ -32,19 +30,6 @@ fn gate() -> u64 {
 #[inline(always)]
 pub fn is_open() -> bool {
     gate() != gate::CLOSED
-}
-
-/// False if this thread is in no call on a pipe that began before the probes attached.
-#[inline(always)]
-pub fn may_be_marked() -> bool {
-    // SAFETY: reads one aligned word of a map value.
-    gate() == gate::OPEN_WITH_MARKS && marks().is_some_and(|marks| unsafe { *marks } != 0)
-}
-
-/// How many threads like the current one are marked.
-#[inline(always)]
-pub fn marks() -> Option<*mut u64> {
-    MARKS.get_ptr_mut(mark(bpf_get_current_pid_tgid() as u32))
 }
 
 /// The slot of a process, if it is counted.
@@ -254,10 +239,4 @@ fn is_splice(path: Path) -> bool {
         }
         _ => false,
     }
-}
-
-/// True while this CPU serves softirqs: the current task is then a bystander.
-#[inline(always)]
-pub fn in_softirq() -> bool {
-    IN_SOFTIRQ.get(0).is_some_and(|flag| *flag != 0)
 }

@@ -10,10 +10,8 @@ use aya_ebpf::{
 use tracer_ebpf::abi::{ABSENT, Bio, DeviceOp, KERNEL_THREAD, Loss, SOFTIRQ, Xmit};
 use tracer_ebpf::table::row;
 
-use super::account::{
-    book, counter, current_slot, in_softirq, is_open, living, note_owner, owned_by, owner_of,
-};
-use super::kernel::{Task, in_hard_interrupt, read};
+use super::account::{book, counter, current_slot, is_open, living, note_owner, owned_by, owner_of};
+use super::kernel::{Task, in_interrupt, read};
 use super::maps::{BIOS, SOCKETS, XMIT, add, config, lose};
 use super::skb::on_entry;
 
@@ -43,7 +41,7 @@ fn is_physical(bio: u64) -> Option<bool> {
 /// Whose a bio is that is submitted now; `None` if a process's that is not counted.
 #[inline(always)]
 fn submitter() -> Option<u32> {
-    if in_softirq() || in_hard_interrupt() {
+    if in_interrupt() {
         return Some(SOFTIRQ);
     }
     if let Some(slot) = current_slot() {

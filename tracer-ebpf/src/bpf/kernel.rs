@@ -8,7 +8,7 @@ use aya_ebpf::helpers::{bpf_get_current_task, bpf_get_smp_processor_id};
 use tracer_ebpf::abi::Loss;
 use tracer_ebpf::syscalls::{self, Entry};
 
-use super::maps::{PREEMPT, REGS_OFFSET, config, lose};
+use super::maps::{IN_SOFTIRQ, PREEMPT, REGS_OFFSET, config, lose};
 
 /// `task_struct.flags`, include/linux/sched.h; the values have not changed since 5.10.
 const PF_IO_WORKER: u32 = 0x0000_0010;
@@ -187,24 +187,45 @@ pub fn entry(nr: u64, compat: bool) -> Entry {
     unsafe { *table.get_unchecked(index) }
 }
 
-/// The bits of `preempt_count` above those for disabled preemption and softirqs: hard interrupts (16 to
-/// 19) and NMIs (20 to 23), include/linux/preempt.h. Bit 31 is x86's inverted PREEMPT_NEED_RESCHED.
-const IN_INTERRUPT: u32 = 0x7fff_0000;
+/// Bits of `preempt_count`, include/linux/preempt.h: a softirq is served (8; those above it count who has disabled
+/// them); hard interrupts (16 to 19) and NMIs (20 to 23). Bit 31 is x86's inverted PREEMPT_NEED_RESCHED.
+const SERVES_SOFTIRQ: u32 = 0x100;
+const IN_HARD_INTERRUPT: u32 = 0x7fff_0000;
 
-/// True in a hard interrupt or an NMI, whoever it interrupted.
+/// True while this CPU serves softirqs: the current task is then a bystander. `__do_softirq()` raises
+/// `preempt_count`; where that does not tell, the tracepoints of softirqs do.
+#[inline(always)]
+pub fn in_softirq() -> bool {
+    serves(SERVES_SOFTIRQ)
+}
+
+/// True in a softirq, a hard interrupt or an NMI, whoever it interrupted. Not for programs on call sites: their own
+/// `int3` counts as an NMI (`exc_int3()`, arch/x86/kernel/traps.c).
 ///
-/// Told by the CPU's `preempt_count`, which `irq_enter_rcu()` and `nmi_enter()` raise. The stack does not
+/// Told by the CPU's `preempt_count`, which also `irq_enter_rcu()` and `nmi_enter()` raise. The stack does not
 /// tell: an interrupt from user mode is served on the task's own stack (`call_on_irqstack_cond()`,
 /// arch/x86/include/asm/irq_stack.h). Two reads: for rows that are rare, not for those of every read and
 /// write.
 #[inline(always)]
-pub fn in_hard_interrupt() -> bool {
-    let Some(place) = PREEMPT.get(0) else { return false };
+pub fn in_interrupt() -> bool {
+    serves(SERVES_SOFTIRQ | IN_HARD_INTERRUPT)
+}
+
+/// True if this CPU serves a softirq, or `preempt_count` has one of these bits.
+#[inline(always)]
+fn serves(bits: u32) -> bool {
+    IN_SOFTIRQ.get(0).is_some_and(|flag| *flag != 0) || preempt_count().is_some_and(|count| count & bits != 0)
+}
+
+/// This CPU's; `None` if it is not known where that is.
+#[inline(always)]
+fn preempt_count() -> Option<u32> {
+    let place = PREEMPT.get(0)?;
     if place.per_cpu_offset == 0 {
-        return false;
+        return None;
     }
     // SAFETY: no arguments, no effects.
     let cpu = unsafe { bpf_get_smp_processor_id() };
-    let Some(offset) = read::<u64>(place.per_cpu_offset, cpu * 8) else { return false };
-    read::<u32>(place.preempt_count.wrapping_add(offset), 0).is_some_and(|count| count & IN_INTERRUPT != 0)
+    let offset = read::<u64>(place.per_cpu_offset, cpu * 8)?;
+    read(place.preempt_count.wrapping_add(offset), 0)
 }

@@ -78,8 +78,8 @@ pub static CALLS: HashMap<CallKey, [u64; 4]> = HashMap::with_max_entries(65536, 
 #[map]
 pub static IN_FLIGHT: HashMap<u64, u32> = HashMap::with_max_entries(16384, 0);
 
-/// How many of them are left, at most, by [`mark`]: most threads learn here that they have no mark. Set
-/// before the gate opens.
+/// How many of them are left, at most, by [`mark`](tracer_ebpf::abi::mark): most threads learn here that they
+/// have no mark. Set before the gate opens.
 #[map]
 pub static MARKS: Array<u64> = Array::with_max_entries(MARKS_LEN, BPF_F_MMAPABLE);
 
@@ -99,7 +99,7 @@ pub static BIOS: HashMap<u64, Bio> = HashMap::with_max_entries(16384, 0);
 #[map]
 pub static XMIT: PerCpuArray<Xmit> = PerCpuArray::with_max_entries(1, 0);
 
-/// 1 while this CPU serves softirqs.
+/// 1 while this CPU serves softirqs, where their tracepoints are needed to know.
 #[map]
 pub static IN_SOFTIRQ: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
 

@@ -7,9 +7,9 @@ use aya_ebpf::{
 use tracer_ebpf::abi::{Direction, Path, SOFTIRQ};
 use tracer_ebpf::table::row;
 
-use super::account::{Kind, book_copy, current_slot, in_softirq, is_open, owner_of, place};
+use super::account::{Kind, book_copy, current_slot, is_open, owner_of, place};
 use super::device::packet_slot;
-use super::kernel::{in_hard_interrupt, read};
+use super::kernel::{in_interrupt, read};
 use super::maps::{OWNERS, config};
 use super::wrapper::{Call, Exit, enter, leave, wrapper};
 
@@ -30,7 +30,7 @@ fn worker() -> Option<Worker> {
     if !is_open() {
         return None;
     }
-    if in_softirq() || in_hard_interrupt() {
+    if in_interrupt() {
         return Some(Worker::Interrupt);
     }
     current_slot().map(Worker::Process)

@@ -8,14 +8,12 @@ use aya_ebpf::{
     maps::Array,
     programs::{FEntryContext, ProbeContext, RawTracePointContext, TracePointContext},
 };
-use tracer_ebpf::abi::{Direction, Path};
+use tracer_ebpf::abi::{Direction, Path, mark};
 use tracer_ebpf::{syscalls, table::row};
 
-use super::account::{
-    Kind, book, book_copy, book_reference, compare, counter, current_slot, marks, may_be_marked, raise,
-};
+use super::account::{Kind, book, book_copy, book_reference, compare, counter, current_slot, raise};
 use super::kernel::{REGS_CS, REGS_DI, REGS_ORIG_AX, Task, entry, read};
-use super::maps::{IN_FLIGHT, IN_SOFTIRQ, REGS_OFFSET, add, config};
+use super::maps::{IN_FLIGHT, IN_SOFTIRQ, MARKS, REGS_OFFSET, add, config};
 use super::preempt;
 
 /// `[0]`: a mark that userspace makes up and passes as the first argument of one system call;
@@ -68,7 +66,7 @@ fn entered(slot: u32, nr: u64) {
     }
     let path = syscalls::path(entry(nr, Task::current().is_compat()));
     book(slot, |ledger| add(counter!(ledger, syscalls[path as usize]), 1));
-    if matches!(path, Path::Read | Path::Write) && may_be_marked() {
+    if matches!(path, Path::Read | Path::Write) {
         // A new call: the one that was in flight is over.
         unmark();
     }
@@ -80,11 +78,14 @@ fn entered(slot: u32, nr: u64) {
 pub fn sys_exit(ctx: RawTracePointContext) -> i32 {
     let Some(slot) = current_slot() else { return 0 };
     let bytes = ctx.arg::<i64>(1);
-    if bytes > 0
-        && let Some(regs) = Task::current().registers()
+    if bytes <= 0 {
+        return 0;
+    }
+    let task = Task::current();
+    if let Some(regs) = task.registers()
         && let Some(nr) = regs.read::<u64>(REGS_ORIG_AX)
     {
-        returned(slot, nr, bytes as u64);
+        returned(slot, task, nr, bytes as u64);
     }
     0
 }
@@ -95,7 +96,7 @@ pub fn sys_exit_perf(ctx: TracePointContext) -> u32 {
     let Some(slot) = current_slot() else { return 0 };
     let bytes = perf_field(&ctx, PERF_RET) as i64;
     if bytes > 0 {
-        returned(slot, perf_field(&ctx, PERF_ID), bytes as u64);
+        returned(slot, Task::current(), perf_field(&ctx, PERF_ID), bytes as u64);
     }
     0
 }
@@ -111,20 +112,18 @@ fn perf_field(ctx: &TracePointContext, word: usize) -> u64 {
     unsafe { ctx.as_ptr().cast::<u64>().add(word).read_volatile() }
 }
 
-/// A call number `nr` returned `bytes`, more than 0.
+/// A call number `nr` of the current task returned `bytes`, more than 0.
 #[inline(always)]
-fn returned(slot: u32, nr: u64, bytes: u64) {
-    let compat = Task::current().is_compat();
+fn returned(slot: u32, task: Task, nr: u64, bytes: u64) {
+    let compat = task.is_compat();
     let entry = entry(nr, compat);
     if entry & syscalls::RETURNS_BYTES == 0 {
         return;
     }
     let path = syscalls::path(entry);
     book(slot, |ledger| raise(counter!(ledger, payload[path as usize]), bytes));
-    if may_be_marked() {
-        in_flight(slot, path, bytes);
-    }
     match path {
+        Path::Read | Path::Write if unmark() => in_flight(slot, path, bytes),
         Path::Tee | Path::Vmsplice => book_reference(slot, path, bytes),
         Path::ProcessVm if config!(process_vm_by_return) != 0 => {
             let direction = if syscalls::is_process_vm_writev(nr, compat) {
@@ -138,22 +137,22 @@ fn returned(slot: u32, nr: u64, bytes: u64) {
     }
 }
 
-/// True if the current thread was marked.
+/// Takes the current thread's mark; true if it had one.
 #[inline(always)]
 fn unmark() -> bool {
-    let was_marked = IN_FLIGHT.remove(&bpf_get_current_pid_tgid()).is_ok();
-    if was_marked && let Some(marks) = marks() {
-        add(marks, u64::MAX);
+    let thread = bpf_get_current_pid_tgid();
+    let Some(marks) = MARKS.get_ptr_mut(mark(thread as u32)) else { return false };
+    // SAFETY: reads one aligned word of a map value.
+    if unsafe { *marks } == 0 || IN_FLIGHT.remove(&thread).is_err() {
+        return false;
     }
-    was_marked
+    add(marks, u64::MAX);
+    true
 }
 
 /// The return of a call on a pipe whose wrapper's probe came too late: all of it was copied.
 #[inline(always)]
 fn in_flight(slot: u32, path: Path, bytes: u64) {
-    if !unmark() {
-        return;
-    }
     match path {
         Path::Read => {
             let probe = const { row("pipe_read") };

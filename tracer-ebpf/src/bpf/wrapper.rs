@@ -13,11 +13,10 @@ use tracer_ebpf::abi::{Direction, Loss, Path};
 use tracer_ebpf::{syscalls, table::row};
 
 use super::account::{
-    Kind, book, book_copy, book_payload, book_reference, counter, current_slot, in_softirq, note_owner,
-    place, raise,
+    Kind, book, book_copy, book_payload, book_reference, counter, current_slot, note_owner, place, raise,
 };
 use super::iter::{self, Memory};
-use super::kernel::Pointer;
+use super::kernel::{Pointer, in_softirq};
 use super::maps::{CALLS, CallKey, OWNERS, config, lose};
 
 /// A call that has returned.

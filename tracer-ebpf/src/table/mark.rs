@@ -25,13 +25,13 @@ pub const ROWS: &[Row] = &[
     other(
         Group::Mark,
         "softirq_entry",
-        "softirq work begins: the current task is a bystander",
+        "softirq work begins: the current task is a bystander (where `preempt_count` does not tell)",
         &[tracepoint("softirq_entry", 1, &["softirq_entry"])],
     ),
     other(
         Group::Mark,
         "softirq_exit",
-        "softirq work ends",
+        "softirq work ends (the same)",
         &[tracepoint("softirq_exit", 1, &["softirq_exit"])],
     ),
     mute(

@@ -56,8 +56,16 @@ pub struct Kallsyms {
     modules: Vec<String>,
     index: NameIndex,
     variables: [u64; VARIABLES.len()],
+}
+
+/// What was seen of the lines so far.
+#[derive(Default)]
+struct Seen {
+    symbols: usize,
+    /// Text symbols with address 0.
+    hidden: usize,
     /// The list of modules is over.
-    again: bool,
+    modules_ended: bool,
 }
 
 impl Kallsyms {
@@ -69,14 +77,13 @@ impl Kallsyms {
             modules: Vec::new(),
             index: NameIndex::default(),
             variables: [0; VARIABLES.len()],
-            again: false,
             text,
         };
-        let (lines, hidden) = table.read_lines();
-        ensure!(lines > 0, "kallsyms is empty: the kernel has no CONFIG_KALLSYMS");
+        let Seen { symbols, hidden, .. } = table.read_lines();
+        ensure!(symbols > 0, "kallsyms is empty: the kernel has no CONFIG_KALLSYMS");
         if table.entries.is_empty() {
             ensure!(hidden == 0, HIDDEN);
-            bail!("kallsyms has {lines} lines and no text symbol");
+            bail!("kallsyms has {symbols} lines and no text symbol");
         }
         if !table.entries.is_sorted_by_key(|entry| entry.addr) {
             // Stable: of several names at one address the kernel's order is kept.
@@ -92,30 +99,29 @@ impl Kallsyms {
         Self::parse(std::fs::read(path).with_context(|| format!("cannot read {path}"))?)
     }
 
-    /// Returns how many symbols there were, and how many text symbols had address 0.
-    fn read_lines(&mut self) -> (usize, usize) {
-        let (mut lines, mut hidden, mut at) = (0, 0, 0);
+    fn read_lines(&mut self) -> Seen {
+        let (mut seen, mut at) = (Seen::default(), 0);
         let text = std::mem::take(&mut self.text);
         while at < text.len() {
             let rest = &text[at..];
             let len = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
-            lines += usize::from(self.read_line(&rest[..len], at, &mut hidden).is_some());
+            seen.symbols += usize::from(self.read_line(&rest[..len], at, &mut seen).is_some());
             at += len + 1;
         }
         self.text = text;
-        (lines, hidden)
+        seen
     }
 
     /// `None` if it is no symbol's. Most symbols are data, and nobody needs their addresses.
-    fn read_line(&mut self, line: &[u8], at: usize, hidden: &mut usize) -> Option<()> {
+    fn read_line(&mut self, line: &[u8], at: usize, seen: &mut Seen) -> Option<()> {
         let Line { addr, kind, name, module } = parse_line(line)?;
         if matches!(kind, b't' | b'T' | b'w' | b'W') {
             let addr = parse_address(addr)?;
             if addr == 0 {
-                *hidden += 1;
+                seen.hidden += 1;
             } else {
                 let module = self.module_number(module);
-                if self.is_listed_again(module) {
+                if self.is_listed_again(module, seen) {
                     return Some(());
                 }
                 let (name, name_len) = ((at + name.start) as u32, name.len() as u16);
@@ -132,10 +138,10 @@ impl Kallsyms {
     /// True behind the last module, where ftrace lists functions of modules' init sections once more that were
     /// loaded while somebody traced. Their text is gone, or somebody else's (`ftrace_free_mem()` and
     /// `ftrace_mod_get_kallsym()`, kernel/trace/ftrace.c). Modules themselves are listed once, each in one piece.
-    fn is_listed_again(&mut self, module: u16) -> bool {
+    fn is_listed_again(&self, module: u16, seen: &mut Seen) -> bool {
         let Some(name) = self.modules.get(usize::from(module)) else { return false };
-        self.again |= usize::from(module) + 1 < self.modules.len();
-        self.again && !generated(name)
+        seen.modules_ended |= usize::from(module) + 1 < self.modules.len();
+        seen.modules_ended && !generated(name)
     }
 
     fn module_number(&mut self, module: &[u8]) -> u16 {

@@ -81,6 +81,12 @@ impl Facts {
         };
         Some(Preempt { per_cpu_offset: symbols.variable("__per_cpu_offset")?, preempt_count })
     }
+
+    /// True if `preempt_count` tells whether a softirq is served. With PREEMPT_RT each task counts for itself
+    /// (`softirq_disable_cnt`, include/linux/sched.h, 5.12).
+    pub fn counts_softirqs(&self) -> bool {
+        self.btf.as_ref().is_some_and(|btf| btf.member_offset("task_struct", "softirq_disable_cnt").is_none())
+    }
 }
 
 impl Offers for Facts {

@@ -45,10 +45,11 @@ impl Attacher<'_> {
     /// Attaches rows in parallel; what came of them is in their order.
     fn rows(self, jobs: Vec<Job<'_>>) -> Vec<Outcome> {
         let mut outcomes: Vec<Option<Outcome>> = jobs.iter().map(|_| None).collect();
+        let threads = ATTACHERS.min(jobs.len());
         let queue = Mutex::new(jobs.into_iter().zip(&mut outcomes));
         let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
         std::thread::scope(|scope| {
-            for _ in 0..ATTACHERS {
+            for _ in 0..threads {
                 scope.spawn(|| {
                     while let Some((mut job, outcome)) = next() {
                         *outcome = Some(self.row(job.choice, &mut job.programs));
