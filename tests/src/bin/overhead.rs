@@ -1,4 +1,5 @@
-//! `overhead [--short]`, `overhead fleet`, `overhead wall TRACER DIR`: see `tracer_tests::overhead`.
+//! `overhead [--short]`, `overhead cpus COUNT`, `overhead fleet`, `overhead wall TRACER DIR`: see
+//! `tracer_tests::overhead`.
 //! Environment as for the matrix: TRACER, WORKLOAD, KERNEL; and PEERS, a root that has the peers.
 
 use std::process::ExitCode;
@@ -23,10 +24,11 @@ fn dispatch(arguments: &[String]) -> Result<()> {
     match words[..] {
         [] => overhead::run(&Bench::from_environment()?, Form::Full),
         ["--short"] => overhead::run(&Bench::from_environment()?, Form::Short),
+        ["cpus", count] => overhead::with_room_for(&Bench::from_environment()?, count.parse()?),
         ["fleet"] => fleet::run(&Bench::from_environment()?),
         ["wall", tracer, dir] => wall::run(tracer.as_ref(), dir.as_ref()),
         ["worker", dir] => worker::work(dir.as_ref()),
         ["idle"] => worker::idle(),
-        _ => bail!("usage: overhead [--short] | fleet | wall TRACER DIR"),
+        _ => bail!("usage: overhead [--short] | cpus COUNT | fleet | wall TRACER DIR"),
     }
 }

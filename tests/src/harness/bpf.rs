@@ -3,7 +3,6 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
@@ -30,14 +29,9 @@ impl Objects {
 
     /// Waits until only these are left: the kernel frees after a grace period.
     pub fn wait_until_as_before(&self) -> Result<()> {
-        self.wait_for_that(LIMIT)
-    }
-
-    /// The same, for whoever knows how long it may take.
-    pub fn wait_for_that(&self, limit: Duration) -> Result<()> {
         let only_old = |before: &[u32], now: &[u32]| now.iter().all(|id| before.contains(id));
         let mut last = self.clone();
-        let waited = until("BPF objects are freed", limit, || {
+        let waited = until("BPF objects are freed", LIMIT, || {
             last = Objects::now()?;
             let clean = only_old(&self.programs, &last.programs)
                 && only_old(&self.maps, &last.maps)

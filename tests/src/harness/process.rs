@@ -1,6 +1,7 @@
 //! What /proc says of a process: whether it rests, and the kernel's own count
 //! of faults and switches, an independent truth to compare with.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
@@ -35,22 +36,41 @@ impl std::ops::Sub for Truth {
 pub fn read_from_disk(pid: u32) -> Result<u64> {
     let path = format!("/proc/{pid}/io");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    field(&text, "read_bytes:")
+    number(&text, "read_bytes:")
 }
 
 pub fn truth(pid: u32) -> Result<Truth> {
     let mut truth = Truth { faults: minor_faults(pid)?, ..Truth::default() };
     for task in tasks(pid)? {
         let status = fs::read_to_string(task.join("status"))?;
-        truth.voluntary += field(&status, "voluntary_ctxt_switches:")?;
-        truth.involuntary += field(&status, "nonvoluntary_ctxt_switches:")?;
+        truth.voluntary += number(&status, "voluntary_ctxt_switches:")?;
+        truth.involuntary += number(&status, "nonvoluntary_ctxt_switches:")?;
     }
     Ok(truth)
 }
 
-fn field(status: &str, name: &str) -> Result<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix(name));
-    Ok(line.with_context(|| format!("no {name}"))?.trim().parse()?)
+/// What stands behind `name` in a file of `/proc` with a field per line.
+pub fn field<'a>(text: &'a str, name: &str) -> Result<&'a str> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.map(str::trim).with_context(|| format!("no {name} in {text}"))
+}
+
+/// The same of a number, whatever its unit (`kB`).
+pub fn number(text: &str, name: &str) -> Result<u64> {
+    Ok(field(text, name)?.trim_end_matches(" kB").parse()?)
+}
+
+/// BPF maps that a process holds: what the kernel charges for each, by id.
+pub fn maps(pid: u32) -> Result<BTreeMap<u64, u64>> {
+    let mut held = BTreeMap::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
+        // A descriptor may be closed meanwhile.
+        let Ok(text) = fs::read_to_string(entry?.path()) else { continue };
+        if text.contains("map_type:") {
+            held.insert(number(&text, "map_id:")?, number(&text, "memlock:")?);
+        }
+    }
+    Ok(held)
 }
 
 fn minor_faults(pid: u32) -> Result<u64> {

@@ -14,7 +14,6 @@ use super::stage::{maps, resident};
 use super::worker::{Taken, Worker};
 use super::{SETTLE, clock, print, programs};
 use crate::expect::Place;
-use crate::harness::LIMIT;
 use crate::harness::bench::Bench;
 use crate::harness::bpf::Objects;
 use crate::harness::metrics;
@@ -88,6 +87,8 @@ fn measure(
     let extra: Vec<_> =
         taken.iter().zip(untraced).map(|(with, without)| with.least - without.least).collect();
     let (_, map_bytes) = maps(tracer.pid())?;
+    let counted = metrics::sum(&cheapest.page, "tracer_processes", &[]);
+    ensure!(counted > 0, "the page tells of no process");
     let line = json!({
         "processes": case.before + case.after,
         "room_for": case.before,
@@ -97,15 +98,15 @@ fn measure(
         "first_scrape_ns": scrapes[0].cpu.as_nanos() as u64,
         "scrape_ns": cheapest.cpu.as_nanos() as u64,
         "scrape_bytes": cheapest.page.len(),
-        "series": value(&cheapest.page, "tracer_series")?,
-        "counted": value(&cheapest.page, "tracer_processes")?,
+        "series": metrics::sum(&cheapest.page, "tracer_series", &[]),
+        "counted": counted,
         "resident_bytes": resident(tracer.pid())?,
         "map_bytes": map_bytes,
     });
     print(bench, "fleet", line);
     let outcome = tracer.stop()?;
     ensure!(outcome.status.success(), "tracer: {}\n{}", outcome.status, outcome.stderr);
-    nothing.wait_for_that(LIMIT)
+    nothing.wait_until_as_before()
 }
 
 struct Scrape {
@@ -132,12 +133,6 @@ fn cpu_time(pid: u32) -> Result<Duration> {
     };
     ensure!(!failed, "no CPU clock of process {pid}");
     Ok(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
-}
-
-/// A sample without labels.
-fn value(page: &str, name: &str) -> Result<f64> {
-    let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.and_then(|value| value.parse().ok()).with_context(|| format!("no {name} on the page"))
 }
 
 /// Processes that wait. When they are let go each reads a byte, and waits until it is killed.

@@ -59,6 +59,24 @@ pub fn run(bench: &Bench, form: Form) -> Result<()> {
     Ok(())
 }
 
+/// The short form, in a machine that may get so many CPUs; nothing where the kernel makes no room for those that are
+/// not there (6.12 does not, 6.1 does).
+pub fn with_room_for(bench: &Bench, cpus: i64) -> Result<()> {
+    let room = possible_cpus();
+    if room != cpus {
+        let missing = format!("the kernel makes room for {room}");
+        print(bench, "missing", json!({"observer": format!("room for {cpus} CPUs"), "missing": missing}));
+        return Ok(());
+    }
+    run(bench, Form::Short)
+}
+
+/// CPUs that the kernel has room for.
+fn possible_cpus() -> i64 {
+    // SAFETY: no arguments but a name.
+    unsafe { libc::sysconf(libc::_SC_NPROCESSORS_CONF) }
+}
+
 /// This program and the tracer, in memory: from the host's disk a page would come when the host likes, and idle
 /// time passes at once here, so that a time limit would be over.
 fn programs(bench: &Bench) -> Result<(PathBuf, PathBuf)> {
@@ -79,5 +97,6 @@ fn version(tracer: &Path) -> Result<String> {
 fn print(bench: &Bench, kind: &str, mut line: Value) {
     line["kind"] = json!(kind);
     line["kernel"] = json!(bench.kernel);
+    line["cpus"] = json!(possible_cpus());
     println!("{line}");
 }

@@ -1,10 +1,10 @@
 //! The cheapest BPF programs there are, as a measure: what a kernel takes for calling one at all, and for one that
 //! counts. Written in BPF instructions, so that no compiler has a part in them.
 
-use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use aya_obj::btf::{Btf, BtfKind};
 
 use crate::harness::bpf;
 
@@ -118,59 +118,14 @@ fn counting(pid: u32, map: i32) -> Vec<u64> {
 
 /// A function's id in the kernel's own BTF.
 fn function_id(name: &str) -> Result<u32> {
-    let bytes = fs::read("/sys/kernel/btf/vmlinux").context("no BTF")?;
-    find_function(&bytes, name).with_context(|| format!("{name} is not in the kernel's BTF"))
-}
-
-fn find_function(bytes: &[u8], name: &str) -> Option<u32> {
-    const FUNC: u32 = 12;
-    let word = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
-    // struct btf_header: hdr_len, type_off, type_len, str_off from byte 4 on; then the types, 12 bytes and more each.
-    let header = word(4)? as usize;
-    let (start, strings) = (header + word(8)? as usize, header + word(16)? as usize);
-    let end = start + word(12)? as usize;
-    let (mut at, mut id) = (start, 0);
-    while at < end {
-        id += 1;
-        let (name_at, info) = (strings + word(at)? as usize, word(at + 4)?);
-        let (kind, count) = ((info >> 24) & 0x1f, (info & 0xffff) as usize);
-        let named = || bytes.get(name_at..)?.strip_prefix(name.as_bytes())?.first().copied();
-        if kind == FUNC && named() == Some(0) {
-            return Some(id);
-        }
-        at += 12 + more(kind, count).ok()?;
-    }
-    None
-}
-
-/// Bytes of a type after the first 12, by BTF_KIND_*.
-fn more(kind: u32, count: usize) -> Result<usize> {
-    Ok(match kind {
-        1 | 14 | 17 => 4,
-        3 => 12,
-        4 | 5 | 15 | 19 => 12 * count,
-        6 | 13 => 8 * count,
-        2 | 7..=12 | 16 | 18 => 0,
-        kind => bail!("BTF of a newer kind, {kind}"),
-    })
+    let btf = Btf::from_sys_fs().context("no BTF of the kernel")?;
+    btf.id_by_type_name_kind(name, BtfKind::Func)
+        .with_context(|| format!("{name} is not in the kernel's BTF"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_function_among_types() {
-        // An int "a", then functions "ab" and "b".
-        let strings = b"\0a\0ab\0b\0";
-        let types: [u32; 10] = [1, 1 << 24, 4, 32, 3, 12 << 24, 0, 6, 12 << 24, 0];
-        let header: [u32; 6] = [0x0001_eb9f, 24, 0, 40, 40, strings.len() as u32];
-        let words = header.into_iter().chain(types).flat_map(u32::to_le_bytes);
-        let bytes: Vec<u8> = words.chain(strings.iter().copied()).collect();
-        assert_eq!(find_function(&bytes, "ab"), Some(2));
-        assert_eq!(find_function(&bytes, "b"), Some(3));
-        assert_eq!(find_function(&bytes, "a"), None);
-    }
 
     #[test]
     fn instructions_as_the_kernel_has_them() {

@@ -1,6 +1,5 @@
 //! A worker, somebody else, and one observer after the other.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,9 +12,9 @@ use super::observer::{Observer, Peer, Watching, getpid_calls};
 use super::worker::Worker;
 use super::{SETTLE, clock, operations, print, reference};
 use crate::expect::Place;
-use crate::harness::LIMIT;
 use crate::harness::bench::Bench;
 use crate::harness::bpf::{self, Objects};
+use crate::harness::process;
 use crate::harness::tracer::Tracer;
 
 /// A peer that does not show by then does not count: instructions, because idle time passes at once, and a peer that
@@ -115,7 +114,7 @@ impl<'a> Stage<'a> {
         let outcome = tracer.stop()?;
         let ended = start.elapsed();
         ensure!(outcome.status.success(), "tracer: {}\n{}", outcome.status, outcome.stderr);
-        self.nothing.wait_for_that(LIMIT)?;
+        self.nothing.wait_until_as_before()?;
         Ok((start.elapsed(), ended))
     }
 
@@ -148,7 +147,7 @@ impl<'a> Stage<'a> {
             print(self.bench, "missing", line);
         }
         // What it began to take down.
-        self.nothing.wait_for_that(LIMIT)?;
+        self.nothing.wait_until_as_before()?;
         std::thread::sleep(SETTLE);
         Ok(())
     }
@@ -201,9 +200,9 @@ impl<'a> Stage<'a> {
         for observer in Observer::OURS {
             let tracer = self.start(observer)?;
             std::thread::sleep(SETTLE);
-            let before = switches(tracer.pid())?;
+            let before = process::truth(tracer.pid())?.voluntary;
             std::thread::sleep(IDLE);
-            let wake_ups = switches(tracer.pid())? - before;
+            let wake_ups = process::truth(tracer.pid())?.voluntary - before;
             self.stop(tracer)?;
             let line = json!({"observer": observer.name(), "wake_ups": wake_ups, "seconds": IDLE.as_secs()});
             print(self.bench, "idle", line);
@@ -217,37 +216,13 @@ fn short(text: &str) -> String {
     text.chars().take(300).collect()
 }
 
-/// BPF maps that a process holds: how many, and what the kernel charges for them.
+/// How many BPF maps a process holds, and what the kernel charges for them.
 pub fn maps(pid: u32) -> Result<(usize, u64)> {
-    let mut held = BTreeMap::new();
-    for entry in fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
-        // A descriptor may be closed in between.
-        let text = fs::read_to_string(entry?.path()).unwrap_or_default();
-        let field = |name| number(&text, name);
-        if let (Some(_), Some(id), Some(bytes)) = (field("map_type:"), field("map_id:"), field("memlock:")) {
-            held.insert(id, bytes);
-        }
-    }
+    let held = process::maps(pid)?;
     Ok((held.len(), held.values().sum()))
 }
 
 pub fn resident(pid: u32) -> Result<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    Ok(number(&text, "VmRSS:").context("no VmRSS")? << 10)
-}
-
-/// How often its threads gave the CPU up of their own accord, so far.
-fn switches(pid: u32) -> Result<u64> {
-    let mut total = 0;
-    for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let text = fs::read_to_string(entry?.path().join("status"))?;
-        total += number(&text, "voluntary_ctxt_switches:").context("no voluntary_ctxt_switches")?;
-    }
-    Ok(total)
-}
-
-/// The number after `name` at the beginning of a line.
-fn number(text: &str, name: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-    line.split_whitespace().next()?.parse().ok()
+    Ok(process::number(&text, "VmRSS:")? << 10)
 }

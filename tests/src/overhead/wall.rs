@@ -2,12 +2,12 @@
 //! it, so that whatever else the machine does is in both.
 
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Result, ensure};
 use serde_json::json;
 
 use super::worker::{Taken, Worker};
+use crate::harness::claims::release;
 use crate::harness::tracer::Tracer;
 
 const PAIRS: usize = 15;
@@ -27,8 +27,7 @@ pub fn run(tracer: &Path, dir: &Path) -> Result<()> {
         ensure!(outcome.status.success(), "tracer: {}\n{}", outcome.status, outcome.stderr);
         note(&mut ratios, &without, &with);
     }
-    let release = Command::new("uname").arg("-r").output()?;
-    let release = String::from_utf8_lossy(&release.stdout).trim().to_string();
+    let release = release()?;
     for (op, mut ratios) in ratios {
         ratios.sort_unstable_by(f64::total_cmp);
         let [low, median, high] = [1, 2, 3].map(|quarter| ratios[ratios.len() * quarter / 4]);

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 
+use crate::harness::process::{field, maps, number};
+
 /// A property of the service.
 pub fn property(name: &str) -> Result<String> {
     said("systemctl", &["show", "--value", &format!("--property={name}"), "tracer"])
@@ -44,16 +46,9 @@ struct Sample {
 impl Sample {
     fn take(pid: u32) -> Result<Sample> {
         let status = read(pid, "status")?;
-        let kib = |name| anyhow::Ok(field(&status, name)?.trim_end_matches("kB").trim().parse()?);
-        let (mut descriptors, mut maps_bytes) = (0, 0);
-        for entry in fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
-            // A connection may end meanwhile.
-            let Ok(info) = fs::read_to_string(entry?.path()) else { continue };
-            descriptors += 1;
-            if info.contains("map_type:") {
-                maps_bytes += field(&info, "memlock:")?.parse::<u64>()?;
-            }
-        }
+        let kib = |name| number(&status, name);
+        let descriptors = fs::read_dir(format!("/proc/{pid}/fd"))?.count() as u64;
+        let maps_bytes = maps(pid)?.values().sum();
         ensure!(maps_bytes > 0, "process {pid} shows no map");
         Ok(Sample { rss_kib: kib("VmRSS:")?, anon_kib: kib("RssAnon:")?, descriptors, maps_bytes })
     }
@@ -62,11 +57,6 @@ impl Sample {
 fn read(pid: u32, name: &str) -> Result<String> {
     let path = format!("/proc/{pid}/{name}");
     fs::read_to_string(&path).with_context(|| format!("cannot read {path}: did the daemon end?"))
-}
-
-fn field<'a>(text: &'a str, name: &str) -> Result<&'a str> {
-    let line = text.lines().find_map(|line| line.strip_prefix(name));
-    line.map(str::trim).with_context(|| format!("no {name} in {text}"))
 }
 
 /// Looks at the process every so often while `work` goes on.

@@ -112,6 +112,12 @@ pub const BPFTRACE: &str = "bpftrace";
 /// It works after the event, in its own process: what that takes is in the mean of all rounds.
 const PERF: &str = "perf trace -s";
 
+/// What a kernel's figures are kept under, by how many CPUs it made room for.
+pub fn with_cpus(kernel: &str, cpus: u64) -> String {
+    if cpus == 1 { kernel.into() } else { format!("{kernel}{ROOM}{cpus}") }
+}
+const ROOM: &str = " with CPUs: ";
+
 /// How far, in percent, an operation may be from itself untraced at the end: beyond it its figures mean nothing.
 const STABLE: f64 = 1.0;
 
@@ -130,15 +136,14 @@ macro_rules! of_kind {
 impl Measured {
     pub fn add(&mut self, text: &str) -> Result<()> {
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
-            let parsed =
-                serde_json::from_str(line).with_context(|| format!("not a measured line: {line}"))?;
-            self.lines.push(parsed);
+            self.lines.push(parse(line).with_context(|| format!("not a measured line: {line}"))?);
         }
         Ok(())
     }
 
+    /// Those with one CPU.
     pub fn machines(&self) -> Vec<&Machine> {
-        of_kind!(self, Machine).collect()
+        of_kind!(self, Machine).filter(|machine| !machine.kernel.contains(ROOM)).collect()
     }
 
     pub fn held(&self, kernel: &str) -> Vec<&Held> {
@@ -226,6 +231,15 @@ impl Measured {
     }
 }
 
+/// A line of a kernel with room for several CPUs is that of another kernel.
+fn parse(line: &str) -> Result<Line> {
+    let mut line: serde_json::Value = serde_json::from_str(line)?;
+    if let (Some(kernel), Some(cpus)) = (line["kernel"].as_str(), line["cpus"].as_u64()) {
+        line["kernel"] = with_cpus(kernel, cpus).into();
+    }
+    Ok(serde_json::from_value(line)?)
+}
+
 fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let mut all: Vec<&str> = Vec::new();
     for name in names {
@@ -252,6 +266,10 @@ pub mod tests {
         {"kind":"peer","kernel":"6.1","observer":"perf trace -s","version":"6.1"}
         {"kind":"taken","kernel":"6.1","least":100.0,"mean":110.0,"middle":101.0,"observer":"nobody","op":"getpid"}
         {"kind":"taken","kernel":"6.1","least":98.0,"mean":110.0,"middle":101.0,"observer":"nobody","op":"recv"}
+        {"kind":"machine","binary_bytes":9,"kernel":"6.1","cpus":2,"release":"6.1.0","version":"tracer 0.1.0"}
+        {"kind":"taken","kernel":"6.1","cpus":2,"least":110.0,"mean":110.0,"middle":110.0,"observer":"nobody","op":"getpid"}
+        {"kind":"taken","kernel":"6.1","cpus":2,"least":365.0,"mean":365.0,"middle":365.0,"observer":"tracer --pid","op":"getpid"}
+        {"kind":"taken","kernel":"6.1","cpus":2,"least":110.0,"mean":110.0,"middle":110.0,"observer":"nobody","op":"getpid"}
         {"kind":"idle","kernel":"6.1","observer":"tracer serve","wake_ups":0,"seconds":60}
         {"kind":"fleet","kernel":"6.1","processes":10000,"room_for":10000,"arguments":"","getpid":300.0,"read":500.0,"first_scrape_ns":9000000,"scrape_ns":8000000,"scrape_bytes":1048576,"series":50000,"counted":10010,"resident_bytes":1048576,"map_bytes":4096}
         {"kind":"wall","release":"6.18","op":"getpid","pairs":15,"low":1.2,"median":1.25,"high":1.3}"#;
@@ -265,7 +283,9 @@ pub mod tests {
     #[test]
     fn lines_are_told_apart() {
         let measured = measured();
+        assert_eq!(measured.machines().len(), 1);
         assert_eq!(measured.machines()[0].binary_bytes, 9);
+        assert_eq!(measured.extra(&with_cpus("6.1", 2), PID, "getpid"), Some(255.0));
         assert_eq!(measured.held("6.1")[0].maps, 2);
         assert_eq!(measured.operations("6.1"), ["getpid", "recv"]);
         assert_eq!(measured.observers("6.1")[0], PID);

@@ -24,7 +24,7 @@ use measured::Measured;
 /// Counts the instructions that operations take untraced, with tracer, and with its peers (bpftrace, perf trace,
 /// strace: the newest of Debian), and writes docs/overhead.md.
 ///
-/// Two VMs per kernel, one after the other, some minutes each: operations, many processes. Then, as root
+/// Three VMs per kernel, one after the other, some minutes each: operations, many processes, two CPUs. Then, as root
 /// where `tracer --pid` runs on this machine, the same operations in time. The measured lines are kept in
 /// target/overhead.jsonl, from which `--measured target/overhead.jsonl --no-vm` writes again without measuring.
 #[derive(clap::Args)]
@@ -55,11 +55,13 @@ enum Part {
     Operations,
     /// An event, a scrape and memory beside up to 10,000 processes
     Fleet,
+    /// Fewer rounds of operations, with room for a second CPU
+    Cpus,
     /// Operations in time, on this machine
     Wall,
 }
 
-const ALL: [Part; 3] = [Part::Operations, Part::Fleet, Part::Wall];
+const ALL: [Part; 4] = [Part::Operations, Part::Fleet, Part::Cpus, Part::Wall];
 
 /// The limit is for what hangs.
 const LIMIT: Duration = Duration::from_secs(40 * 60);
@@ -96,7 +98,7 @@ pub fn measure_guarded() -> Result<Accepted> {
     let built = Built::new()?;
     sh::progress(&format!("{kernel}: counting instructions"));
     let mut measured = Measured::default();
-    measured.add(&built.in_vm(&kernel, &["--short"], &|_| {})?)?;
+    measured.add(&built.in_vm(&kernel, 1, &["--short"], &|_| {})?)?;
     Accepted::of(&measured, &kernel)
 }
 
@@ -120,18 +122,22 @@ fn measure_all(args: &Args) -> Result<String> {
         let said = |what: &str| sh::progress(&format!("{name}: counting instructions{what}"));
         if args.short {
             said("");
-            text += &built.in_vm(name, &["--short"], &keep)?;
+            text += &built.in_vm(name, 1, &["--short"], &keep)?;
             continue;
         }
         for part in &parts {
             match part {
                 Part::Operations => {
                     said("");
-                    text += &built.in_vm(name, &[], &keep)?;
+                    text += &built.in_vm(name, 1, &[], &keep)?;
                 }
                 Part::Fleet => {
                     said(" beside many processes");
-                    text += &built.in_vm(name, &["fleet"], &keep)?;
+                    text += &built.in_vm(name, 1, &["fleet"], &keep)?;
+                }
+                Part::Cpus => {
+                    said(" with room for two CPUs");
+                    text += &built.in_vm(name, 2, &["cpus", "2"], &keep)?;
                 }
                 Part::Wall => {}
             }
@@ -177,8 +183,14 @@ impl Built {
     }
 
     /// What `overhead` prints in a VM of this kernel.
-    fn in_vm(&self, kernel: &str, arguments: &[&str], keep: &(dyn Fn(&[u8]) + Sync)) -> Result<String> {
-        let mut spec = VmSpec { timeout: LIMIT, counted: true, ..VmSpec::new(kernel) };
+    fn in_vm(
+        &self,
+        kernel: &str,
+        cpus: u32,
+        arguments: &[&str],
+        keep: &(dyn Fn(&[u8]) + Sync),
+    ) -> Result<String> {
+        let mut spec = VmSpec { timeout: LIMIT, counted: true, cpus, ..VmSpec::new(kernel) };
         spec.memory = "4G".into();
         spec.command = vec![self.overhead.to_string_lossy().into_owned()];
         spec.command.extend(arguments.iter().map(|word| word.to_string()));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use super::measured::{Fleet, Machine, Measured, OURS};
+use super::measured::{Fleet, Machine, Measured, OURS, PID, SERVE, with_cpus};
 
 pub fn row<'a>(text: &mut String, cells: impl IntoIterator<Item = &'a str>) {
     let cells: Vec<&str> = cells.into_iter().collect();
@@ -65,7 +65,11 @@ pub fn operations(measured: &Measured, machine: &Machine) -> String {
 }
 
 fn unknown(measured: &Measured, kernel: &str, op: &str) -> String {
-    if measured.stable(kernel, op) { "".into() } else { "not stable".into() }
+    match measured.left_behind(kernel, op) {
+        None => "not measured".into(),
+        Some(_) if measured.stable(kernel, op) => "".into(),
+        Some(_) => "not stable".into(),
+    }
 }
 
 pub fn held(measured: &Measured, machines: &[&Machine]) -> String {
@@ -112,9 +116,10 @@ pub fn held(measured: &Measured, machines: &[&Machine]) -> String {
 
 pub fn fleets(measured: &Measured, machines: &[&Machine]) -> String {
     let mut text = String::from(
-        "\n## Many processes\n\n`tracer serve` beside processes that sleep, each of which has read a byte since. Getpid and read are what an event\n\
-         of one more process costs then; `counted` are those that the daemon tells apart. A scrape is the daemon's CPU time in instructions, the kernel's part of it\n\
-         included: the first, and the cheapest of three.\n\n",
+        "\n## Many processes\n\n`tracer serve` beside processes that sleep, each of which has read a byte since. Getpid and read\n\
+         are what an event of one more process costs then; `counted` are those that the daemon tells apart. A scrape is \
+         the\ndaemon's CPU time in instructions, the kernel's part of it included: the first, and the cheapest of \
+         three.\n\n",
     );
     columns(
         &mut text,
@@ -185,11 +190,34 @@ fn processes(fleet: &Fleet) -> String {
     text
 }
 
+/// What an event costs where there is room for another CPU.
+pub fn cpus(measured: &Measured, machines: &[&Machine]) -> String {
+    let mut text = String::from(
+        "\n## CPUs\n\nWhat `tracer --pid` and `tracer serve` add where the kernel has room for one CPU, and for two, of which \
+         one is\nthere (each CPU that may come has counters of its own). 6.12 and 7.2 make no such room.\n\n",
+    );
+    columns(&mut text, &["kernel", "operation", "--pid, 1", "--pid, 2", "serve, 1", "serve, 2"]);
+    for kernel in machines.iter().map(|machine| machine.kernel.as_str()) {
+        let two = with_cpus(kernel, 2);
+        for op in measured.operations(&two) {
+            let extra = |observer, kernel| {
+                let extra = measured.extra(kernel, observer, op);
+                extra.map_or_else(|| unknown(measured, kernel, op), |extra| format!("{extra:+.0}"))
+            };
+            let cells = [PID, SERVE].into_iter().flat_map(|of| [extra(of, kernel), extra(of, &two)]);
+            let cells: Vec<String> = [kernel.to_string(), op.to_string()].into_iter().chain(cells).collect();
+            row_of(&mut text, &cells);
+        }
+    }
+    text
+}
+
 pub fn peers(measured: &Measured) -> String {
     let mut text = String::from(
         "\n## Peers\n\nThe newest in Debian (`tests/peers.toml`). `strace -f -c -p` and `perf trace -s -p` count system calls; bpftrace runs\n\
          the script in `tests/src/overhead/observer.rs`: system calls, faults, switches, and bytes of a few copy functions.\n\
-         perf works on an event after it has happened: its figures are means of all rounds, so that this is in them.\n\n",
+         perf works on an event after it has happened: its figures are means of all rounds, so that this is in them, and differ\n\
+         from run to run.\n\n",
     );
     for line in measured.peers() {
         let _ = writeln!(text, "- {line}");

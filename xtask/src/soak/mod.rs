@@ -6,14 +6,13 @@ mod kept;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use crate::kernels::{self, Kernel, Matrix};
 use crate::package::{self, Dependencies};
-use crate::vm::{self, Stream, VmSpec};
+use crate::vm::{self, VmSpec};
 use crate::{build, paths, setup, sh};
 use figures::Figures;
 
@@ -105,16 +104,7 @@ impl Soak {
     /// One VM.
     pub fn run(&self, kernel: &Kernel, seconds: u64) -> Result<Figures> {
         sh::progress(&format!("{}: soaking for {seconds} s, and some minutes around", kernel.name));
-        let (out, err) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
-        let outcome = vm::run(&self.spec(&kernel.name, seconds)?, &|stream, bytes| {
-            let into = if stream == Stream::Out { &out } else { &err };
-            into.lock().unwrap_or_else(|e| e.into_inner()).extend_from_slice(bytes);
-        })?;
-        let text = |bytes: Mutex<Vec<u8>>| {
-            String::from_utf8_lossy(&bytes.into_inner().unwrap_or_else(|e| e.into_inner())).into_owned()
-        };
-        let (out, err) = (text(out), text(err));
-        ensure!(outcome.status == 0, "nothing was measured:\n{}", sh::tail(&err, 60));
+        let out = vm::output(&self.spec(&kernel.name, seconds)?, "nothing was measured")?;
         serde_json::from_str(&out)
             .with_context(|| format!("the figures cannot be read: {}", sh::tail(&out, 5)))
     }

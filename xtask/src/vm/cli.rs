@@ -35,7 +35,7 @@ pub struct Args {
     /// Lay the programs of tests/programs.toml over the host's root (fetched first if they are missing)
     #[arg(long)]
     programs: bool,
-    /// 2 unless given; 1 with --counted
+    /// 2 unless given; with --counted 1, and room for so many
     #[arg(long)]
     cpus: Option<u32>,
     #[arg(long, default_value = "2G")]
@@ -49,7 +49,7 @@ pub struct Args {
     /// Set a variable in CMD's environment (repeatable)
     #[arg(long, value_name = "KEY=VALUE")]
     env: Vec<String>,
-    /// Count instructions: a nanosecond is an instruction, the same from boot to boot
+    /// Count instructions: one CPU is online, on which a nanosecond is an instruction, the same from boot to boot
     #[arg(long)]
     counted: bool,
     /// No progress messages

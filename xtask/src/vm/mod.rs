@@ -46,7 +46,7 @@ pub struct VmSpec {
     pub memory: String,
     pub kernel_args: String,
     /// Time is instructions: one nanosecond of the guest is one instruction, idle time passes at once, and
-    /// another boot counts the same. Always emulated; CPUs take turns.
+    /// another boot counts the same. Always emulated, with one CPU; `cpus` is what the kernel makes room for.
     pub counted: bool,
     /// Hard limit, boot included.
     pub timeout: Duration,

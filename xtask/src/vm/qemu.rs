@@ -67,9 +67,10 @@ pub fn command(run: &Path, kernel: &Cached, spec: &VmSpec, accel: Accel) -> Resu
         // level shorter, as on most real machines.
         Accel::Tcg => command.args(["-accel", "tcg,thread=single", "-cpu", "max,la57=off"]),
     };
-    // With two, a machine that counts instructions does not get as far as its console (QEMU 7.2).
-    let cpus = if spec.counted { 1 } else { spec.cpus };
-    command.args(["-smp", &cpus.to_string(), "-m", &spec.memory]);
+    // With two, a machine that counts instructions does not get as far as its console (QEMU 7.2): it has one, and
+    // the kernel makes room for the others.
+    let cpus = if spec.counted { format!("1,maxcpus={}", spec.cpus) } else { spec.cpus.to_string() };
+    command.args(["-smp", &cpus, "-m", &spec.memory]);
     command.arg("-kernel").arg(&kernel.vmlinuz).arg("-initrd").arg(run.join("initramfs"));
     let fixed = if spec.counted { "nokaslr norandmaps " } else { "" };
     command.args(["-append", &format!("console=ttyS0 quiet panic=-1 {fixed}{}", spec.kernel_args)]);
