@@ -9,6 +9,7 @@ pub mod claims;
 pub mod claims_nic;
 pub mod compare;
 pub mod dashboards;
+pub mod disk_trace;
 pub mod invariant;
 pub mod ledger;
 pub mod metrics;

@@ -80,7 +80,8 @@ fn minor_faults(pid: u32) -> Result<u64> {
     Ok(fields.split(' ').nth(7).context("no minflt")?.parse()?)
 }
 
-fn tasks(pid: u32) -> Result<Vec<PathBuf>> {
+/// The threads' directories.
+pub fn tasks(pid: u32) -> Result<Vec<PathBuf>> {
     let entries =
         fs::read_dir(format!("/proc/{pid}/task")).with_context(|| format!("process {pid} is gone"))?;
     entries.map(|entry| Ok(entry?.path())).collect()

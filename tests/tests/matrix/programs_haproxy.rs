@@ -96,7 +96,7 @@ fn start(dir: &Dir, number: usize, variant: &'static Variant, nginx: &Rc<Nginx>)
     let drive = move || {
         let moved = client::fetch_times(FETCHES, &url, &[])?;
         server::rest(pid)?;
-        let expected = Box::new(move |books: &Books| (variant.expected)(&moved, books));
+        let expected = Box::new(move |books: &Books| Ok((variant.expected)(&moved, books)));
         Ok(Load { bytes: moved.bodies, expected, keep: Box::new((server, nginx)) })
     };
     let (name, explanation) = (variant.name, variant.explanation);

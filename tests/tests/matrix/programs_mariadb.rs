@@ -6,10 +6,11 @@ use std::rc::Rc;
 
 use anyhow::{Context, Result, ensure};
 use tracer_tests::harness::bench::Bench;
+use tracer_tests::harness::disk_trace::DiskTrace;
 use tracer_tests::harness::process;
 use tracer_tests::harness::programs::Kernels;
 use tracer_tests::harness::programs::batch::{Load, Ready};
-use tracer_tests::harness::programs::books::{DISK, Expected, about, exactly};
+use tracer_tests::harness::programs::books::{Books, DISK, Expected, about, exactly};
 use tracer_tests::harness::programs::files::{Dir, SIZE};
 use tracer_tests::harness::programs::server::{self, Server};
 
@@ -29,8 +30,6 @@ static VARIANTS: [Variant; 2] = [
             vec![
                 about("read", "to_user", moved.read, OTHER_FILES),
                 about("write", "from_user", moved.written, OTHER_FILES),
-                // What the page cache has written for it: a page that changes twice goes once.
-                about(DISK, "write", SIZE as u64, moved.written + moved.logged + OTHER_FILES - SIZE as u64),
             ]
         },
         explanation: "pread and pwrite copy each byte between InnoDB's buffer pool and the page cache",
@@ -44,7 +43,6 @@ static VARIANTS: [Variant; 2] = [
                 about("write", "from_user", 0, OTHER_FILES),
                 // Less than InnoDB asked for: what was allocated and never written is zeros without the disk.
                 exactly(DISK, "read", moved.from_disk),
-                about(DISK, "write", moved.written + moved.logged, 2 * OTHER_FILES + moved.logged / 100),
             ]
         },
         explanation: "the disk reads and writes InnoDB's buffer pool itself, past the page cache",
@@ -92,6 +90,7 @@ fn start(dir: &Rc<Dir>, variant: &'static Variant) -> Result<Ready> {
     let mariadb = Mariadb::start(dir, variant.name)?;
     let (pid, dir) = (mariadb.server.pid(), Rc::clone(dir));
     let drive = move || {
+        let disk = DiskTrace::start(pid)?;
         let before = mariadb.status()?;
         mariadb.load_and_scan()?;
         server::rest(pid)?;
@@ -104,7 +103,14 @@ fn start(dir: &Rc<Dir>, variant: &'static Variant) -> Result<Ready> {
             about("recv", "to_user", 0, OTHER_FILES),
             about("send", "from_user", 0, OTHER_FILES),
         ]);
-        Ok(Load::new(moved.read + moved.written, expected, (mariadb, dir)))
+        let known = move |_: &Books| {
+            // Not what InnoDB asked for: the page cache has a page that changes twice written once, and where a block
+            // of the log was never written, ext4 writes zeros around it.
+            expected.push(exactly(DISK, "write", disk.written()?));
+            Ok(expected)
+        };
+        let bytes = moved.read + moved.written;
+        Ok(Load { bytes, expected: Box::new(known), keep: Box::new((mariadb, dir)) })
     };
     let (name, explanation) = (variant.name, variant.explanation);
     Ok(Ready { test: "mariadb", program: "MariaDB", variant: name, explanation, pid, drive: Box::new(drive) })

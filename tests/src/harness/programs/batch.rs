@@ -26,8 +26,8 @@ pub struct Ready {
     pub drive: Box<dyn FnOnce() -> Result<Load>>,
 }
 
-/// What its books must say; some of it may follow from other parts of them.
-pub type Known = Box<dyn FnOnce(&Books) -> Vec<Expected>>;
+/// What its books must say, asked once counting has ended; some of it may follow from other parts of them.
+pub type Known = Box<dyn FnOnce(&Books) -> Result<Vec<Expected>>>;
 
 /// What a program did.
 pub struct Load {
@@ -40,7 +40,7 @@ pub struct Load {
 
 impl Load {
     pub fn new(bytes: u64, expected: Vec<Expected>, keep: impl std::any::Any) -> Load {
-        Load { bytes, expected: Box::new(|_| expected), keep: Box::new(keep) }
+        Load { bytes, expected: Box::new(|_| Ok(expected)), keep: Box::new(keep) }
     }
 }
 
@@ -96,7 +96,7 @@ fn measure(bench: &Bench, programs: Vec<Ready>) -> Result<(Cases, Value)> {
     let cases = driven.into_iter().map(|(test, program, variant, explanation, pid, load)| {
         let case = load.and_then(|load| {
             let books = Books::of(ledger::process(&total, pid)?);
-            let expected = (load.expected)(&books);
+            let expected = (load.expected)(&books)?;
             Ok(Case { program, variant, bytes: load.bytes, books, expected, explanation })
         });
         (test, case.map_err(|error| format!("{program}, {variant}: {error:#}")))
