@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{PipeReader, PipeWriter};
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use crate::harness::bench::Bench;
 use crate::harness::bpf::Objects;
 use crate::harness::metrics;
 use crate::harness::tracer::Tracer;
+use crate::workload::signals;
 
 /// A fleet.
 struct Case {
@@ -25,19 +26,22 @@ struct Case {
     before: usize,
     /// Processes that come later.
     after: usize,
+    /// Of each process.
+    threads: usize,
     arguments: &'static [&'static str],
 }
 
 const fn case(before: usize, after: usize, arguments: &'static [&'static str]) -> Case {
-    Case { before, after, arguments }
+    Case { before, after, threads: 1, arguments }
 }
 
 const UNBOUNDED: &[&str] = &["--max-series", "10000000"];
 
-const CASES: [Case; 7] = [
+const CASES: [Case; 8] = [
     case(0, 0, &[]),
     case(100, 0, &[]),
     case(1_000, 0, &[]),
+    Case { threads: 1_000, ..case(10, 0, &[]) },
     case(10_000, 0, &[]),
     case(10_000, 0, &["--group-by", "comm"]),
     // Nearly all of the room is taken.
@@ -48,6 +52,8 @@ const CASES: [Case; 7] = [
 const OPERATIONS: [&str; 2] = ["getpid", "read 1 B"];
 const ROUNDS: usize = 30;
 const SCRAPES: usize = 3;
+/// Of a thread that waits.
+const STACK: usize = 64 << 10;
 
 pub fn run(bench: &Bench) -> Result<()> {
     clock::check()?;
@@ -71,7 +77,7 @@ fn measure(
     case: &Case,
 ) -> Result<()> {
     let nothing = Objects::now()?;
-    let mut sleepers = Sleepers::new()?;
+    let mut sleepers = Sleepers::new(case.threads)?;
     sleepers.add(case.before)?;
     let address = metrics::free_address()?;
     let mut arguments = vec!["serve".to_string(), "--listen".into(), address.to_string()];
@@ -88,10 +94,12 @@ fn measure(
         taken.iter().zip(untraced).map(|(with, without)| with.least - without.least).collect();
     let (_, map_bytes) = maps(tracer.pid())?;
     let counted = metrics::sum(&cheapest.page, "tracer_processes", &[]);
-    ensure!(counted > 0, "the page tells of no process");
+    let processes = case.before + case.after;
+    ensure!(counted >= processes as u64, "the page tells of {counted} processes");
     let line = json!({
-        "processes": case.before + case.after,
+        "processes": processes,
         "room_for": case.before,
+        "threads": case.threads,
         "arguments": case.arguments.join(" "),
         "getpid": extra[0],
         "read": extra[1],
@@ -135,43 +143,43 @@ fn cpu_time(pid: u32) -> Result<Duration> {
     Ok(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
 }
 
-/// Processes that wait. When they are let go each reads a byte, and waits until it is killed.
+/// Processes that wait. When they are let go each thread reads a byte, and waits until it is killed.
 struct Sleepers {
     pids: Vec<i32>,
+    /// Of each process.
+    threads: usize,
     source: File,
     gate: PipeReader,
     held: Option<PipeWriter>,
 }
 
 impl Sleepers {
-    fn new() -> Result<Sleepers> {
+    fn new(threads: usize) -> Result<Sleepers> {
         let (gate, held) = std::io::pipe()?;
         let source = File::open("/proc/self/exe").context("no file to read from")?;
         // The page that they read is in memory.
         fs::read("/proc/self/exe")?;
-        Ok(Sleepers { pids: Vec::new(), source, gate, held: Some(held) })
+        Ok(Sleepers { pids: Vec::new(), threads, source, gate, held: Some(held) })
     }
 
     fn add(&mut self, count: usize) -> Result<()> {
         let held = self.held.as_ref().context("they were let go")?;
         let (source, gate, held) = (self.source.as_raw_fd(), self.gate.as_raw_fd(), held.as_raw_fd());
         for _ in 0..count {
-            // SAFETY: the child makes system calls and nothing else.
+            // SAFETY: a child that does more than system calls is made while this process has one thread.
             let pid = unsafe { libc::fork() };
             if pid == 0 {
-                // SAFETY: there is room for a byte.
-                unsafe {
-                    let mut byte = 0u8;
-                    let at = (&raw mut byte).cast();
-                    libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                    libc::close(held);
-                    // Ends when nobody can write any more.
-                    libc::read(gate, at, 1);
-                    libc::pread(source, at, 1, 0);
-                    loop {
-                        libc::pause();
+                signals::die_with_parent();
+                // SAFETY: it is used by nobody else in the child.
+                unsafe { libc::close(held) };
+                for _ in 1..self.threads {
+                    let thread = std::thread::Builder::new().stack_size(STACK);
+                    if thread.spawn(move || rest(gate, source)).is_err() {
+                        // The parent notices: too few are counted.
+                        std::process::exit(1);
                     }
                 }
+                rest(gate, source);
             }
             ensure!(pid > 0, "fork: {}", std::io::Error::last_os_error());
             self.pids.push(pid);
@@ -181,6 +189,20 @@ impl Sleepers {
 
     fn let_go(&mut self) {
         drop(self.held.take());
+    }
+}
+
+/// Reads a byte once nobody can write to the gate any more.
+fn rest(gate: RawFd, source: RawFd) -> ! {
+    let mut byte = 0u8;
+    let at = (&raw mut byte).cast();
+    // SAFETY: there is room for a byte.
+    unsafe {
+        libc::read(gate, at, 1);
+        libc::pread(source, at, 1, 0);
+        loop {
+            libc::pause();
+        }
     }
 }
 

@@ -69,6 +69,8 @@ pub struct Fleet {
     pub processes: u64,
     /// Of them, those that were there when it started.
     pub room_for: u64,
+    /// Of each process.
+    pub threads: u64,
     pub arguments: String,
     /// Extra instructions of two operations of another process.
     pub getpid: f64,
@@ -271,7 +273,7 @@ pub mod tests {
         {"kind":"taken","kernel":"6.1","cpus":2,"least":365.0,"mean":365.0,"middle":365.0,"observer":"tracer --pid","op":"getpid"}
         {"kind":"taken","kernel":"6.1","cpus":2,"least":110.0,"mean":110.0,"middle":110.0,"observer":"nobody","op":"getpid"}
         {"kind":"idle","kernel":"6.1","observer":"tracer serve","wake_ups":0,"seconds":60}
-        {"kind":"fleet","kernel":"6.1","processes":10000,"room_for":10000,"arguments":"","getpid":300.0,"read":500.0,"first_scrape_ns":9000000,"scrape_ns":8000000,"scrape_bytes":1048576,"series":50000,"counted":10010,"resident_bytes":1048576,"map_bytes":4096}
+        {"kind":"fleet","kernel":"6.1","processes":10000,"room_for":10000,"threads":1,"arguments":"","getpid":300.0,"read":500.0,"first_scrape_ns":9000000,"scrape_ns":8000000,"scrape_bytes":1048576,"series":50000,"counted":10010,"resident_bytes":1048576,"map_bytes":4096}
         {"kind":"wall","release":"6.18","op":"getpid","pairs":15,"low":1.2,"median":1.25,"high":1.3}"#;
 
     pub fn measured() -> Measured {

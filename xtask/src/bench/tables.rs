@@ -116,8 +116,8 @@ pub fn held(measured: &Measured, machines: &[&Machine]) -> String {
 
 pub fn fleets(measured: &Measured, machines: &[&Machine]) -> String {
     let mut text = String::from(
-        "\n## Many processes\n\n`tracer serve` beside processes that sleep, each of which has read a byte since. Getpid and read\n\
-         are what an event of one more process costs then; `counted` are those that the daemon tells apart. A scrape is \
+        "\n## Many processes\n\n`tracer serve` beside processes that sleep, each thread of which has read a byte since. Getpid\n\
+         and read are what an event of one more process costs then; `counted` are those that the daemon tells apart. A scrape is \
          the\ndaemon's CPU time in instructions, the kernel's part of it included: the first, and the cheapest of \
          three.\n\n",
     );
@@ -183,6 +183,9 @@ fn processes(fleet: &Fleet) -> String {
     let mut text = fleet.processes.to_string();
     if fleet.room_for < fleet.processes {
         let _ = write!(text, ", all after its start (room for {LEAST_ROOM})");
+    }
+    if fleet.threads > 1 {
+        let _ = write!(text, ", of {} threads each", fleet.threads);
     }
     if !fleet.arguments.is_empty() {
         let _ = write!(text, ", `{}`", fleet.arguments);
