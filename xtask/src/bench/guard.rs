@@ -71,6 +71,16 @@ impl Accepted {
         Ok(path)
     }
 
+    /// Of each figure the lower one, or the one that there is.
+    pub fn keep_least(&mut self, other: Accepted) {
+        for (observer, ops) in other.extra {
+            let ours = self.extra.entry(observer).or_default();
+            for (op, more) in ops {
+                ours.entry(op).and_modify(|least| *least = more.min(*least)).or_insert(more);
+            }
+        }
+    }
+
     /// What is wrong with what was measured now, a line each.
     pub fn complaints(&self, now: &Accepted) -> Vec<String> {
         let same = self.release == now.release;
@@ -146,6 +156,18 @@ mod tests {
         assert!(before.complaints(&accepted("6.1.1", 1101))[1].contains("another release"));
         let nothing = Accepted { extra: BTreeMap::new(), ..accepted("6.1.0", 0) };
         assert!(before.complaints(&nothing)[0].contains("not measured"));
+    }
+
+    #[test]
+    fn the_lower_figure_of_two() {
+        for (first, second) in [(1000, 900), (900, 1000)] {
+            let mut now = accepted("6.1.0", first);
+            now.keep_least(accepted("6.1.0", second));
+            assert_eq!(now, accepted("6.1.0", 900));
+        }
+        let mut nothing = Accepted { extra: BTreeMap::new(), ..accepted("6.1.0", 0) };
+        nothing.keep_least(accepted("6.1.0", 900));
+        assert_eq!(nothing, accepted("6.1.0", 900));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::results::Counts;
 use super::{Part, print};
 use crate::bench::{self, Accepted};
 use crate::kernels::{Kernel, Matrix};
+use crate::sh;
 
 const NAME: &str = "overhead::has_not_risen";
 
@@ -38,6 +39,13 @@ pub fn run(kernels: &[Kernel], filter: Option<&str>) -> Result<Option<Part>> {
 
 fn judge() -> Result<(Vec<String>, Vec<String>)> {
     let accepted = Accepted::load()?;
-    let now = bench::measure_guarded()?;
+    let mut now = bench::measure_guarded()?;
+    let first = accepted.complaints(&now);
+    if !first.is_empty() {
+        // A figure may have two values, by what the kernel draws at boot (hashes, where TCP's windows stand): recv of a
+        // bystander was 724 and 928 on 6.1. What the programs cost more, they cost in both.
+        sh::progress(&format!("once more, because: {}", first.join("; ")));
+        now.keep_least(bench::measure_guarded()?);
+    }
     Ok((accepted.complaints(&now), accepted.better(&now)))
 }
