@@ -9,6 +9,7 @@ mod life;
 mod maps;
 mod namespace;
 mod preempt;
+mod reference;
 mod site;
 mod skb;
 mod splice;
