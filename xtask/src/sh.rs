@@ -50,6 +50,12 @@ pub fn output(command: &mut Command, purpose: &str) -> Result<Output> {
         .with_context(|| format!("cannot {purpose}: cannot start {}", show(command)))
 }
 
+/// UTC, as 2026-01-31.
+pub fn today() -> Result<String> {
+    let text = capture(Command::new("date").args(["-u", "+%Y-%m-%d"]), "know the date")?;
+    Ok(text.trim().into())
+}
+
 pub fn tail(text: &str, lines: usize) -> String {
     let all: Vec<&str> = text.trim_end().lines().collect();
     all[all.len().saturating_sub(lines)..].join("\n")
@@ -76,12 +82,6 @@ pub fn show(command: &Command) -> String {
         Some((end, _)) => format!("{} …", &text[..end]),
         None => text,
     }
-}
-
-/// As documents are dated.
-pub fn today() -> Result<String> {
-    let text = capture(Command::new("date").args(["-u", "+%Y-%m-%d"]), "know the date")?;
-    Ok(text.trim().into())
 }
 
 /// One word for a POSIX shell.
