@@ -2,14 +2,12 @@
 //! zeros that ext4 puts around a direct write into a block that was never written (`iomap_dio_zero`, fs/iomap/direct-io.c).
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 
-use super::bench::run;
 use super::process;
 
-const TRACEFS: &str = "/sys/kernel/tracing";
 /// For each CPU; a transfer takes about 64 bytes.
 const BUFFER_KIB: &str = "4096";
 const SECTOR: u64 = 512;
@@ -21,11 +19,7 @@ pub struct DiskTrace {
 
 impl DiskTrace {
     pub fn start(pid: u32) -> Result<DiskTrace> {
-        let instances = Path::new(TRACEFS).join("instances");
-        if !instances.exists() {
-            run("mount", &["-t", "tracefs", "tracefs", TRACEFS])?;
-        }
-        let instance = instances.join(format!("disk-{pid}"));
+        let instance = PathBuf::from(format!("/sys/kernel/tracing/instances/disk-{pid}"));
         fs::create_dir(&instance).with_context(|| format!("cannot create {}", instance.display()))?;
         let trace = DiskTrace { instance };
         trace.set("buffer_size_kb", BUFFER_KIB)?;
