@@ -42,8 +42,8 @@ fn judge() -> Result<(Vec<String>, Vec<String>)> {
     let mut now = bench::measure_guarded()?;
     let first = accepted.complaints(&now);
     if !first.is_empty() {
-        // A figure may have two values, by what the kernel draws at boot (hashes, where TCP's windows stand): recv of a
-        // bystander was 724 and 928 on 6.1. What the programs cost more, they cost in both.
+        // A connection's figures depend on the boot: on 6.1 a bystander's recv was 724 and 928, its sendfile 11,344 to
+        // 11,729, which is more than 3%. What the programs cost more, they cost in both.
         sh::progress(&format!("once more, because: {}", first.join("; ")));
         now.keep_least(bench::measure_guarded()?);
     }
