@@ -48,6 +48,7 @@ impl Nic {
         }
         let Some(name) = find(model)? else { return Ok(None) };
         let nic = Nic { name, model };
+        nic.speak_only_when_spoken_to()?;
         let network = model.network();
         run("ip", &["address", "add", &format!("10.0.{network}.15/24"), "dev", &nic.name])?;
         run("ip", &["link", "set", &nic.name, "up"])?;
@@ -68,6 +69,19 @@ impl Nic {
 
     fn file(&self, name: &str) -> PathBuf {
         PathBuf::from("/sys/class/net").join(&self.name).join(name)
+    }
+
+    /// So that what the driver counts is what a workload sent, whenever it is read: without IPv6 there are no
+    /// reports of groups (90 bytes, some seconds after the device is up: RFC 3810, 5.2.13) and no search for
+    /// routers; and a neighbour once found is not asked again after 15 to 45 s (`neigh_rand_reach_time`).
+    fn speak_only_when_spoken_to(&self) -> Result<()> {
+        let settings =
+            [("ipv6/conf", "disable_ipv6", "1"), ("ipv4/neigh", "base_reachable_time_ms", "3600000")];
+        for (of, name, value) in settings {
+            let path = PathBuf::from("/proc/sys/net").join(of).join(&self.name).join(name);
+            fs::write(&path, value).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        Ok(())
     }
 
     fn wait_for_carrier(&self) -> Result<()> {
