@@ -4,7 +4,7 @@
 mod config;
 mod copy_sizes;
 
-pub use config::{ABSENT, Config, MARKS, Preempt, Preempted, follow, gate, mark};
+pub use config::{ABSENT, Config, MARKS, Preempt, Preempted, follow, gate, mark, marked};
 pub use copy_sizes::{BUCKETS, CopySizes, bound, bucket};
 
 /// The service during which a copy happened. The numbers index [`Ledger`]'s arrays.
@@ -156,7 +156,7 @@ pub struct Ledger {
     pub payload: [Count; PATHS],
     /// Bytes handed over by page reference, without a copy, by [`Path`].
     pub referenced: [u64; PATHS],
-    /// System calls entered, by [`Path`].
+    /// System calls, by [`Path`]: those that returned, and exits.
     pub syscalls: [u64; PATHS],
     /// Copies of structures: argument blocks, addresses, headers. By [`Direction`].
     pub control: [Count; DIRECTIONS],

@@ -4,7 +4,7 @@
 
 use crate::abi::Path;
 
-/// One entry of a table: a [`Path`] and flags in one byte.
+/// One entry of a table: a [`Path`] and flags in one byte. (In two, the programs that copy are up to twice as long.)
 pub type Entry = u8;
 
 const PATH: Entry = 0x0f;
@@ -16,6 +16,11 @@ pub const COPIES_ARE_PAYLOAD: Entry = 0x20;
 pub const HAS_ARGUMENT_BLOCK: Entry = 0x40;
 /// `(fd, iovec, count)`: the block's size is known from the third argument.
 pub const IOVEC: Entry = 0x80;
+/// Calls that return 0 in a new task, which did not enter them. Without an argument block the bit has no other
+/// meaning.
+pub const FORK: Entry = Path::OtherSyscall as Entry | IOVEC;
+/// execve, which returns 0 in a new program, whether or not that entered it. It never returns a number of bytes.
+pub const EXEC: Entry = FORK | RETURNS_BYTES;
 
 /// The tables are indexed by number `& MASK`. 64-bit numbers end at about 470, x32's own at 547.
 pub const MASK: usize = 1023;
@@ -93,11 +98,18 @@ const CALLS: &[Call] = &[
     (425, 425, Path::IoUring as Entry),
     (426, 426, IO_URING),
     (427, 427, Path::IoUring as Entry),
+    (57, 2, FORK),
+    (58, 190, FORK),
+    (56, 120, FORK),
+    (435, 435, FORK), // clone3
+    // An execveat that succeeds returns as an execve too (`set_personality_64bit()`, arch/x86/kernel/process_64.c).
+    (59, 11, EXEC),
     // x32's own numbers (512..547): the calls whose structures differ from the 64-bit ones.
     (515, -1, vectored(Path::Read)),
     (516, -1, vectored(Path::Write)),
     (517, -1, message(Path::Recv)),
     (518, -1, message(Path::Send)),
+    (520, -1, EXEC),
     (519, -1, message(Path::Recv)),
     (514, -1, Path::Ioctl as Entry),
     (532, -1, vectored(Path::Vmsplice)),
@@ -115,6 +127,13 @@ const CALLS: &[Call] = &[
 #[inline(always)]
 pub const fn is_process_vm_writev(nr: u64, compat: bool) -> bool {
     if compat { nr == 348 } else { nr == 311 || nr == 540 }
+}
+
+/// True for the numbers of exit and exit_group, which enter and never return.
+#[inline(always)]
+pub const fn is_exit(nr: u64, compat: bool) -> bool {
+    let nr = nr & MASK as u64;
+    if compat { nr == 1 || nr == 252 } else { nr == 60 || nr == 231 }
 }
 
 const fn table(compat: bool) -> [Entry; MASK + 1] {
@@ -154,5 +173,10 @@ mod tests {
         assert_eq!(NATIVE[299] & RETURNS_BYTES, 0, "recvmmsg returns messages");
         assert_eq!(path(NATIVE[39]), Path::OtherSyscall);
         assert_eq!(path(COMPAT[20]), Path::OtherSyscall, "getpid in the 32-bit table");
+        assert_eq!((NATIVE[57], COMPAT[2], NATIVE[59]), (FORK, FORK, EXEC));
+        assert_eq!((path(FORK), path(EXEC)), (Path::OtherSyscall, Path::OtherSyscall));
+        assert_eq!(EXEC & (HAS_ARGUMENT_BLOCK | COPIES_ARE_PAYLOAD), 0);
+        assert!(is_exit(60 | 1 << 30, false), "x32 numbers have a bit of their own");
+        assert!(is_exit(252, true) && !is_exit(231, true) && !is_exit(1, false));
     }
 }

@@ -43,7 +43,7 @@ and context switches, by BPF programs that count inside the kernel. Nothing is r
 
 By which probes: copies by fexit, fentry or kprobes on the functions around the kernel's copy functions, on the \
 hardened-usercopy check, and on the call instructions that neither covers; payload and system calls by the \
-raw tracepoints sys_enter and sys_exit; page faults by page_fault_user; context switches by sched_switch. \
+raw tracepoint sys_exit; page faults by page_fault_user; context switches by sched_switch. \
 `tracer probes` lists them all, `tracer doctor` tries each on this kernel.
 
 What cannot be seen: copies of structures of constant size (stat, timespec, addresses of fixed length), which \

@@ -181,11 +181,10 @@ impl Kernel {
     /// Marks threads whose calls on pipes began before the probes attached. The gate is closed.
     pub fn mark_in_flight(&mut self, threads: &[Waiting]) -> Result<()> {
         let marks: Mapped<u64> = mapped(&self.ebpf, "MARKS", abi::MARKS as usize)?;
-        let mut map = self.in_flight()?;
+        let mut map = self.marked()?;
         for thread in threads {
-            map.insert(thread.pid_tgid(), 1, 0)?;
-            let index = abi::mark(thread.tid) as usize;
-            marks.set(index, marks.get(index).unwrap_or(0) + 1);
+            map.insert(thread.pid_tgid(), abi::marked::IN_FLIGHT, 0)?;
+            marks.add(abi::mark(thread.tid) as usize, 1);
         }
         Ok(())
     }
@@ -193,12 +192,12 @@ impl Kernel {
     /// Takes a mark back. It stays counted in `MARKS`, which costs look-ups and nothing else.
     pub fn unmark(&mut self, thread: &Waiting) -> Result<()> {
         // Already taken by the call's return, or by the next call.
-        let _ = self.in_flight()?.remove(&thread.pid_tgid());
+        let _ = self.marked()?.remove(&thread.pid_tgid());
         Ok(())
     }
 
-    fn in_flight(&mut self) -> Result<HashMap<&mut MapData, u64, u32>> {
-        Ok(HashMap::try_from(map_mut(&mut self.ebpf, "IN_FLIGHT")?)?)
+    fn marked(&mut self) -> Result<HashMap<&mut MapData, u64, u32>> {
+        Ok(HashMap::try_from(map_mut(&mut self.ebpf, "MARKED")?)?)
     }
 
     /// Sets the gate that every program looks at first: one of [`abi::gate`].

@@ -63,8 +63,10 @@ impl Refusal {
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted {
     pub attach: Attach,
-    /// Forks, execs and exits matter (not for a single process without its children).
+    /// Forks and execs matter (not for a single process without its children).
     pub life: bool,
+    /// An audit compares whole system calls.
+    pub audit: bool,
     /// There is a network device that does DMA.
     pub net: bool,
     /// Nothing but their tracepoints tells softirqs.
@@ -83,7 +85,9 @@ pub fn choose(offers: &impl Offers, wanted: Wanted) -> Vec<Choice> {
 fn is_wanted(row: &Row, wanted: Wanted) -> bool {
     match row.group {
         Group::Mark if is_of_softirqs(row) => wanted.softirqs,
-        Group::Life => wanted.life,
+        // exit never returns: its call is counted as its thread ends.
+        Group::Life => wanted.life || row.name == "exit",
+        Group::Switch if row.name == "sys_enter" => wanted.audit,
         Group::Net => wanted.net,
         // Call sites stand in for everything that copies between an iterator and the kernel.
         Group::Copy if wanted.attach == Attach::Callsite => !replaced_by_sites(row),
@@ -224,7 +228,7 @@ mod tests {
     };
 
     fn wanted(attach: Attach) -> Wanted {
-        Wanted { attach, life: true, net: true, softirqs: true }
+        Wanted { attach, life: true, audit: false, net: true, softirqs: true }
     }
 
     fn first<'a>(plan: &'a [Choice], row: &str) -> &'a Way {
@@ -281,6 +285,14 @@ mod tests {
             plan.iter().filter(|choice| is_of_softirqs(choice.row)).count()
         };
         assert_eq!((programs(true), programs(false)), (2, 0));
+    }
+
+    #[test]
+    fn every_system_call_is_one_event_but_in_an_audit() {
+        let has = |name, wanted| choose(&NEW, wanted).iter().any(|choice| choice.row.name == name);
+        let one = Wanted { life: false, ..wanted(Attach::Auto) };
+        assert!(!has("sys_enter", one) && has("sys_exit", one) && has("exit", one) && !has("fork", one));
+        assert!(has("sys_enter", Wanted { audit: true, ..one }));
     }
 
     #[test]

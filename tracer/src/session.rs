@@ -121,7 +121,8 @@ impl Session {
         } else {
             let net = !net_devices.is_empty();
             let softirqs = !(tells_interrupts && facts.counts_softirqs());
-            kernel.attach(plan::choose(&facts, Wanted { attach: options.attach, life, net, softirqs }));
+            let Options { attach, audit, .. } = *options;
+            kernel.attach(plan::choose(&facts, Wanted { attach, life, audit, net, softirqs }));
             coverage.cover(&mut kernel, options.attach, check_off);
             None
         };

@@ -20,6 +20,7 @@ pub mod programs;
 pub mod prometheus;
 pub mod seen;
 pub mod session;
+pub mod tiny;
 pub mod tracer;
 
 use std::time::{Duration, Instant};

@@ -163,6 +163,11 @@ impl Outcome {
     /// JSON object of stderr.
     pub fn total_of_run(&self) -> Result<Value> {
         ensure!(self.status.success(), "tracer run: {}\n{}", self.status, self.stderr);
+        self.last_json_of_run()
+    }
+
+    /// The same, whatever the exit status.
+    pub fn last_json_of_run(&self) -> Result<Value> {
         let mut objects = self.stderr.lines().filter_map(|line| serde_json::from_str(line).ok());
         let last = objects.rfind(Value::is_object);
         last.with_context(|| format!("no JSON object on stderr:\n{}", self.stderr))

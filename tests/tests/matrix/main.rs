@@ -8,6 +8,7 @@
 
 mod bad_input;
 mod bystander;
+mod calls;
 mod check_ci;
 mod check_ends;
 mod check_failed;
@@ -143,6 +144,7 @@ fn all_checks() -> Vec<Check> {
     checks.extend(witness::checks());
     checks.extend(fallbacks::checks());
     checks.extend(bystander::checks());
+    checks.extend(calls::checks());
     checks.extend(two_targets::checks());
     checks.extend(threads::checks());
     checks.extend(children::checks());

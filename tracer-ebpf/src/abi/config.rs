@@ -18,6 +18,16 @@ pub mod gate {
     pub const DRAINING: u64 = 2;
 }
 
+/// What is special about a thread's next return from a system call. Values of the map `MARKED`.
+pub mod marked {
+    /// Nothing: in no value of the map.
+    pub const NO: u32 = 0;
+    /// The call, on a pipe, began before the probes attached.
+    pub const IN_FLIGHT: u32 = 1;
+    /// It did not enter: the thread begins here, with a new program.
+    pub const NOT_ENTERED: u32 = 2;
+}
+
 /// Elements of the array map `MARKS`, and which one counts a thread's mark. A thread that shares its element with one
 /// that is marked makes two look-ups more for each read and write: on 6.12 such a read took 382 instructions more.
 pub const MARKS: u32 = 8192;
@@ -63,6 +73,8 @@ pub struct Config {
     pub iter_bvec: u32,
     /// Iterators that move references or nothing at all (PIPE, DISCARD): never a copy.
     pub iter_no_copy: u32,
+    /// `ITER_PIPE` itself, not a mask; 0 where there is none (since 6.5).
+    pub iter_pipe: u32,
     /// `iov_iter.data_source`, or 0 where the direction bit tells.
     pub iter_source: u32,
     /// 1 if page copies into kernel-backed iterators pass the hardened-usercopy check too (5.10).
@@ -84,6 +96,8 @@ pub struct Config {
     pub filename_iname: u32,
     pub filename_max: u32,
     pub vm_fault_page: u32,
+    pub file_inode: u32,
+    pub inode_mode: u32,
 
     pub task_thread_pid: u32,
     pub pid_level: u32,
@@ -124,7 +138,7 @@ pub struct Config {
     pub socket_sk: u32,
 }
 impl Config {
-    pub const WORDS: usize = 63;
+    pub const WORDS: usize = 66;
 }
 const _: () = assert!(size_of::<Config>() == Config::WORDS * 4);
 

@@ -35,12 +35,13 @@ pub fn is_open() -> bool {
 /// The slot of a process, if it is counted.
 #[inline(always)]
 pub fn slot_of(tgid: u32) -> Option<u32> {
-    if !is_open() {
-        return None;
-    }
     let only = config!(only_tgid);
     if only != 0 {
-        return (tgid == only).then_some(FIRST_PROCESS);
+        // In this order, because nearly every event is a bystander's.
+        return (tgid == only && is_open()).then_some(FIRST_PROCESS);
+    }
+    if !is_open() {
+        return None;
     }
     // SAFETY: the value is copied out; slots are given out once per process.
     if let Some(slot) = unsafe { SLOTS.get(&tgid) } {

@@ -83,7 +83,7 @@ fn judge(service: &Service, place: Place, task: Task, checked: &Checked) -> (Kin
 /// Addresses, small iovec arrays and control messages are copied to and from the kernel stack; data of
 /// these calls never is. Larger iovec arrays are told by their size (`count * 16`).
 #[inline(always)]
-fn data_or_argument(service: &Service, entry: u8, task: Task, checked: &Checked) -> Kind {
+fn data_or_argument(service: &Service, entry: syscalls::Entry, task: Task, checked: &Checked) -> Kind {
     if entry & syscalls::HAS_ARGUMENT_BLOCK == 0 {
         return Kind::Copy;
     }

@@ -18,7 +18,7 @@ const TS_COMPAT: u32 = 0x0002;
 /// Offsets in x86's `struct pt_regs`: user ABI, arch/x86/include/uapi/asm/ptrace.h.
 pub const REGS_DX: u32 = 96;
 pub const REGS_DI: u32 = 112;
-pub const REGS_ORIG_AX: u32 = 120;
+const REGS_ORIG_AX: u32 = 120;
 pub const REGS_CS: u32 = 136;
 
 /// Reads a `T` at `base + offset`, or counts that it could not.
@@ -159,6 +159,12 @@ impl Task {
             return Some(Pointer::typed(unsafe { bpf_task_pt_regs(self.task as *mut _) } as u64));
         }
         Some(Pointer::untyped(self.stack()? + REGS_OFFSET.get(0).copied()?))
+    }
+
+    /// The number of the system call that the task is in, a negative one if it is in none.
+    #[inline(always)]
+    pub fn call_number(self) -> Option<u64> {
+        self.registers()?.read(REGS_ORIG_AX)
     }
 
     #[inline(always)]

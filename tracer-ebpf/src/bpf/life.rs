@@ -8,10 +8,12 @@ use aya_ebpf::{
     macros::raw_tracepoint,
     programs::RawTracePointContext,
 };
-use tracer_ebpf::abi::{Loss, OVERFLOW, Process, follow};
+use tracer_ebpf::abi::{Loss, OVERFLOW, Process, follow, marked::NOT_ENTERED};
 
+use super::account::current_slot;
 use super::kernel::Task;
 use super::maps::{AT_EXEC, DEPTH, ENDED, FREE, PROCESSES, SLOTS, config, lose};
+use super::{marked, switches::book_exit};
 
 /// `BPF_NOEXIST`, include/uapi/linux/bpf.h, and the answer if there is an entry already.
 const NO_EXIST: u64 = 1;
@@ -79,11 +81,15 @@ pub fn forked(ctx: RawTracePointContext) -> i32 {
     if tgid == parent || child.is_kernel_thread() {
         return 0;
     }
+    let follows = config!(follow);
+    // A helper that the kernel starts (since 5.19) returns from an exec that it never called.
+    if follows == follow::EVERYONE && Task::current().is_kernel_thread() {
+        marked::set((tgid as u64) << 32 | tgid as u64, NOT_ENTERED);
+    }
     // Userspace may have found it first, in /proc.
     if SLOTS.get_ptr(&tgid).is_some() {
         return 0;
     }
-    let follows = config!(follow);
     if follows == follow::EVERYONE || (follows == follow::CHILDREN && SLOTS.get_ptr(&parent).is_some()) {
         let start = child.field::<u64>(config!(task_start_boottime)).unwrap_or(0);
         admit(tgid, parent, start);
@@ -96,11 +102,13 @@ pub fn forked(ctx: RawTracePointContext) -> i32 {
 /// `sched_process_exec(task, old_pid, bprm)`.
 #[raw_tracepoint]
 pub fn execed(ctx: RawTracePointContext) -> i32 {
-    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let id = bpf_get_current_pid_tgid();
+    let tgid = (id >> 32) as u32;
     // SAFETY: the value is copied out.
     let slot = unsafe { AT_EXEC.get(&tgid) }.copied();
     if let Some(slot) = slot {
         let _ = AT_EXEC.remove(&tgid);
+        marked::set(id, NOT_ENTERED);
         if SLOTS.insert(&tgid, &slot, 0).is_err() {
             lose(Loss::ProcessMapFull);
         }
@@ -111,6 +119,7 @@ pub fn execed(ctx: RawTracePointContext) -> i32 {
         if config!(follow) == follow::EVERYONE {
             let start = Task::at(ctx.arg(0)).field::<u64>(config!(task_start_boottime)).unwrap_or(0);
             admit(tgid, 0, start);
+            marked::set(id, NOT_ENTERED);
         }
         return 0;
     };
@@ -134,9 +143,17 @@ pub fn execed(ctx: RawTracePointContext) -> i32 {
 pub fn exited(ctx: RawTracePointContext) -> i32 {
     let id = bpf_get_current_pid_tgid();
     let tgid = (id >> 32) as u32;
+    if let Some(slot) = current_slot() {
+        book_exit(slot);
+    }
+    // The only process has its slot until the end.
+    if config!(only_tgid) != 0 {
+        return 0;
+    }
     // SAFETY: the value is copied out.
     let Some(slot) = (unsafe { SLOTS.get(&tgid) }).copied() else { return 0 };
     let _ = DEPTH.remove(&id);
+    marked::take(id);
     let task = Task::at(ctx.arg(0));
     let Some(signal) = task.field::<u64>(config!(task_signal)) else { return 0 };
     let Some(live) = Task::at(signal).field::<u32>(config!(signal_live)) else { return 0 };

@@ -74,12 +74,12 @@ pub static DEPTH: HashMap<u64, Depth> = HashMap::with_max_entries(16384, 0);
 #[map]
 pub static CALLS: HashMap<CallKey, [u64; 4]> = HashMap::with_max_entries(65536, 0);
 
-/// Threads in a call on a pipe that began before the probes attached. Key: `pid_tgid`.
+/// Threads whose next return from a system call is special: one of [`tracer_ebpf::abi::marked`]. Key: `pid_tgid`.
 #[map]
-pub static IN_FLIGHT: HashMap<u64, u32> = HashMap::with_max_entries(16384, 0);
+pub static MARKED: HashMap<u64, u32> = HashMap::with_max_entries(16384, 0);
 
 /// How many of them are left, at most, by [`mark`](tracer_ebpf::abi::mark): most threads learn here that they
-/// have no mark. Set before the gate opens.
+/// have no mark.
 #[map]
 pub static MARKS: Array<u64> = Array::with_max_entries(MARKS_LEN, BPF_F_MMAPABLE);
 

@@ -7,6 +7,7 @@ mod iter;
 mod kernel;
 mod life;
 mod maps;
+mod marked;
 mod namespace;
 mod preempt;
 mod reference;

@@ -8,13 +8,14 @@ use aya_ebpf::{
     maps::Array,
     programs::{FEntryContext, ProbeContext, RawTracePointContext, TracePointContext},
 };
-use tracer_ebpf::abi::{Direction, Path, mark};
+use tracer_ebpf::abi::marked::{IN_FLIGHT, NO, NOT_ENTERED};
+use tracer_ebpf::abi::{Direction, Path};
 use tracer_ebpf::{syscalls, table::row};
 
 use super::account::{Kind, book, book_copy, book_reference, compare, counter, current_slot, raise};
-use super::kernel::{REGS_CS, REGS_DI, REGS_ORIG_AX, Task, entry, read};
-use super::maps::{IN_FLIGHT, IN_SOFTIRQ, MARKS, REGS_OFFSET, add, config};
-use super::preempt;
+use super::kernel::{REGS_CS, REGS_DI, Task, entry, read};
+use super::maps::{IN_SOFTIRQ, REGS_OFFSET, add, config};
+use super::{marked, preempt};
 
 /// `[0]`: a mark that userspace makes up and passes as the first argument of one system call;
 /// `[1]`: who made that call, as the initial pid namespace names it.
@@ -41,51 +42,33 @@ pub fn calibrate(ctx: RawTracePointContext) -> i32 {
     0
 }
 
-/// `sys_enter(regs, id)`.
+/// `sys_enter(regs, id)`: attached for an audit alone.
 #[raw_tracepoint]
-pub fn sys_enter(ctx: RawTracePointContext) -> i32 {
-    if let Some(slot) = current_slot() {
-        entered(slot, ctx.arg(1));
-    }
-    0
+pub fn sys_enter(_: RawTracePointContext) -> i32 {
+    entered()
 }
 
 /// The same through perf.
 #[tracepoint]
-pub fn sys_enter_perf(ctx: TracePointContext) -> u32 {
-    if let Some(slot) = current_slot() {
-        entered(slot, perf_field(&ctx, PERF_ID));
+pub fn sys_enter_perf(_: TracePointContext) -> u32 {
+    entered() as u32
+}
+
+#[inline(always)]
+fn entered() -> i32 {
+    if current_slot().is_some() {
+        compare();
     }
     0
 }
 
-#[inline(always)]
-fn entered(slot: u32, nr: u64) {
-    if config!(audit) != 0 {
-        compare();
-    }
-    let path = syscalls::path(entry(nr, Task::current().is_compat()));
-    book(slot, |ledger| add(counter!(ledger, syscalls[path as usize]), 1));
-    if matches!(path, Path::Read | Path::Write) {
-        // A new call: the one that was in flight is over.
-        unmark();
-    }
-}
-
-/// `sys_exit(regs, ret)`. The number comes from the registers, not from a map: execve and a new child
-/// return without having entered, and exit enters without returning.
+/// `sys_exit(regs, ret)`.
 #[raw_tracepoint]
 pub fn sys_exit(ctx: RawTracePointContext) -> i32 {
     let Some(slot) = current_slot() else { return 0 };
-    let bytes = ctx.arg::<i64>(1);
-    if bytes <= 0 {
-        return 0;
-    }
     let task = Task::current();
-    if let Some(regs) = task.registers()
-        && let Some(nr) = regs.read::<u64>(REGS_ORIG_AX)
-    {
-        returned(slot, task, nr, bytes as u64);
+    if let Some(nr) = task.call_number() {
+        returned(slot, task, nr, ctx.arg(1));
     }
     0
 }
@@ -93,16 +76,14 @@ pub fn sys_exit(ctx: RawTracePointContext) -> i32 {
 /// The same through perf.
 #[tracepoint]
 pub fn sys_exit_perf(ctx: TracePointContext) -> u32 {
-    let Some(slot) = current_slot() else { return 0 };
-    let bytes = perf_field(&ctx, PERF_RET) as i64;
-    if bytes > 0 {
-        returned(slot, Task::current(), perf_field(&ctx, PERF_ID), bytes as u64);
+    if let Some(slot) = current_slot() {
+        returned(slot, Task::current(), perf_field(&ctx, PERF_ID), perf_field(&ctx, PERF_RET) as i64);
     }
     0
 }
 
-/// Words of `raw_syscalls/{sys_enter,sys_exit}` (include/trace/events/syscalls.h): behind the common header
-/// of 8 bytes are `long id` and, on exit, `long ret`. Same on all kernels.
+/// Words of `raw_syscalls/sys_exit` (include/trace/events/syscalls.h): behind the common header of 8 bytes
+/// are `long id` and `long ret`. Same on all kernels.
 const PERF_ID: usize = 1;
 const PERF_RET: usize = 2;
 
@@ -112,18 +93,34 @@ fn perf_field(ctx: &TracePointContext, word: usize) -> u64 {
     unsafe { ctx.as_ptr().cast::<u64>().add(word).read_volatile() }
 }
 
-/// A call number `nr` of the current task returned `bytes`, more than 0.
+/// Call number `nr` of the current task returned `ret`.
+///
+/// Calls are counted as they return, not as they enter: one program serves both the number of calls and what
+/// they moved, where a second one would cost every call of every process some 100 instructions. The number comes
+/// from the registers, not from a map, because tasks return that never entered; exits enter and never return
+/// ([`book_exit`]).
 #[inline(always)]
-fn returned(slot: u32, task: Task, nr: u64, bytes: u64) {
+fn returned(slot: u32, task: Task, nr: u64, ret: i64) {
     let compat = task.is_compat();
     let entry = entry(nr, compat);
-    if entry & syscalls::RETURNS_BYTES == 0 {
+    let path = syscalls::path(entry);
+    let may_be_marked = matches!(path, Path::Read | Path::Write) || entry == syscalls::EXEC;
+    let mark = if may_be_marked { marked::take(bpf_get_current_pid_tgid()) } else { NO };
+    if mark == NOT_ENTERED || (entry == syscalls::FORK && ret == 0) {
         return;
     }
-    let path = syscalls::path(entry);
-    book(slot, |ledger| raise(counter!(ledger, payload[path as usize]), bytes));
+    let bytes = if entry & syscalls::RETURNS_BYTES != 0 && ret > 0 { ret as u64 } else { 0 };
+    book(slot, |ledger| {
+        add(counter!(ledger, syscalls[path as usize]), 1);
+        if bytes != 0 {
+            raise(counter!(ledger, payload[path as usize]), bytes);
+        }
+    });
+    if bytes == 0 {
+        return;
+    }
     match path {
-        Path::Read | Path::Write if unmark() => in_flight(slot, path, bytes),
+        Path::Read | Path::Write if mark == IN_FLIGHT => in_flight(slot, path, bytes),
         Path::Tee | Path::Vmsplice => book_reference(slot, path, bytes),
         Path::ProcessVm if config!(process_vm_by_return) != 0 => {
             let direction = if syscalls::is_process_vm_writev(nr, compat) {
@@ -137,17 +134,13 @@ fn returned(slot: u32, task: Task, nr: u64, bytes: u64) {
     }
 }
 
-/// Takes the current thread's mark; true if it had one.
+/// The current task ends: if it is in a call of exit or exit_group, that is counted now.
 #[inline(always)]
-fn unmark() -> bool {
-    let thread = bpf_get_current_pid_tgid();
-    let Some(marks) = MARKS.get_ptr_mut(mark(thread as u32)) else { return false };
-    // SAFETY: reads one aligned word of a map value.
-    if unsafe { *marks } == 0 || IN_FLIGHT.remove(&thread).is_err() {
-        return false;
+pub fn book_exit(slot: u32) {
+    let task = Task::current();
+    if task.call_number().is_some_and(|nr| syscalls::is_exit(nr, task.is_compat())) {
+        book(slot, |ledger| add(counter!(ledger, syscalls[Path::OtherSyscall as usize]), 1));
     }
-    add(marks, u64::MAX);
-    true
 }
 
 /// The return of a call on a pipe whose wrapper's probe came too late: all of it was copied.

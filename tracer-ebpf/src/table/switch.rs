@@ -9,7 +9,7 @@ pub const ROWS: &[Row] = &[
     other(
         Group::Switch,
         "sys_enter",
-        "system calls",
+        "begins of system calls, for an audit",
         &[
             tracepoint("sys_enter", 2, &["sys_enter"]),
             unpreempted(perf_tracepoint("raw_syscalls/sys_enter", &["sys_enter_perf"])),
@@ -18,7 +18,7 @@ pub const ROWS: &[Row] = &[
     other(
         Group::Switch,
         "sys_exit",
-        "payload, from return values",
+        "system calls, and payload from their return values",
         &[
             tracepoint("sys_exit", 2, &["sys_exit"]),
             unpreempted(perf_tracepoint("raw_syscalls/sys_exit", &["sys_exit_perf"])),
@@ -74,7 +74,12 @@ pub const ROWS: &[Row] = &[
     // -- life ---------------------------------------------------------------------------------------
     other(Group::Life, "fork", "children", &[tracepoint("sched_process_fork", 2, &["forked"])]),
     other(Group::Life, "exec", "new programs", &[tracepoint("sched_process_exec", 3, &["execed"])]),
-    other(Group::Life, "exit", "ends", &[tracepoint("sched_process_exit", 0, &["exited"])]),
+    other(
+        Group::Life,
+        "exit",
+        "ends, and calls of exit",
+        &[tracepoint("sched_process_exit", 0, &["exited"])],
+    ),
 ];
 
 const fn interrupt(name: &'static str, help: &'static str, ways: &'static [Way]) -> Row {

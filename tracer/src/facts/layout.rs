@@ -77,6 +77,8 @@ fn devices(btf: &Btf, config: &mut Config) -> Result<()> {
     config.skb_dev = at("sk_buff", "dev")?;
     config.skb_data = at("sk_buff", "data")?;
     config.skb_mac_header = at("sk_buff", "mac_header")?;
+    config.file_inode = at("file", "f_inode")?;
+    config.inode_mode = at("inode", "i_mode")?;
     config.socket_sk = at("socket", "sk")?;
     Ok(())
 }
@@ -125,6 +127,7 @@ fn iterators(btf: &Btf, config: &mut Config) -> Result<()> {
     };
     config.iter_user = mask(&["ITER_IOVEC", "ITER_UBUF"]);
     config.iter_bvec = mask(&["ITER_BVEC"]);
+    config.iter_pipe = value("ITER_PIPE").map_or(0, |value| value as u32);
     config.iter_no_copy = mask(&["ITER_PIPE", "ITER_DISCARD"]);
     if config.iter_user == 0 || config.iter_bvec == 0 {
         return Err(anyhow!("the kernel's BTF has no enum iter_type with ITER_IOVEC and ITER_BVEC"));

@@ -178,8 +178,9 @@ impl Session {
         };
         Observed {
             copies: group(Group::Copy) || self.coverage.has_probed_sites(),
-            references: group(Group::Reference),
-            syscalls: self.is_attached("sys_enter"),
+            references: group(Group::Reference)
+                && ["splice", "splice_direct"].iter().all(|name| self.is_attached(name)),
+            syscalls: self.is_attached("sys_exit") && self.is_attached("exit"),
             payload: self.is_attached("sys_exit"),
             faults: self.is_attached("page_fault"),
             interrupts: self.is_attached("irq_timer"),

@@ -4,6 +4,7 @@ use std::arch::x86_64::{__m128i, _mm_add_epi64, _mm_setzero_si128};
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A BPF array map (`BPF_F_MMAPABLE`) in this process's memory: reading it is no system call.
 pub struct Mapped<T> {
@@ -70,6 +71,16 @@ impl<T: Copy> Mapped<T> {
         if index < self.len {
             // SAFETY: inside the mapping.
             unsafe { self.base.add(index).write_volatile(value) };
+        }
+    }
+}
+
+impl Mapped<u64> {
+    /// Adds to one element, which the kernel side may write at the same time.
+    pub fn add(&self, index: usize, value: u64) {
+        if index < self.len {
+            // SAFETY: inside the mapping, and aligned as its start, a page, is.
+            unsafe { AtomicU64::from_ptr(self.base.add(index)) }.fetch_add(value, Ordering::Relaxed);
         }
     }
 }
