@@ -14,14 +14,26 @@ pub enum Memory {
     NoCopy,
 }
 
+/// The iterator's `enum iter_type`.
+#[inline(always)]
+fn kind(iter: Pointer) -> Option<u32> {
+    if config!(iter_is_flags) != 0 {
+        // Up to 5.13: `unsigned int type`, one bit per type, the lowest one is the direction.
+        return Some(iter.read::<u32>(config!(iter_type))? & !1);
+    }
+    Some(iter.read::<u8>(config!(iter_type))? as u32)
+}
+
+/// True if references go to a pipe.
+#[inline(always)]
+pub fn is_pipe(iter: Pointer) -> bool {
+    config!(iter_pipe) != 0 && kind(iter) == Some(config!(iter_pipe))
+}
+
 #[inline(always)]
 pub fn memory(iter: Pointer) -> Option<Memory> {
-    let bit = if config!(iter_is_flags) != 0 {
-        // Up to 5.13: `unsigned int type`, one bit per type, the lowest one is the direction.
-        iter.read::<u32>(config!(iter_type))? & !1
-    } else {
-        1 << (iter.read::<u8>(config!(iter_type))? as u32 & 31)
-    };
+    let kind = kind(iter)?;
+    let bit = if config!(iter_is_flags) != 0 { kind } else { 1 << (kind & 31) };
     Some(if bit & config!(iter_user) != 0 {
         Memory::User
     } else if bit & config!(iter_no_copy) != 0 {

@@ -1,43 +1,31 @@
-//! Bytes that change hands without a copy: pages given to a socket or a pipe.
+//! Bytes that change hands without a copy: user pages given to a socket, file pages to a pipe.
 
 use aya_ebpf::{
     helpers::bpf_get_current_pid_tgid,
     macros::{fexit, kprobe, kretprobe},
     programs::{FExitContext, ProbeContext, RetProbeContext},
 };
-use tracer_ebpf::abi::Loss;
+use tracer_ebpf::abi::{Loss, Path};
 use tracer_ebpf::{syscalls, table::row};
 
 use super::account::{book_payload, book_reference, current_slot, note_owner, place};
 use super::maps::{CALLS, CallKey, OWNERS, lose};
+use super::splice::is_device;
 use super::wrapper::{Call, Exit, enter, leave, wrapper};
 
-/// Books bytes handed to a socket or a pipe by reference.
+/// `ssize_t splice_file_to_pipe(in, pipe, ...)`: splice calls it as well, and is counted as a whole.
 #[inline(always)]
-fn referenced(_probe: u32, call: &impl Call) {
-    book_referenced(call.ret());
-}
-
-#[inline(always)]
-fn referenced_int(_probe: u32, call: &impl Call) {
-    book_referenced(call.ret_int());
-}
-
-#[inline(always)]
-fn book_referenced(bytes: i64) {
+fn sendfile_to_pipe(_probe: u32, call: &impl Call) {
+    let bytes = call.ret();
     if bytes <= 0 {
         return;
     }
     let Some(slot) = current_slot() else { return };
-    let Some(place) = place() else { return };
-    book_reference(slot, place.path, bytes as u64);
+    if place().is_some_and(|place| matches!(place.path, Path::Sendfile)) && !is_device(call.pointer(0)) {
+        book_reference(slot, Path::Sendfile, bytes as u64);
+    }
 }
-wrapper! { "socket_splice": referenced; socket_splice_fexit3(3), socket_splice_fexit4(4), socket_splice_fexit5(5); socket_splice_entry, socket_splice_return }
-wrapper! { "ktls_pages": referenced_int; ; ktls_pages_entry, ktls_pages_return }
-wrapper! { "file_splice": referenced; file_splice_fexit(5); file_splice_entry, file_splice_return }
-wrapper! { "shmem_splice": referenced; shmem_splice_fexit(5); shmem_splice_entry, shmem_splice_return }
-wrapper! { "socket_to_pipe": referenced_int; socket_to_pipe_fexit(6); socket_to_pipe_entry, socket_to_pipe_return }
-wrapper! { "pipe_to_pipe": referenced_int; pipe_to_pipe_fexit(4); pipe_to_pipe_entry, pipe_to_pipe_return }
+wrapper! { "sendfile_to_pipe": sendfile_to_pipe; sendfile_to_pipe_fexit(5); sendfile_to_pipe_entry, sendfile_to_pipe_return }
 
 /// `int skb_zerocopy_iter_stream(sk, skb, msg, len, uarg[, binding])`: user pages attached to a packet.
 /// Remembers whose they are: if the kernel copies them after all, it does so in softirq context.

@@ -1,4 +1,5 @@
-//! Marks that change what a task's copies are: `DEPTH`, written only where it is needed.
+//! Splice and its kin: what they move by reference, and marks that change what a task's copies are (`DEPTH`, written
+//! only where it is needed).
 //!
 //! In splice and its kin the check (check.rs) sees copies between kernel buffers. A task in a splicing
 //! system call needs no mark: its system call says it. An io_uring worker does.
@@ -8,12 +9,13 @@ use aya_ebpf::{
     macros::{fentry, fexit, kprobe, kretprobe},
     programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext},
 };
-use tracer_ebpf::abi::Loss;
+use tracer_ebpf::{abi::Loss, table::row};
 
-use super::account::current_slot;
+use super::account::{book_reference, current_slot, place};
 use super::iter::{self, Memory};
-use super::kernel::{Pointer, Service, Task};
-use super::maps::{DEPTH, Depth, lose};
+use super::kernel::{Pointer, Task, read};
+use super::maps::{DEPTH, Depth, config, lose};
+use super::wrapper::{Call, Exit, enter, leave};
 
 /// Changes the current task's mark; removes it when nothing is left of it.
 #[inline(always)]
@@ -36,58 +38,87 @@ fn is_marked() -> bool {
 
 #[inline(always)]
 fn splice_begins() {
-    if current_slot().is_some() && matches!(Task::current().service(), Some(Service::IoUring)) {
+    if Task::current().is_io_worker() && current_slot().is_some() {
         change(|depth| depth.splice += 1);
     }
 }
 
 #[inline(always)]
 fn splice_ends() {
-    if is_marked() {
+    if Task::current().is_io_worker() && is_marked() {
         change(|depth| depth.splice = depth.splice.saturating_sub(1));
     }
 }
 
-#[fentry]
-pub fn splice_fentry(_: FEntryContext) -> i32 {
-    splice_begins();
-    0
+/// Books what a call moved by reference. Whatever of it was copied is counted where it was copied, and makes it
+/// less (`Ledger::zero_copied`): so one event tells what each page's would, at a hundredth of the price.
+#[inline(always)]
+fn moved(bytes: i64) {
+    if bytes > 0
+        && let (Some(slot), Some(place)) = (current_slot(), place())
+    {
+        book_reference(slot, place.path, bytes as u64);
+    }
 }
-#[fexit]
-pub fn splice_fexit(_: FExitContext) -> i32 {
-    splice_ends();
-    0
+
+/// `do_splice(in, off_in, out, off_out, len, flags)`.
+#[inline(always)]
+fn spliced(call: &impl Call) {
+    if call.ret() > 0
+        && current_slot().is_some()
+        && !is_device(call.pointer(0))
+        && !is_device(call.pointer(2))
+    {
+        moved(call.ret());
+    }
 }
-#[kprobe]
-pub fn splice_entry(_: ProbeContext) -> u32 {
-    splice_begins();
-    0
+
+/// `splice_direct_to_actor(in, sd, actor)`: sendfile, copy_file_range.
+#[inline(always)]
+fn spliced_direct(call: &impl Call) {
+    moved(call.ret());
 }
-#[kretprobe]
-pub fn splice_return(_: RetProbeContext) -> u32 {
-    splice_ends();
-    0
+
+/// True for a file that is a character device: its driver may copy as it likes (`/dev/fuse` by memcpy).
+#[inline(always)]
+pub fn is_device(file: Pointer) -> bool {
+    const S_IFMT: u16 = 0xf000;
+    const S_IFCHR: u16 = 0x2000;
+    let mode =
+        file.read::<u64>(config!(file_inode)).and_then(|inode| read::<u16>(inode, config!(inode_mode)));
+    mode.is_none_or(|mode| mode & S_IFMT == S_IFCHR)
 }
-#[fentry]
-pub fn splice_direct_fentry(_: FEntryContext) -> i32 {
-    splice_begins();
-    0
+
+/// Entry points of one splicing function: `row: body; fentry, fexit(argument count), kprobe, kretprobe`.
+macro_rules! splice {
+    ($row:literal: $body:expr; $fentry:ident, $fexit:ident($args:literal), $entry:ident, $return:ident) => {
+        #[fentry]
+        pub fn $fentry(_: FEntryContext) -> i32 {
+            splice_begins();
+            0
+        }
+        #[fexit]
+        pub fn $fexit(ctx: FExitContext) -> i32 {
+            splice_ends();
+            $body(&Exit::<$args>(ctx));
+            0
+        }
+        #[kprobe]
+        pub fn $entry(ctx: ProbeContext) -> u32 {
+            splice_begins();
+            enter(const { row($row) }, &ctx);
+            0
+        }
+        #[kretprobe]
+        pub fn $return(ctx: RetProbeContext) -> u32 {
+            splice_ends();
+            leave(const { row($row) }, &ctx, |call| $body(call));
+            0
+        }
+    };
 }
-#[fexit]
-pub fn splice_direct_fexit(_: FExitContext) -> i32 {
-    splice_ends();
-    0
-}
-#[kprobe]
-pub fn splice_direct_entry(_: ProbeContext) -> u32 {
-    splice_begins();
-    0
-}
-#[kretprobe]
-pub fn splice_direct_return(_: RetProbeContext) -> u32 {
-    splice_ends();
-    0
-}
+splice! { "splice": spliced; splice_fentry, splice_fexit(6), splice_entry, splice_return }
+splice! { "splice_direct": spliced_direct; splice_direct_fentry, splice_direct_fexit(3), splice_direct_entry, splice_direct_return }
 
 /// 5.10: `f(_, iter, ...)` with a kernel-backed iterator, whose page copies the check sees as well.
 #[inline(always)]

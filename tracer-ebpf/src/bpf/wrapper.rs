@@ -12,7 +12,9 @@ use aya_ebpf::{
 use tracer_ebpf::abi::{Direction, Loss, Path};
 use tracer_ebpf::{syscalls, table::row};
 
-use super::account::{Kind, book, book_copy, book_payload, counter, current_slot, place, raise};
+use super::account::{
+    Kind, book, book_copy, book_payload, book_reference, counter, current_slot, place, raise,
+};
 use super::iter::{self, Memory};
 use super::kernel::{Pointer, in_softirq};
 use super::maps::{CALLS, CallKey, config, lose};
@@ -132,13 +134,16 @@ pub fn book_iter(
     direction: Direction,
     bytes: u64,
 ) -> Option<Direction> {
-    let (memory, place) = (iter::memory(iter)?, place()?);
+    let memory = iter::memory(iter)?;
+    if memory == Memory::NoCopy {
+        return None;
+    }
+    let place = place()?;
     let direction = match memory {
-        Memory::NoCopy => return None,
         Memory::User => direction,
         // io_uring's registered buffers arrive as pages although they are the process's memory.
         Memory::Pages if matches!(place.path, Path::IoUring) && !place.in_splice => direction,
-        Memory::Pages | Memory::Kernel => Direction::InKernel,
+        _ => Direction::InKernel,
     };
     // What a system call without payload copies is control: socket options, execve's headers, getrandom.
     let kind = match place.path {
@@ -172,7 +177,8 @@ fn to_iter(probe: u32, call: &impl Call) {
 /// The third argument is what an earlier call already read, and the return value includes it.
 #[inline(always)]
 fn to_iter_after(probe: u32, call: &impl Call) {
-    if call.ret() > 0 {
+    // Up to 6.4 sendfile and splice read through here (16 times per MiB), and that is asked before all else.
+    if !iter::is_pipe(call.pointer(1)) && call.ret() > 0 {
         copied(probe, call, Direction::ToUser, call.arg(2) as i64);
     }
 }
@@ -313,7 +319,17 @@ wrapper! { "cow": cow; cow_fexit(1); cow_entry, cow_return }
 /// of plain text; the functions live in a module, for which 5.10 has no BTF.
 #[inline(always)]
 fn encrypted(_probe: u32, call: &impl Call) {
-    let bytes = call.ret_int();
+    book_encrypted(call.ret_int(), false);
+}
+
+/// The same of a sender, whose encrypted pages are attached to packets.
+#[inline(always)]
+fn encrypted_and_sent(_probe: u32, call: &impl Call) {
+    book_encrypted(call.ret_int(), true);
+}
+
+#[inline(always)]
+fn book_encrypted(bytes: i64, sent: bool) {
     if bytes <= 0 {
         return;
     }
@@ -321,7 +337,10 @@ fn encrypted(_probe: u32, call: &impl Call) {
         return;
     };
     book(slot, |ledger| raise(counter!(ledger, crypto[place.path as usize]), bytes as u64));
+    if sent {
+        book_reference(slot, place.path, bytes as u64);
+    }
 }
-wrapper! { "ktls_send": encrypted; ; ktls_send_entry, ktls_send_return }
+wrapper! { "ktls_send": encrypted_and_sent; ; ktls_send_entry, ktls_send_return }
 wrapper! { "ktls_sendpage": encrypted; ; ktls_sendpage_entry, ktls_sendpage_return }
 wrapper! { "ktls_recv": encrypted; ; ktls_recv_entry, ktls_recv_return }

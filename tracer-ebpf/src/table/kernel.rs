@@ -131,7 +131,7 @@ pub const ROWS: &[Row] = &[
     // -- encryption ---------------------------------------------------------------------------------
     optional(copy(
         "ktls_send",
-        "bytes that kTLS encrypted in software (module tls)",
+        "bytes that kTLS encrypted in software (module tls) and attached to packets",
         ANY,
         &[kprobe("tls_sw_sendmsg", &["ktls_send_entry", "ktls_send_return"])],
         &[],

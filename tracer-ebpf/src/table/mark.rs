@@ -7,9 +7,9 @@ pub const ROWS: &[Row] = &[
     other(
         Group::Mark,
         "splice",
-        "a task is in splice: what it copies stays in the kernel",
+        "a task is in splice: what it copies stays in the kernel, and what it does not copy moves by reference",
         &[
-            trampoline("do_splice", 0, &["splice_fentry", "splice_fexit"]),
+            trampoline("do_splice", 6, &["splice_fentry", "splice_fexit"]),
             kprobe("do_splice", &["splice_entry", "splice_return"]),
         ],
     ),
@@ -18,7 +18,7 @@ pub const ROWS: &[Row] = &[
         "splice_direct",
         "the same inside sendfile and copy_file_range",
         &[
-            trampoline("splice_direct_to_actor", 0, &["splice_direct_fentry", "splice_direct_fexit"]),
+            trampoline("splice_direct_to_actor", 3, &["splice_direct_fentry", "splice_direct_fexit"]),
             kprobe("splice_direct_to_actor", &["splice_direct_entry", "splice_direct_return"]),
         ],
     ),

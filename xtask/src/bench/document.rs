@@ -87,26 +87,24 @@ const REASONS: &str = "
 - **A copy event.** The tracer tells by which service (`read`, `sendfile`, a fault, ...) and to which memory a copy went.
   For that it reads four fields of the task, its registers and the iterator (up to 6.1 each load is checked at run
   time: 7 instructions), and the ledger's element: some 200 instructions beside the 35 that only count; and a read
-  that moves data also has its payload booked at sys_exit, which is in this figure. Next: constants of the kernel as
-  immediates in the programs in place of loads from a map (2 instructions each), and on 6.12 and later a `kfunc` or
-  task storage that holds the service from sys_enter on.
-- **1% of a read or write of 64 KiB.** One read is one event at a wrapper and two at the system call. Programs that do
-  nothing cost more than 1% there (see the references above): the target cannot be met by programs at these places.
-  Next: no program at sys_exit where a wrapper tells the payload as well.
-- **1% of a sendfile of 1 MiB.** It goes in 16 batches through a pipe. Each has three events: up to 6.4 where the page
-  cache is read, where its pages go into the pipe, and at the socket; since 6.5 one at the pipe and two at the socket.
-  A trampoline whose program does nothing takes 200 instructions already: one event of each batch is 0.7% on 6.1 and
-  1.0% on 6.12 before it counts anything. Next: up to 6.4 the read tells by its iterator what `file_splice` tells again;
-  since 6.5 `splice_to_socket` is called once per batch, where `skb_splice_from_iter` is called for each packet.
+  that moves data also has its payload booked, which is in this figure. Next: constants of the kernel as
+  immediates in the programs in place of loads from a map (one instruction each), and on 6.12 and later a `kfunc` or
+  task storage that holds the service.
+- **1% of a read or write of 64 KiB.** One read is one event at a wrapper and one at the system call's return. Programs
+  that do nothing cost more than 1% there (see the references above): the target cannot be met by programs at these
+  places. Next: as for a copy event.
+- **1% of a sendfile of 1 MiB**, on the kernels without targets. One call is one event where it is spliced and one at its
+  return; up to 6.4 each of the 16 batches also is a read of the page cache, whose program sees that it goes to a
+  pipe, and ends: the price of the trampoline.
 - **7.2 and 5.10**, which have no targets. 7.2 preempts BPF programs, and where one was preempted it is skipped for the
-  next task: so system calls are seen through perf there, for some 200 instructions more each way. 5.10 gives a program
+  next task: so system calls are seen through perf there, for some 200 instructions more. 5.10 gives a program
   no pointer to the current task that it may read by itself (`bpf_get_current_task_btf()` is of 5.11): each field is
   a helper's call.
-- **A bystander.** A raw tracepoint has no filter for processes before the program runs: the least is an empty program
-  at sys_enter and one at sys_exit. Beyond that, the check who runs takes about 10 instructions each.
+- **A bystander.** A raw tracepoint has no filter for processes before the program runs: the least is an empty program.
+  Beyond that, what a program saves on the stack, and the check who runs, take some 25 instructions.
 - **Against bpftrace.** Its script has one program per event, for calls by number and for the bytes of each direction in
-  one sum. Tracer runs a second program per system call, for the payload, and tells service, direction and memory of
-  each copy: a read is its worst ratio, because there all of this comes together. Next: as for a copy event.
+  one sum. Tracer tells service, direction and memory of each copy, and payload: a read is its worst ratio, because
+  there all of this comes together. A sendfile, for which it has fewer events, is its best. Next: as for a copy event.
 - **Attach.** Reading `/proc/kallsyms` and the kernel's text, the verifier, and one ftrace update per trampoline are
   spread over the second: docs/coverage.md has the parts. Next: scanning while rows attach.
 - **Detach.** The process ends within half a second, and nothing is counted from then on. What goes on in a child is
