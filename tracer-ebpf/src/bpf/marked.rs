@@ -2,11 +2,16 @@
 
 use tracer_ebpf::abi::{Loss, mark, marked::NO};
 
+use super::account::is_open;
 use super::maps::{MARKED, MARKS, add, lose};
 
-/// Marks a thread: `what` is one of [`tracer_ebpf::abi::marked`].
+/// Marks a thread if counting has begun (before, its return is not looked at, and the mark would stay): `what` is
+/// one of [`tracer_ebpf::abi::marked`].
 #[inline(always)]
 pub fn set(thread: u64, what: u32) {
+    if !is_open() {
+        return;
+    }
     if MARKED.insert(&thread, &what, 0).is_err() {
         lose(Loss::CallMapFull);
         return;

@@ -106,7 +106,7 @@ fn returned(slot: u32, task: Task, nr: u64, ret: i64) {
     let path = syscalls::path(entry);
     let may_be_marked = matches!(path, Path::Read | Path::Write) || entry == syscalls::EXEC;
     let mark = if may_be_marked { marked::take(bpf_get_current_pid_tgid()) } else { NO };
-    if mark == NOT_ENTERED || (entry == syscalls::FORK && ret == 0) {
+    if ret == 0 && (entry == syscalls::FORK || entry == syscalls::EXEC && mark == NOT_ENTERED) {
         return;
     }
     let bytes = if entry & syscalls::RETURNS_BYTES != 0 && ret > 0 { ret as u64 } else { 0 };
