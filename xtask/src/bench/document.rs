@@ -124,8 +124,8 @@ const LIMITS: &str = "
 - One CPU runs: QEMU's counted machine does not start with two. What CPUs do to each other's caches is not in it; every
   CPU has its own counters of a process as long as there are no more than shards (docs/scale.md).
 - The least of 30 rounds leaves out what happens seldom (a fresh slab, a timer).
-- Some of a connection's figures depend on the boot, presumably by where TCP's windows stand: on 6.1 a bystander's recv
-  took 724 or 928 instructions more, its sendfile 11,344 to 11,729.
+- Some of a connection's figures depend on the boot, presumably by where TCP's windows stand: in 13 boots of 6.1 a
+  sendfile took 4,141 to 4,555 instructions more, beside another process's tracer 4,060 to 4,282.
 ";
 
 #[cfg(test)]

@@ -35,7 +35,8 @@ pub struct Args {
     /// Fewer rounds, no peers, one process; prints the figures, and writes no document
     #[arg(long, conflicts_with = "only")]
     short: bool,
-    /// The short form on the default kernel; writes tests/overhead.toml, by which `cargo xtask test` judges
+    /// The short form on the default kernel, some times; writes the highest figures into tests/overhead.toml, by which
+    /// `cargo xtask test` judges
     #[arg(long, conflicts_with_all = ["kernel", "short", "only", "measured", "no_vm"])]
     accept: bool,
     /// Only these parts; prints the figures, and writes no document
@@ -68,9 +69,17 @@ const LIMIT: Duration = Duration::from_secs(40 * 60);
 /// Where the VM has the peers.
 const PEERS: &str = "/peers";
 
+/// How often `--accept` measures.
+const ACCEPTED_BOOTS: usize = 12;
+
 pub fn main(args: &Args) -> Result<u8> {
     if args.accept {
-        println!("{}", measure_guarded()?.save()?.display());
+        let mut accepted = measure_guarded()?;
+        // A connection's figures depend on the boot: on 6.1 those of a sendfile by 8%.
+        for _ in 1..ACCEPTED_BOOTS {
+            accepted.merge(measure_guarded()?, i64::max);
+        }
+        println!("{}", accepted.save()?.display());
         return Ok(0);
     }
     let mut measured = Measured::default();
