@@ -51,9 +51,9 @@ fn splice_ends() {
 }
 
 /// Books what a call moved by reference. Whatever of it was copied is counted where it was copied, and makes it
-/// less (`Ledger::zero_copied`): so one event tells what each page's would, at a hundredth of the price.
+/// less (`Derived::zero_copied`): so one event tells what each page's would, at a hundredth of the price.
 #[inline(always)]
-fn moved(bytes: i64) {
+pub fn moved(bytes: i64) {
     if bytes > 0
         && let (Some(slot), Some(place)) = (current_slot(), place())
     {

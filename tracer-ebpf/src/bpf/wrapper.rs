@@ -12,12 +12,11 @@ use aya_ebpf::{
 use tracer_ebpf::abi::{Direction, Loss, Path};
 use tracer_ebpf::{syscalls, table::row};
 
-use super::account::{
-    Kind, book, book_copy, book_payload, book_reference, counter, current_slot, place, raise,
-};
+use super::account::{Kind, book, book_copy, book_payload, counter, current_slot, place, raise};
 use super::iter::{self, Memory};
 use super::kernel::{Pointer, in_softirq};
 use super::maps::{CALLS, CallKey, config, lose};
+use super::splice::moved;
 
 /// A call that has returned.
 pub trait Call {
@@ -319,17 +318,7 @@ wrapper! { "cow": cow; cow_fexit(1); cow_entry, cow_return }
 /// of plain text; the functions live in a module, for which 5.10 has no BTF.
 #[inline(always)]
 fn encrypted(_probe: u32, call: &impl Call) {
-    book_encrypted(call.ret_int(), false);
-}
-
-/// The same of a sender, whose encrypted pages are attached to packets.
-#[inline(always)]
-fn encrypted_and_sent(_probe: u32, call: &impl Call) {
-    book_encrypted(call.ret_int(), true);
-}
-
-#[inline(always)]
-fn book_encrypted(bytes: i64, sent: bool) {
+    let bytes = call.ret_int();
     if bytes <= 0 {
         return;
     }
@@ -337,9 +326,13 @@ fn book_encrypted(bytes: i64, sent: bool) {
         return;
     };
     book(slot, |ledger| raise(counter!(ledger, crypto[place.path as usize]), bytes as u64));
-    if sent {
-        book_reference(slot, place.path, bytes as u64);
-    }
+}
+
+/// The same of a sender, whose encrypted pages are attached to packets.
+#[inline(always)]
+fn encrypted_and_sent(probe: u32, call: &impl Call) {
+    encrypted(probe, call);
+    moved(call.ret_int());
 }
 wrapper! { "ktls_send": encrypted_and_sent; ; ktls_send_entry, ktls_send_return }
 wrapper! { "ktls_sendpage": encrypted; ; ktls_sendpage_entry, ktls_sendpage_return }
