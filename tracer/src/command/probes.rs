@@ -75,3 +75,31 @@ fn releases(releases: Releases) -> String {
         (since, before) => format!("kernels from {} and before {}", text(since), text(before)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A row as docs/counting.md has it.
+    fn row_as_line(row: &Row) -> String {
+        let mut symbols: Vec<String> = Vec::new();
+        for way in row.ways {
+            let symbol = format!("`{}`", way.symbol);
+            if !symbols.contains(&symbol) {
+                symbols.push(symbol);
+            }
+        }
+        let by = if symbols.is_empty() { "call instructions".to_owned() } else { symbols.join(", ") };
+        let kernels = releases(row.releases).replace("kernels ", "");
+        format!("| `{}` | {} | {} | {by} | {kernels} |", row.name, group(row.group), row.help)
+    }
+
+    #[test]
+    fn the_document_has_these_rows() {
+        let text = include_str!("../../../docs/counting.md");
+        let begin = text.find("| `check` | copies |").expect("no table of rows");
+        let lines: Vec<&str> = text[begin..].lines().take_while(|line| line.starts_with('|')).collect();
+        let rows: Vec<String> = ROWS.iter().map(row_as_line).collect();
+        assert_eq!(lines, rows);
+    }
+}
