@@ -15,6 +15,9 @@ use crate::{Check, check, sound};
 const GETPID: &[u8] = b"\xb8\x27\0\0\0\x0f\x05";
 const EXIT_GROUP: &[u8] = b"\xb8\xe7\0\0\0\x31\xff\x0f\x05";
 const FORK: &[u8] = b"\xb8\x39\0\0\0\x0f\x05";
+/// Behind a fork: wait4(-1, 0, 0, 0), unless this is the child. A child that nobody waits for may run after the
+/// window, which ends with its parent.
+const WAIT: &[u8] = b"\x85\xc0\x74\x13\xb8\x3d\0\0\0\xbf\xff\xff\xff\xff\x31\xf6\x31\xd2\x45\x31\xd2\x0f\x05";
 /// By the 32-bit table, from 64-bit code: getpid, exit.
 const GETPID_32: &[u8] = b"\xb8\x14\0\0\0\xcd\x80";
 const EXIT_32: &[u8] = b"\xb8\x01\0\0\0\x31\xdb\xcd\x80";
@@ -30,7 +33,7 @@ const EXEC: &[u8] = b"\x48\x8d\x3d\x0b\0\0\0\xb8\x3b\0\0\0\x31\xf6\x31\xd2\x0f\x
 /// Name, what it does, and its calls once it runs.
 const PROGRAMS: [(&str, &[&[u8]], u64); 6] = [
     ("exits", &[GETPID, GETPID, EXIT_GROUP], 3),
-    ("forks", &[FORK, GETPID, EXIT_GROUP], 3 + 2),
+    ("forks", &[FORK, WAIT, GETPID, EXIT_GROUP], 4 + 2),
     ("ends_a_thread", &[THREAD, EXIT_GROUP], 2 + 1),
     ("is_killed", &[GETPID, KILL_ITSELF], 3),
     ("calls_by_32_bits", &[GETPID_32, EXIT_32], 2),
