@@ -53,6 +53,10 @@ pub static SLOTS: HashMap<u32, u32> = HashMap::with_max_entries(1, 0);
 #[map]
 pub static AT_EXEC: HashMap<u32, u32> = HashMap::with_max_entries(64, 0);
 
+/// tgid -> the slot that it had: threads of a process that has ended may still be on their way out (life.rs).
+#[map]
+pub static LATE: LruHashMap<u32, Owner> = LruHashMap::with_max_entries(4096, 0);
+
 /// Slots that nobody has. Filled by userspace. Set at load.
 #[map]
 pub static FREE: Queue<u32> = Queue::with_max_entries(1, 0);
