@@ -100,15 +100,30 @@ mod tests {
 
     use super::*;
 
+    /// Memory in place of a map's.
+    fn memory(words: &[u64]) -> File {
+        // SAFETY: the name is a string; the descriptor is nobody else's.
+        let mut file = unsafe { File::from(OwnedFd::from_raw_fd(libc::memfd_create(c"map".as_ptr(), 0))) };
+        words.iter().for_each(|word| file.write_all(&word.to_ne_bytes()).unwrap());
+        file
+    }
+
     #[test]
     fn sums_of_elements() {
-        // SAFETY: the name is a string; the descriptor is nobody else's.
-        let mut file = unsafe { File::from(OwnedFd::from_raw_fd(libc::memfd_create(c"sums".as_ptr(), 0))) };
         let elements = [[1, 2, 3, 4], [u64::MAX, 0, 5, u64::MAX], [0, 0, 0, 7]];
-        elements.as_flattened().iter().for_each(|word| file.write_all(&word.to_ne_bytes()).unwrap());
+        let file = memory(elements.as_flattened());
         let mapped: Mapped<[u64; 4]> = Mapped::new(file.as_fd(), elements.len()).unwrap();
         assert_eq!([0, 1, 2, 3].map(|index| mapped.sum(index)), [10, 3, 7, 0]);
         mapped.set(2, [1; 4]);
         assert_eq!((mapped.get(2), mapped.get(3), mapped.sum(2)), (Some([1; 4]), None, 4));
+    }
+
+    #[test]
+    fn adds_to_one_element() {
+        let file = memory(&[1, u64::MAX, 3]);
+        let mapped: Mapped<u64> = Mapped::new(file.as_fd(), 3).unwrap();
+        // There is no element 3: nothing is written.
+        [(0, 6), (1, 2), (3, 9)].into_iter().for_each(|(index, value)| mapped.add(index, value));
+        assert_eq!([0, 1, 2, 3].map(|index| mapped.get(index)), [Some(7), Some(1), Some(3), None]);
     }
 }
