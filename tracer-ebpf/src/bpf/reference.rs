@@ -1,31 +1,16 @@
-//! Bytes that change hands without a copy: user pages given to a socket, file pages to a pipe.
+//! Bytes that change hands without a copy: user pages given to a socket.
 
 use aya_ebpf::{
     helpers::bpf_get_current_pid_tgid,
     macros::{fexit, kprobe, kretprobe},
     programs::{FExitContext, ProbeContext, RetProbeContext},
 };
-use tracer_ebpf::abi::{Loss, Path};
+use tracer_ebpf::abi::Loss;
 use tracer_ebpf::{syscalls, table::row};
 
 use super::account::{book_payload, book_reference, current_slot, note_owner, place};
 use super::maps::{CALLS, CallKey, OWNERS, lose};
-use super::splice::is_device;
-use super::wrapper::{Call, Exit, enter, leave, wrapper};
-
-/// `ssize_t splice_file_to_pipe(in, pipe, ...)`: splice calls it as well, and is counted as a whole.
-#[inline(always)]
-fn sendfile_to_pipe(_probe: u32, call: &impl Call) {
-    let bytes = call.ret();
-    if bytes <= 0 {
-        return;
-    }
-    let Some(slot) = current_slot() else { return };
-    if place().is_some_and(|place| matches!(place.path, Path::Sendfile)) && !is_device(call.pointer(0)) {
-        book_reference(slot, Path::Sendfile, bytes as u64);
-    }
-}
-wrapper! { "sendfile_to_pipe": sendfile_to_pipe; sendfile_to_pipe_fexit(5); sendfile_to_pipe_entry, sendfile_to_pipe_return }
+use super::wrapper::{Call, Exit, leave};
 
 /// `int skb_zerocopy_iter_stream(sk, skb, msg, len, uarg[, binding])`: user pages attached to a packet.
 /// Remembers whose they are: if the kernel copies them after all, it does so in softirq context.

@@ -9,13 +9,16 @@ use aya_ebpf::{
     macros::{fentry, fexit, kprobe, kretprobe},
     programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext},
 };
-use tracer_ebpf::{abi::Loss, table::row};
+use tracer_ebpf::{
+    abi::{Loss, Path},
+    table::row,
+};
 
 use super::account::{book_reference, current_slot, place};
 use super::iter::{self, Memory};
 use super::kernel::{Pointer, Task, read};
 use super::maps::{DEPTH, Depth, config, lose};
-use super::wrapper::{Call, Exit, enter, leave};
+use super::wrapper::{Call, Exit, enter, leave, wrapper};
 
 /// Changes the current task's mark; removes it when nothing is left of it.
 #[inline(always)]
@@ -50,27 +53,28 @@ fn splice_ends() {
     }
 }
 
-/// Books what a call moved by reference. Whatever of it was copied is counted where it was copied, and makes it
-/// less (`Derived::zero_copied`): so one event tells what each page's would, at a hundredth of the price.
+/// Books what a call moved by reference, if it is a service that may. Whatever of it was copied is counted where it
+/// was copied, and makes it less (`Derived::zero_copied`): so one event tells what each page's would, at a hundredth
+/// of the price.
 #[inline(always)]
-pub fn moved(bytes: i64) {
+fn moved_if(bytes: i64, may: impl Fn(Path) -> bool) {
     if bytes > 0
         && let (Some(slot), Some(place)) = (current_slot(), place())
+        && may(place.path)
     {
         book_reference(slot, place.path, bytes as u64);
     }
 }
 
+#[inline(always)]
+pub fn moved(bytes: i64) {
+    moved_if(bytes, |_| true);
+}
+
 /// `do_splice(in, off_in, out, off_out, len, flags)`.
 #[inline(always)]
 fn spliced(call: &impl Call) {
-    if call.ret() > 0
-        && current_slot().is_some()
-        && !is_device(call.pointer(0))
-        && !is_device(call.pointer(2))
-    {
-        moved(call.ret());
-    }
+    moved_if(call.ret(), |_| !is_device(call.pointer(0)) && !is_device(call.pointer(2)));
 }
 
 /// `splice_direct_to_actor(in, sd, actor)`: sendfile, copy_file_range.
@@ -79,9 +83,16 @@ fn spliced_direct(call: &impl Call) {
     moved(call.ret());
 }
 
+/// `ssize_t splice_file_to_pipe(in, pipe, ...)`: splice calls it as well, and is counted as a whole.
+#[inline(always)]
+fn sendfile_to_pipe(_probe: u32, call: &impl Call) {
+    moved_if(call.ret(), |path| matches!(path, Path::Sendfile) && !is_device(call.pointer(0)));
+}
+wrapper! { "sendfile_to_pipe": sendfile_to_pipe; sendfile_to_pipe_fexit(5); sendfile_to_pipe_entry, sendfile_to_pipe_return }
+
 /// True for a file that is a character device: its driver may copy as it likes (`/dev/fuse` by memcpy).
 #[inline(always)]
-pub fn is_device(file: Pointer) -> bool {
+fn is_device(file: Pointer) -> bool {
     const S_IFMT: u16 = 0xf000;
     const S_IFCHR: u16 = 0x2000;
     let mode =
