@@ -44,8 +44,9 @@ impl Seen {
         for (_, session) in &mut sessions {
             session.window()?;
         }
-        let after = read()?;
+        // What was sent may be told late; the window ended before, and nothing is sent until the workers end.
         let total = tracer.stop()?.total()?;
+        let after = read()?;
         let mut workers = Vec::new();
         for (workload, session) in sessions {
             let pid = session.pid;

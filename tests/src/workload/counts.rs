@@ -109,6 +109,13 @@ pub fn declare_open() {
     OPEN.store(1, Relaxed);
 }
 
+/// Payload that the kernel's TCP says it sent, segments sent again included.
+static SENT: AtomicU64 = AtomicU64::new(0);
+
+pub fn note_sent(bytes: u64) {
+    SENT.store(bytes, Relaxed);
+}
+
 /// Forgets what set-up did.
 pub fn reset() {
     for table in [&ENTERED, &RETURNED, &BYTES] {
@@ -145,6 +152,7 @@ pub fn report(windows: u64) -> Value {
         "calls": total,
         "syscalls": syscalls,
         "paths": paths,
+        "tcp_sent_bytes": SENT.load(Relaxed),
     })
 }
 
