@@ -46,6 +46,7 @@ calls! {
     Kill "kill" "other_syscall",
     Tgkill "tgkill" "other_syscall",
     Sigtimedwait "rt_sigtimedwait" "other_syscall",
+    Futex "futex" "other_syscall",
     Getpid "getpid" "other_syscall",
     Fstat "fstat" "other_syscall",
     Open "openat" "other_syscall",

@@ -1,9 +1,17 @@
-//! Four threads on two CPUs, each with files of its own. They are started and
-//! told that they are done by thread-directed real-time signals (which queue),
-//! so that the calls of all threads are known.
+//! Four threads on two CPUs, each with files of its own. They are started by a thread-directed real-time signal,
+//! and say that they are done by a futex, so that the calls of all threads are known. (A signal to a thread that is
+//! about to sleep leaves it runnable, and some kernels then say at the tracepoint that it did not mean to sleep,
+//! although they count it as voluntary; a signal to one that sleeps does not.)
 
+use std::io::{
+    self,
+    ErrorKind::{Interrupted, WouldBlock},
+};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicU32,
+    Ordering::{AcqRel, Acquire, Relaxed},
+};
 use std::thread::JoinHandle;
 
 use anyhow::{Result, anyhow};
@@ -18,10 +26,6 @@ fn start_signal() -> i32 {
     libc::SIGRTMIN()
 }
 
-fn done_signal() -> i32 {
-    libc::SIGRTMIN() + 1
-}
-
 fn thread_id() -> i32 {
     // SAFETY: takes no memory of ours.
     unsafe { libc::syscall(libc::SYS_gettid) as i32 }
@@ -34,6 +38,40 @@ fn signal_thread(process: i32, thread: i32, signal: i32) -> Result<()> {
     Ok(())
 }
 
+/// How many threads are done.
+#[derive(Default)]
+struct Done(AtomicU32);
+
+impl Done {
+    /// One more is, and who waits for that is woken.
+    fn say(&self) -> Result<()> {
+        self.0.fetch_add(1, AcqRel);
+        self.futex(libc::FUTEX_WAKE, 1)?;
+        Ok(())
+    }
+
+    fn wait_for_all(&self) -> Result<()> {
+        loop {
+            let now = self.0.load(Acquire);
+            if now == THREADS as u32 {
+                return Ok(());
+            }
+            match self.futex(libc::FUTEX_WAIT, now) {
+                // It is not `now` any more; or a debugger that attaches interrupts it.
+                Err(error) if matches!(error.kind(), WouldBlock | Interrupted) => {}
+                other => drop(other?),
+            }
+        }
+    }
+
+    fn futex(&self, operation: i32, value: u32) -> io::Result<usize> {
+        let (operation, forever) = (operation | libc::FUTEX_PRIVATE_FLAG, std::ptr::null::<u8>());
+        // SAFETY: the word lives as long as `self`.
+        let ret = unsafe { libc::syscall(libc::SYS_futex, &self.0, operation, value, forever) };
+        book(Call::Futex, ret as isize)
+    }
+}
+
 struct Worker {
     thread: i32,
     handle: Option<JoinHandle<Result<()>>>,
@@ -42,29 +80,30 @@ struct Worker {
 pub struct Threads {
     process: i32,
     workers: Vec<Worker>,
-    done: signals::Set,
+    done: Arc<Done>,
     stop: Arc<AtomicBool>,
 }
 
 impl Threads {
     /// Each thread moves `options.bytes`.
     pub fn new(options: &Options) -> Result<Self> {
-        signals::Set::of(&[start_signal(), done_signal()]).block();
-        let (main, process) = (thread_id(), std::process::id() as i32);
+        signals::Set::of(&[start_signal()]).block();
+        let process = std::process::id() as i32;
+        let done = Arc::<Done>::default();
         let stop = Arc::new(AtomicBool::new(false));
         let mut workers = Vec::new();
         for _ in 0..THREADS {
             let job = Job::to_file(options)?;
-            let stop = Arc::clone(&stop);
+            let (stop, done) = (Arc::clone(&stop), Arc::clone(&done));
             let (tell, told) = std::sync::mpsc::channel();
             let handle = std::thread::spawn(move || {
                 tell.send(thread_id())?;
                 drop(tell);
-                work(job, &stop, process, main)
+                work(job, &stop, &done)
             });
             workers.push(Worker { thread: told.recv()?, handle: Some(handle) });
         }
-        Ok(Threads { process, workers, done: signals::Set::of(&[done_signal()]), stop })
+        Ok(Threads { process, workers, done, stop })
     }
 
     fn start_all(&self) -> Result<()> {
@@ -73,7 +112,7 @@ impl Threads {
 }
 
 /// A thread's life: one window per start signal.
-fn work(mut job: Job, stop: &AtomicBool, process: i32, main: i32) -> Result<()> {
+fn work(mut job: Job, stop: &AtomicBool, done: &Done) -> Result<()> {
     let start = signals::Set::of(&[start_signal()]);
     let mut windows = 0;
     loop {
@@ -86,17 +125,15 @@ fn work(mut job: Job, stop: &AtomicBool, process: i32, main: i32) -> Result<()> 
         }
         methods::read_write(&mut job)?;
         windows += 1;
-        signal_thread(process, main, done_signal())?;
+        done.say()?;
     }
 }
 
 impl Mechanism for Threads {
     fn window(&mut self) -> Result<()> {
+        self.done.0.store(0, Relaxed);
         self.start_all()?;
-        for _ in 0..THREADS {
-            self.done.wait()?;
-        }
-        Ok(())
+        self.done.wait_for_all()
     }
 
     fn verify(&mut self, _windows: u64) -> Result<()> {
