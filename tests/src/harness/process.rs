@@ -99,16 +99,22 @@ pub fn wait_until_blocked(pid: u32) -> Result<()> {
 }
 
 fn wait_until(pid: u32, rests: impl Fn(&str) -> bool) -> Result<()> {
+    let rests = |(task, is_helper): &(PathBuf, bool)| {
+        let call = fs::read_to_string(task.join("syscall")).unwrap_or_default();
+        let number = call.split_whitespace().next().unwrap_or("running");
+        if *is_helper { number != "running" } else { rests(number) }
+    };
     until(&format!("process {pid} comes to rest"), LIMIT, || {
-        for task in tasks(pid)? {
-            // io_uring's helpers are threads that make no calls.
-            let helper = fs::read_to_string(task.join("comm")).is_ok_and(|name| name.starts_with("iou-"));
-            let call = fs::read_to_string(task.join("syscall")).unwrap_or_default();
-            let number = call.split_whitespace().next().unwrap_or("running");
-            if !helper && !rests(number) {
-                return Ok(None);
-            }
-        }
-        Ok(Some(()))
+        let mut tasks = tasks(pid)?.into_iter().filter_map(working).collect::<Vec<_>>();
+        // A helper that ends its work wakes who gave it, and who gives work wakes a helper: if all of both rest twice
+        // in this order, none has still to wake another.
+        tasks.sort_by_key(|(_, is_helper)| !is_helper);
+        Ok((0..2).all(|_| tasks.iter().all(rests)).then_some(()))
     })
+}
+
+/// A thread, and whether it is io_uring's helper, which makes no calls; nothing for one that polls.
+fn working(task: PathBuf) -> Option<(PathBuf, bool)> {
+    let name = fs::read_to_string(task.join("comm")).unwrap_or_default();
+    (!name.starts_with("iou-sqp")).then_some((task, name.starts_with("iou-")))
 }
