@@ -105,16 +105,16 @@ fn slots_are_used_again(bench: &Bench) -> Result<()> {
 /// Few are kept one by one: the others are in one sum, and everything adds up.
 fn too_many_to_list(bench: &Bench) -> Result<()> {
     let (slots, kept) = (64, 50);
-    let total = run(bench, "children", &[], &format!("slots:{slots},kept:{kept}"))?;
+    let total = run(bench, "children_waves", &[], &format!("slots:{slots},kept:{kept}"))?;
     let (listed, folded) =
         (ledger::processes(&total).len() as u64, ledger::ended(&total).number("processes"));
     ensure!(folded > 0 && listed <= kept + slots, "{listed} listed, {folded} in the sum");
     sound(&total)?;
     let mut differences = Differences::default();
-    differences.equal("processes, listed and not", listed + folded, SINGLE.children as u64 + 1);
+    differences.equal("processes, listed and not", listed + folded, WAVES.children as u64 + 1);
     let written = ledger::ended(&total).copied("write", "from_user");
     differences.equal("written by those in the sum", written, folded * CHILD_BYTES as u64);
-    let known = 2 * (SINGLE.children * CHILD_BYTES) as u64;
+    let known = 2 * (WAVES.children * CHILD_BYTES) as u64;
     differences.equal("read.to_user", sum(&total, "read", "to_user"), known);
     differences.into_result("children, few kept")
 }
