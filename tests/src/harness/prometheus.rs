@@ -25,7 +25,7 @@ pub struct Plan<'a> {
     pub ca: &'a str,
     /// Of the user `prometheus`.
     pub password: &'a str,
-    /// Seconds between two scrapes, and between two evaluations of rules; also how long a scrape may take.
+    /// Seconds between two scrapes, which is also how long one may take. (Rules are evaluated each second.)
     pub interval: u64,
     /// A file of rules.
     pub rules: Option<&'a str>,
@@ -38,7 +38,7 @@ impl Prometheus {
         let config = dir.join("prometheus.yml");
         let rules = rules.map_or_else(String::new, |rules| format!("rule_files: [{rules}]\n"));
         let text = format!(
-            "global: {{scrape_interval: {interval}s, scrape_timeout: {interval}s, evaluation_interval: {interval}s}}\n\
+            "global: {{scrape_interval: {interval}s, scrape_timeout: {interval}s, evaluation_interval: 1s}}\n\
              {rules}\
              scrape_configs:\n\
              - job_name: tracer\n  \
