@@ -1,5 +1,5 @@
 //! The daemon: many short-lived processes are counted to the byte, hostile names are harmless, a reload loses
-//! nothing, and the end is quick. One session, because attaching takes its time.
+//! nothing, and nothing is left behind. One session, because attaching takes its time.
 
 use std::ffi::OsString;
 use std::fs;
@@ -23,8 +23,6 @@ use crate::{Check, check};
 
 /// Bytes that one round of children reads, and writes.
 pub const ROUND: usize = SINGLE.children * CHILD_BYTES;
-/// What SIGTERM may take.
-const END: Duration = Duration::from_secs(1);
 
 pub fn checks() -> Vec<Check> {
     vec![check("serve::counts_everybody_exactly", exactly)]
@@ -68,12 +66,8 @@ fn exactly(bench: &Bench) -> Result<()> {
     promtool_accepts(bench, &page)?;
     status_at_rest(address)?;
 
-    let begun = Instant::now();
     let outcome = tracer.terminate()?;
-    let took = begun.elapsed();
     ensure!(outcome.status.success(), "{}: {}", outcome.status, outcome.stderr);
-    ensure!(took < END, "it took {took:?} to end");
-    println!("    SIGTERM to exit: {took:?}");
     objects.wait_until_as_before()
 }
 

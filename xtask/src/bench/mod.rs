@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::kernels::Matrix;
 use crate::programs::{self, Wanted};
@@ -101,6 +101,9 @@ pub fn main(args: &Args) -> Result<u8> {
     Ok(0)
 }
 
+/// What a tracer's end may take, in time that instructions count: the detaching goes on without it.
+const END: Duration = Duration::from_secs(1);
+
 /// What `tests/overhead.toml` has, as it is now.
 pub fn measure_guarded() -> Result<Accepted> {
     let kernel = Matrix::load()?.default;
@@ -108,6 +111,14 @@ pub fn measure_guarded() -> Result<Accepted> {
     sh::progress(&format!("{kernel}: counting instructions"));
     let mut measured = Measured::default();
     measured.add(&built.in_vm(&kernel, 1, &["--short"], &|_| {})?)?;
+    for held in measured.held(&kernel) {
+        let took = Duration::from_nanos(held.ended_ns);
+        ensure!(
+            took < END,
+            "{} took {took:?} of the guest's time to end, not less than {END:?}",
+            held.observer
+        );
+    }
     Accepted::of(&measured, &kernel)
 }
 
