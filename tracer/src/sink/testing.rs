@@ -1,4 +1,4 @@
-//! Hand-made snapshots for the sinks' tests.
+//! Hand-made snapshots for the sinks' tests, and their patience.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -11,6 +11,9 @@ use crate::snapshot::{
 };
 
 pub const MIB: u64 = 1 << 20;
+
+/// For an answer of a server. No test waits until it is over: it ends one that would hang for ever.
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A name that would move the cursor, break lines, end a label and reorder text.
 pub const HOSTILE: &str = "a\n\x1b[2J\"}\\\u{9b}\u{202e}\u{7f}";

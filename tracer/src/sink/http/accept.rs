@@ -22,7 +22,7 @@ pub const MAX_CONNECTIONS: usize = 256;
 /// Of a whole connection, so that one that reads slowly ends too. Prometheus gives up after 10 s.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(20);
 /// A client that takes longer than this for an answer may lose its place.
-const SLOW: Duration = Duration::from_secs(2);
+pub const SLOW: Duration = Duration::from_secs(2);
 
 /// A connection that has its place.
 pub struct Place {

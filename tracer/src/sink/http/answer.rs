@@ -210,7 +210,44 @@ fn response(status: StatusCode, kind: &'static str, body: impl Into<Page>) -> Re
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::mpsc;
+
     use super::*;
+
+    /// Each page is the number of its reading, and none is read before all have asked.
+    struct Numbered {
+        next: AtomicU32,
+        asked: Blocking<mpsc::Receiver<()>>,
+    }
+
+    impl Pages for Numbered {
+        fn metrics(&self, _: &Stats) -> Option<Page> {
+            // An error: the other end is gone.
+            let _ = self.asked.lock().expect("no panic").recv();
+            Some(self.next.fetch_add(1, Ordering::Relaxed).to_string().into())
+        }
+    }
+
+    #[tokio::test]
+    async fn scrapes_at_the_same_time_share_one_reading() {
+        let (asking, asked) = mpsc::channel::<()>();
+        let pages = Numbered { next: AtomicU32::new(0), asked: Blocking::new(asked) };
+        let answers = Answers::new(Arc::new(pages), None);
+        let scrape = || async {
+            let page = answers.metrics(false).await.expect("no panic").expect("a page");
+            page.parts().collect::<Vec<_>>().concat()
+        };
+        let all_have_asked = async {
+            // `join!` polls each of them once before it comes back here.
+            tokio::task::yield_now().await;
+            drop(asking);
+        };
+        let (first, second, third, fourth, ()) =
+            tokio::join!(scrape(), scrape(), scrape(), scrape(), all_have_asked);
+        // When the others came the first reading had begun: they share the next one.
+        assert_eq!([first, second, third, fourth], [b"0", b"1", b"1", b"1"]);
+    }
 
     #[test]
     fn who_takes_gzip() {

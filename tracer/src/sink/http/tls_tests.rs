@@ -17,6 +17,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use super::page::Page as Body;
 use super::pages::{Pages, Stats};
 use super::{Running, Server, Web};
+use crate::sink::testing::PATIENCE;
 
 struct Page;
 
@@ -94,7 +95,7 @@ impl Scene {
         let name = ServerName::try_from("localhost").expect("name");
         let connection = ClientConnection::new(self.client(certificate), name).expect("client");
         let socket = TcpStream::connect(address)?;
-        socket.set_read_timeout(Some(Duration::from_secs(30)))?;
+        socket.set_read_timeout(Some(PATIENCE))?;
         let mut stream = StreamOwned::new(connection, socket);
         let authorization =
             who.map(|who| format!("Authorization: Basic {}\r\n", STANDARD.encode(who))).unwrap_or_default();
