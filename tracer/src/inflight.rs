@@ -87,12 +87,19 @@ mod tests {
     fn a_thread_that_reads_a_pipe_is_found() {
         use std::io::Read as _;
         let (mut reader, writer) = std::io::pipe().expect("a pipe");
-        let thread = std::thread::spawn(move || reader.read(&mut [0; 1]));
-        let pid = std::process::id();
-        while waiting(pid).is_empty() {
+        let (tell, told) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            // SAFETY: no memory is involved.
+            tell.send(unsafe { libc::gettid() }).expect("waited for");
+            reader.read(&mut [0; 1])
+        });
+        let tid = told.recv().expect("the thread's id") as u32;
+        // Other tests' threads read pipes as well, and go on.
+        let own = || waiting(std::process::id()).into_iter().find(|waiting| waiting.tid == tid);
+        while own().is_none() {
             std::thread::yield_now();
         }
-        assert!(waiting(pid).iter().all(still));
+        assert!(own().is_some_and(|waiting| still(&waiting)));
         drop(writer);
         assert_eq!(thread.join().expect("no panic").expect("end of file"), 0);
     }
