@@ -70,7 +70,8 @@ pub fn watch<T>(pid: u32, every: Duration, work: impl FnOnce() -> Result<T>) -> 
                 thread::sleep(Duration::from_millis(100));
                 if Instant::now() >= next {
                     samples.push(Sample::take(pid)?);
-                    next += every;
+                    // After a stall nothing is made up for: looks close together all see the same connection.
+                    next = Instant::now() + every;
                 }
             }
             Ok(samples)
@@ -97,17 +98,13 @@ fn summary(samples: &[Sample]) -> Value {
     Value::Object(summary)
 }
 
-/// The medians of the first and of the last third.
+/// The lowest of the first and of the last third. A leak raises it; a connection that is there at some of the looks
+/// does not, however these meet the scrapes.
 fn thirds(values: Vec<u64>) -> Value {
     let third = values.len().div_ceil(3);
-    let median = |part: &[u64]| {
-        let mut sorted = part.to_vec();
-        sorted.sort_unstable();
-        sorted[sorted.len() / 2]
-    };
     json!({
-        "first": median(&values[..third]),
-        "last": median(&values[values.len() - third..]),
+        "first": values[..third].iter().min(),
+        "last": values[values.len() - third..].iter().min(),
         "lowest": values.iter().min(),
         "highest": values.iter().max(),
     })
@@ -118,9 +115,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn thirds_are_medians() {
-        let json = thirds(vec![1, 9, 2, 5, 5, 5, 7, 30, 8]);
-        assert_eq!(json, json!({"first": 2, "last": 8, "lowest": 1, "highest": 30}));
+    fn a_leak_shows_in_the_thirds_and_a_connection_does_not() {
+        let connections = thirds(vec![8, 9, 8, 9, 8, 9, 9, 8, 9]);
+        assert_eq!(connections, json!({"first": 8, "last": 8, "lowest": 8, "highest": 9}));
+        let leak = thirds(vec![9, 8, 9, 9, 9, 9, 10, 9, 10]);
+        assert_eq!(leak, json!({"first": 8, "last": 9, "lowest": 8, "highest": 10}));
         assert_eq!(thirds(vec![3])["last"], 3);
     }
 }

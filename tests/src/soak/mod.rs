@@ -25,8 +25,8 @@ const COMM: &str = "workload";
 const RATE: u64 = 200;
 /// Seconds between two scrapes; and how long one may take, which is Prometheus's default.
 const INTERVAL: u64 = 10;
-/// Between two looks at what the service takes.
-const LOOKS: Duration = Duration::from_secs(5);
+/// Between two looks at what the service takes. In half a minute a third has ten, one or two of them during a scrape.
+const LOOKS: Duration = Duration::from_secs(1);
 
 pub struct Plan {
     pub package: String,

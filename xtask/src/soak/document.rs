@@ -65,8 +65,8 @@ fn closing(measured: &[Row]) -> String {
         "\nA run fails if the bytes differ (by more than 4096 for each event that tracer says it missed), if a read or \
          the\nend of a process is not counted, a scrape fails or is left out, coverage is not complete, the service is \
          restarted or\nruns as another user than `tracer`, its maps change their size, it has more descriptors \
-         open in the last third of the\ntime than in the first (medians), or its memory is larger by more than \
-         {RSS_SLACK_KIB} KiB.\n\n\
+         open in the last third of the\ntime than in the first (the lowest of each), or its memory is larger by more \
+         than {RSS_SLACK_KIB} KiB.\n\n\
          The VMs' CPUs are emulated where there is no KVM, which limits the rate of processes and makes every time \
          longer\nthan on a real machine.\n\n\
          Effective capabilities of the main thread while it counted: {}. `systemd-analyze security tracer.service` in \

@@ -53,7 +53,7 @@ pub struct Resources {
     pub maps_bytes: Thirds,
 }
 
-/// Medians of the first and the last third of the time, and extremes.
+/// The lowest of the first and of the last third of the time, and extremes.
 #[derive(Debug, Clone, Copy, Deserialize, Serialize)]
 pub struct Thirds {
     pub first: u64,
