@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
@@ -27,20 +28,34 @@ impl Objects {
         Ok(Objects { programs: ids(PROGRAM_NEXT)?, maps: ids(MAP_NEXT)?, links: ids(LINK_NEXT)? })
     }
 
-    /// Waits until only these are left: the kernel frees after a grace period.
+    /// Waits until only these are left.
     pub fn wait_until_as_before(&self) -> Result<()> {
-        let only_old = |before: &[u32], now: &[u32]| now.iter().all(|id| before.contains(id));
-        let mut last = self.clone();
-        let waited = until("BPF objects are freed", LIMIT, || {
-            last = Objects::now()?;
-            let clean = only_old(&self.programs, &last.programs)
-                && only_old(&self.maps, &last.maps)
-                && only_old(&self.links, &last.links);
-            Ok(clean.then_some(()))
-        });
-        ensure!(waited.is_ok(), "left behind in the kernel: before {self:?}, now {last:?}");
-        Ok(())
+        wait_until_freed(LIMIT, || Ok(Objects::now()?.without(self)))
     }
+
+    fn without(mut self, others: &Objects) -> Objects {
+        self.programs.retain(|id| !others.programs.contains(id));
+        self.maps.retain(|id| !others.maps.contains(id));
+        self.links.retain(|id| !others.links.contains(id));
+        self
+    }
+
+    fn count(&self) -> usize {
+        self.programs.len() + self.maps.len() + self.links.len()
+    }
+}
+
+/// Waits until nothing is left. The kernel frees one after the other, after grace periods that take as long as the
+/// machine is busy: the limit is for one, not for all.
+fn wait_until_freed(limit: Duration, mut left: impl FnMut() -> Result<Objects>) -> Result<()> {
+    let mut last = left()?;
+    while last.count() > 0 {
+        let freed = until("another BPF object is freed", limit, || {
+            Ok(Some(left()?).filter(|now| now.count() < last.count()))
+        });
+        last = freed.with_context(|| format!("left behind in the kernel: {last:?}"))?;
+    }
+    Ok(())
 }
 
 /// One call: `attributes` are union bpf_attr as far as the command reads it.
@@ -120,4 +135,31 @@ fn program(fd: &OwnedFd) -> Result<Program> {
         // An older kernel leaves it 0.
         verified: Some(info[54]).filter(|&verified| verified > 0),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn objects(programs: u32, links: u32) -> Objects {
+        Objects { programs: (0..programs).collect(), maps: vec![], links: (0..links).collect() }
+    }
+
+    /// The last of these stays.
+    fn wait(left: &[Objects]) -> Result<()> {
+        let mut each = left.iter().chain(left.last().into_iter().cycle()).cloned();
+        wait_until_freed(Duration::ZERO, || each.next().context("endless"))
+    }
+
+    #[test]
+    fn freeing_may_take_long_as_long_as_it_goes_on() {
+        wait(&[objects(2, 2), objects(2, 1), objects(1, 1), objects(0, 1), objects(0, 0)]).unwrap();
+        let error = wait(&[objects(2, 1), objects(1, 1)]).unwrap_err();
+        assert!(format!("{error:#}").contains("left behind"), "{error:#}");
+    }
+
+    #[test]
+    fn what_was_there_before_is_not_left_behind() {
+        assert_eq!(objects(3, 1).without(&objects(2, 1)), Objects { programs: vec![2], ..objects(0, 0) });
+    }
 }

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::harness::prometheus::{self, Prometheus};
-use crate::harness::{metrics, until};
+use crate::harness::{LIMIT, metrics, until};
 use daemon::{property, said};
 
 /// Where the service listens by default, by the name that is in its certificate.
@@ -50,7 +50,7 @@ pub fn run(plan: &Plan) -> Result<Value> {
 }
 
 fn soak(plan: &Plan) -> Result<Value> {
-    until("the service is ready", Duration::from_secs(180), || {
+    until("the service is ready", LIMIT, || {
         std::thread::sleep(Duration::from_millis(500));
         Ok(page("-/ready").ok().map(drop))
     })?;
@@ -113,8 +113,7 @@ fn sum(prometheus: &Prometheus, query: &str) -> Result<f64> {
 /// Waits for a scrape that began after now.
 fn wait_for_scrape(prometheus: &Prometheus) -> Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
-    // Its first answer takes an emulated CPU long.
-    until("a scrape by Prometheus", Duration::from_secs(120), || {
+    until("a scrape by Prometheus", LIMIT, || {
         std::thread::sleep(Duration::from_millis(200));
         let found = prometheus.find(r#"timestamp(up{job="tracer"})"#)?;
         Ok(found.into_iter().find(|time| *time > now).map(drop))

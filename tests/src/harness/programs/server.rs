@@ -32,8 +32,7 @@ impl Server {
 
     /// Waits until `probe` has an answer, as long as the server lives.
     pub fn wait_for<T>(&mut self, what: &str, mut probe: impl FnMut(&Server) -> Option<T>) -> Result<T> {
-        // An emulated CPU compiles and loads a Java program for a while before it serves.
-        let waited = until(what, 3 * LIMIT, || {
+        let waited = until(what, LIMIT, || {
             if let Some(status) = self.child.try_wait()? {
                 bail!("it ended: {status}");
             }
