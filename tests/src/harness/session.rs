@@ -68,6 +68,11 @@ impl Session {
     /// Runs the window once; all its bytes have arrived when this returns.
     pub fn window(&mut self) -> Result<()> {
         self.signal(signals::GO);
+        self.wait_window()
+    }
+
+    /// The same of a window that somebody else begins.
+    pub fn wait_window(&mut self) -> Result<()> {
         let set = signals::Set::of(&[signals::DONE, signals::DRAINED]);
         let (mut done, mut drained) = (false, !self.peer_notifies);
         let deadline = Instant::now() + LIMIT;

@@ -2,12 +2,13 @@
 //! by cgroup, as the policy says.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use tracer_tests::harness::bench::{Bench, MIB};
-use tracer_tests::harness::check::{Check, PASS};
+use tracer_tests::harness::check::{Check, Checked, LIMIT, PASS};
+use tracer_tests::harness::session::Session;
 
 use crate::{Check as Trial, EventsLost, check, on_any_kernel};
 
@@ -27,21 +28,17 @@ fn driven(bench: &Bench) -> Result<()> {
         "version": 1,
         // In place of this one.
         "target": {"command": ["false"], "children": false},
-        "window": {"settle": "500ms"},
         "require": {"calibrate": false, "min_payload": "1MiB"},
         "assertions": [
             {"metric": "copied_bytes", "max": 0},
+            {"metric": "copied_bytes", "process": "workload", "max": 0},
             {"metric": "payload_bytes", "path": "sendfile", "equals": MIB},
+            {"metric": "payload_share", "path": "sendfile", "equals": "100%"},
         ],
     });
     let pid = session.pid.to_string();
-    let script = format!("kill -USR1 {pid}; sleep 1");
-    let checked = Check::new(bench, &policy)?.args(&["--pid", &pid, "--", "sh", "-c", &script]).run()?;
-    ensure!(checked.missed() == 0, EventsLost(checked.missed()));
-    checked.expect(PASS)?;
-    // It was not tracer's to end.
-    session.finish()?;
-    Ok(())
+    let check = Check::new(bench, &policy)?.args(&["--pid", &pid, "--"]).args(&driver(bench, &session));
+    passes(bench, check, session)
 }
 
 /// A policy that selects the workload, whose pid `target` is given. Its peer may be selected as well: it
@@ -51,17 +48,38 @@ fn selected(bench: &Bench, target: impl Fn(u32) -> Result<Value>) -> Result<()> 
     let policy = json!({
         "version": 1,
         "target": target(session.pid)?,
-        "driver": {"command": ["sh", "-c", format!("kill -USR1 {}; sleep 1", session.pid)]},
-        "window": {"settle": "500ms"},
+        "driver": {"command": driver(bench, &session)},
         "require": {"calibrate": false, "min_payload": "1MiB"},
         "assertions": [
             {"metric": "copied_bytes", "path": "sendfile", "max": 0},
             {"metric": "payload_bytes", "path": "sendfile", "equals": MIB},
         ],
     });
-    let checked = Check::new(bench, &policy)?.run()?;
+    passes(bench, Check::new(bench, &policy)?, session)
+}
+
+/// Begins the workload's window, and goes on until [`passes`] has seen its end.
+fn driver(bench: &Bench, session: &Session) -> [String; 3] {
+    let over = over(bench, session);
+    let script = format!("kill -USR1 {}; until [ -e {} ]; do sleep 0.01; done", session.pid, over.display());
+    ["sh".into(), "-c".into(), script]
+}
+
+/// What is there when the workload rests again.
+fn over(bench: &Bench, session: &Session) -> PathBuf {
+    bench.tmpfs.join(format!("over-{}", session.pid))
+}
+
+fn passes(bench: &Bench, check: Check, mut session: Session) -> Result<()> {
+    let dir = check.dir().to_owned();
+    let mut tracer = check.start()?;
+    tracer.wait_counting(&[session.pid])?;
+    session.wait_window()?;
+    fs::write(over(bench, &session), "")?;
+    let checked = Checked::of(tracer.wait(LIMIT)?, &dir)?;
     ensure!(checked.missed() == 0, EventsLost(checked.missed()));
     checked.expect(PASS)?;
+    // It was not tracer's to end.
     session.finish()?;
     Ok(())
 }
