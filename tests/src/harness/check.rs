@@ -157,18 +157,6 @@ pub fn serving(bench: &Bench, name: &str) -> Value {
     json!([bench.workload, name, "--dir", bench.tmpfs])
 }
 
-/// Runs one window of the workload that serves, and waits until it rests again.
-pub fn driver() -> Value {
-    let script = "pid=$(pgrep -o workload) || exit 9
-        rests() { grep -q '^128 ' /proc/$pid/syscall; }
-        until rests; do sleep 0.01; done
-        kill -USR1 $pid
-        # The window is over before this looks, or soon after.
-        sleep 0.3
-        until rests; do sleep 0.01; done";
-    json!(["sh", "-c", script])
-}
-
 /// Requirements without the calibration, which has a test of its own and costs a session.
 pub fn uncalibrated() -> Value {
     json!({"calibrate": false})
