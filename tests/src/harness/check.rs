@@ -161,3 +161,18 @@ pub fn serving(bench: &Bench, name: &str) -> Value {
 pub fn uncalibrated() -> Value {
     json!({"calibrate": false})
 }
+
+/// Shell: processes that each read two bytes from one pipe. A kretprobe has fewer instances, 10 or two per CPU
+/// (`register_kretprobe`): returns are lost, and each is noticed when its reader reads again.
+pub const READERS: &str = "mkfifo in out
+    for i in $(seq 40); do dd bs=1 count=2 <in >out 2>/dev/null & done";
+
+/// Shell, in the same directory: opens the pipe, for which these readers wait, so that all their reads are in a
+/// window that has begun. They get their bytes when all sleep in read(2). Each passes on what it reads: when all
+/// bytes are back, all have read twice.
+pub const FEED: &str = "until [ -p out ]; do sleep 0.01; done
+    exec 3<>in 4<>out
+    sleeping() { grep -Els '^0 0x0 0x[0-9a-f]+ 0x1 ' /proc/[0-9]*/syscall | wc -l; }
+    until [ $(sleeping) -ge 40 ]; do sleep 0.01; done
+    head -c 80 /dev/zero >&3
+    head -c 80 <&4 >/dev/null";

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 use tracer_tests::harness::bench::Bench;
-use tracer_tests::harness::check::{Check, once, serving, uncalibrated};
+use tracer_tests::harness::check::{Check, FEED, READERS, once, serving, uncalibrated};
 
 use crate::{Check as Trial, check, on_any_kernel};
 
@@ -79,20 +79,10 @@ fn early_target(bench: &Bench) -> Result<()> {
     Check::new(bench, &policy)?.run()?.expect_reason("target_ended_early")
 }
 
-/// More readers sleep in `pipe_read` than a kretprobe has instances: returns are lost, and each is noticed
-/// when its reader reads again.
 fn missed(bench: &Bench) -> Result<()> {
-    let script = "mkfifo fifo && exec 3<>fifo
-        for i in $(seq 40); do cat <fifo 3>&- >/dev/null & done
-        sleep 2
-        head -c 4194304 /dev/zero >&3
-        exec 3>&-
-        wait";
+    let dir = bench.tmpfs.join("readers");
+    std::fs::create_dir_all(&dir)?;
+    let script = format!("cd {}\n{READERS}\n{FEED}\nwait", dir.display());
     let policy = policy(json!({"command": ["sh", "-c", script]}), json!({}), uncalibrated());
-    let check = Check::new(bench, &policy)?;
-    let dir = check.dir().to_owned();
-    let text = std::fs::read_to_string(dir.join("policy.yaml"))?
-        .replace("mkfifo fifo", &format!("cd {} && mkfifo fifo", dir.display()));
-    std::fs::write(dir.join("policy.yaml"), text)?;
-    check.args(&["--attach", "kprobe"]).run()?.expect_reason("events_missed")
+    Check::new(bench, &policy)?.args(&["--attach", "kprobe"]).run()?.expect_reason("events_missed")
 }
