@@ -1,10 +1,10 @@
 //! `tracer check`: however it ends, its programs are ended and reaped, and nothing is left in the kernel.
 
 use std::fs;
-use std::time::Duration;
+use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 use tracer_tests::harness::bench::Bench;
 use tracer_tests::harness::bpf::Objects;
 use tracer_tests::harness::check::{Check, Checked, uncalibrated};
@@ -20,22 +20,22 @@ pub fn checks() -> Vec<Trial> {
     vec![
         check("check_ends::ctrl_c", |bench| {
             let before = Objects::now()?;
-            let (tracer, dir) = running(bench, &[])?;
+            let (tracer, dir) = running(bench)?;
             let checked = Checked::of(tracer.stop()?, &dir)?;
             checked.expect_reason("interrupted")?;
             nobody_is_left()?;
             before.wait_until_as_before()
         }),
         on_any_kernel("check_ends::timeout", |bench| {
-            // Attaching is in this time, which takes a while on an emulated CPU with others beside it.
-            let (tracer, dir) = running(bench, &["--timeout", "30s"])?;
-            let checked = Checked::of(tracer.wait(LIMIT)?, &dir)?;
+            // Attaching is in this time, 10 s of it on an emulated CPU. If it takes all, nothing was started: the
+            // same must hold.
+            let checked = endless(bench)?.args(&["--timeout", "30s"]).run()?;
             checked.expect_reason("timed_out")?;
             nobody_is_left()
         }),
         check("check_ends::tracer_is_killed", |bench| {
             let before = Objects::now()?;
-            let (tracer, _) = running(bench, &[])?;
+            let (tracer, _) = running(bench)?;
             // SAFETY: our own child, not yet waited for.
             unsafe { libc::kill(tracer.pid() as i32, libc::SIGKILL) };
             let outcome = tracer.wait(LIMIT)?;
@@ -48,7 +48,7 @@ pub fn checks() -> Vec<Trial> {
 
 /// A check whose target ignores SIGTERM, and leaves a daemon behind, which has a session of its own; and
 /// whose driver goes on for ever.
-fn running(bench: &Bench, arguments: &[&str]) -> Result<(Tracer, std::path::PathBuf)> {
+fn endless(bench: &Bench) -> Result<Check> {
     let target = format!("trap '' TERM; (setsid sh -c 'trap \"\" TERM; sleep {MARK}' &) ; sleep {MARK}");
     let policy = json!({
         "version": 1,
@@ -57,15 +57,23 @@ fn running(bench: &Bench, arguments: &[&str]) -> Result<(Tracer, std::path::Path
         "require": uncalibrated(),
         "assertions": [{"path": "vmsplice", "metric": "copied_bytes", "max": 0}],
     });
-    let check = Check::new(bench, &policy)?.args(arguments);
+    Check::new(bench, &policy)
+}
+
+/// The same, in its window.
+fn running(bench: &Bench) -> Result<(Tracer, PathBuf)> {
+    let check = endless(bench)?;
     let dir = check.dir().to_owned();
     let tracer = check.start()?;
-    until("three sleep", LIMIT, || Ok((sleepers()?.len() >= 3).then_some(())))?;
+    until("three sleep", LIMIT, || {
+        let sleep = left()?.iter().filter(|(_, words)| words.starts_with("sleep ")).count();
+        Ok((sleep == 3).then_some(()))
+    })?;
     Ok((tracer, dir))
 }
 
-/// Command lines with the mark in them, of shells too.
-fn sleepers() -> Result<Vec<String>> {
+/// Processes with the mark in their command lines: sleepers, their shells and their keepers.
+fn left() -> Result<Vec<(PathBuf, String)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let path = entry?.path();
@@ -74,18 +82,18 @@ fn sleepers() -> Result<Vec<String>> {
         let is_ours =
             words.starts_with("sleep ") || words.starts_with("sh -c") || words.starts_with("tracer __keep");
         if is_ours && words.contains(MARK) {
-            found.push(format!("{} {words}", path.display()));
+            found.push((path, words));
         }
     }
     Ok(found)
 }
 
 fn nobody_is_left() -> Result<()> {
-    let mut left = Vec::new();
-    let waited = until("all are ended", Duration::from_secs(20), || {
-        left = sleepers()?;
-        Ok(left.is_empty().then_some(Value::Null))
+    let mut last = Vec::new();
+    let waited = until("all are ended", LIMIT, || {
+        last = left()?;
+        Ok(last.is_empty().then_some(()))
     });
-    ensure!(waited.is_ok(), "left behind: {left:?}");
+    ensure!(waited.is_ok(), "left behind: {last:?}");
     Ok(())
 }
