@@ -51,7 +51,7 @@ fn github(bench: &Bench) -> Result<()> {
     let (summary, outputs) = (job.dir.join("summary.md"), job.dir.join("outputs"));
     fs::write(&summary, "# What an earlier tool wrote\n")?;
     job.command.env("GITHUB_STEP_SUMMARY", &summary).env("GITHUB_OUTPUT", &outputs);
-    job.command.env("TRACER_JUNIT", "junit.xml").env("TRACER_ARGUMENTS", "--timeout '2m'");
+    job.command.env("TRACER_JUNIT", "junit.xml").env("TRACER_ARGUMENTS", "--timeout '1h'");
     let said = violated(&job.command.output()?)?;
     ensure!(said.contains("\n::error file=policy.yaml,line=4,title=nothing is read%3A violated::"), "{said}");
     let summary = fs::read_to_string(summary)?;

@@ -77,7 +77,8 @@ fn agrees(workload: &'static str, primitives: &'static [Primitive]) -> Check {
 /// Several windows of the workload under the audit, at rest at both its ends.
 fn audit(bench: &Bench, workload: &str, primitives: &[Primitive]) -> Result<Value> {
     let mut session = bench.ready(workload, MIB)?;
-    let mut arguments = vec!["audit".to_string(), "--duration".into(), "60s".into()];
+    // Ended by the signal.
+    let mut arguments = vec!["audit".to_string(), "--duration".into(), "1h".into()];
     for name in primitives.iter().flat_map(|primitive| primitive.names(&bench.kernel)) {
         arguments.extend(["--primitive".into(), name.to_string()]);
     }
