@@ -12,18 +12,18 @@ fail() {
     journalctl --no-pager --lines=40 --unit=tracer || true
     exit 1
 }
-# $1 what is waited for, in words; the rest a command that comes true, within two minutes.
+# $1 what is waited for, in words; the rest a command that comes true, within five minutes.
 wait_for() {
     what=$1
     shift
-    for second in $(seq 120); do
+    for second in $(seq 300); do
         "$@" >/dev/null 2>&1 && return
         sleep 1
     done
-    fail "no $what within 120 s"
+    fail "no $what within 300 s"
 }
 main_pid() { systemctl show --value --property=MainPID tracer; }
-answers() { curl --silent --fail --max-time 5 "$url/$1"; }
+answers() { curl --silent --fail --max-time 60 "$url/$1"; }
 metric() { answers metrics | awk -v name="$1" 'index($0, name) == 1 { sum += $NF } END { printf "%.0f\n", sum }'; }
 exposure() { systemd-analyze security --no-pager tracer.service | grep "Overall exposure level"; }
 # What this run of the service has said.

@@ -70,6 +70,11 @@ pub fn parse_line(line: &str) -> Option<Counts> {
     Some(counts)
 }
 
+/// The test whose line has no end, because it was running when the output ended.
+pub fn begun(line: &str) -> Option<&str> {
+    line.strip_prefix("test ")?.strip_suffix(" ... ").map(str::trim_end)
+}
+
 /// What a run amounts to: its result lines, or a failure when there is none, or when the run failed
 /// although no test did (a crash after the result, a build error).
 pub fn judge(lines: &[Counts], succeeded: bool) -> Counts {
@@ -104,6 +109,13 @@ mod tests {
         for line in ["test a ... ok", "test result: maybe", "", "running 3 tests"] {
             assert_eq!(parse_line(line), None, "{line}");
         }
+    }
+
+    #[test]
+    fn a_line_without_an_end_names_a_test() {
+        assert_eq!(begun("test 6.1::copies::rw_tcp     ... "), Some("6.1::copies::rw_tcp"));
+        assert_eq!(begun("test 6.1::copies::rw_tcp     ... ok"), None);
+        assert_eq!(begun(""), None);
     }
 
     #[test]

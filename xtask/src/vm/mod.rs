@@ -50,6 +50,8 @@ pub struct VmSpec {
     pub counted: bool,
     /// Hard limit, boot included.
     pub timeout: Duration,
+    /// Limit on how long the command says nothing: for one that tells how far it is, however long all of it takes.
+    pub silence: Duration,
 }
 
 impl VmSpec {
@@ -67,6 +69,7 @@ impl VmSpec {
             kernel_args: String::new(),
             counted: false,
             timeout: Duration::from_secs(600),
+            silence: Duration::MAX,
         }
     }
 }

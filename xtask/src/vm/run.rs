@@ -15,20 +15,22 @@ use super::{Accel, Outcome, Stream, VmSpec, initramfs, qemu};
 use crate::kernels::Cached;
 use crate::{paths, sh};
 
-/// A kernel that has not started the command by then hangs. Boots take 5 to 10 s under TCG.
-const BOOT_LIMIT: Duration = Duration::from_secs(120);
+/// A kernel that has not started the command by then hangs. Boots take 5 to 10 s under TCG, more beside other VMs.
+const BOOT_LIMIT: Duration = Duration::from_secs(300);
 /// Counting instructions takes several times as long.
-const COUNTED_BOOT_LIMIT: Duration = Duration::from_secs(400);
+const COUNTED_BOOT_LIMIT: Duration = Duration::from_secs(900);
 /// Time to power off after the command has ended.
 const GRACE: Duration = Duration::from_secs(10);
 const PREFIX: &str = "tracer-vm-";
 const POLL: Duration = Duration::from_millis(20);
 
-/// What came through the status port.
+/// What came through the ports.
 #[derive(Debug, Default, Clone, Copy)]
 struct Reported {
     up: Option<Instant>,
     exit: Option<(u8, Instant)>,
+    /// When the command printed something last.
+    said: Option<Instant>,
 }
 
 pub fn run(
@@ -58,8 +60,12 @@ pub fn run(
     let started = Instant::now();
     let mut child = command.spawn().with_context(|| format!("cannot start {}", sh::show(&command)))?;
     let ended = thread::scope(|scope| {
-        scope.spawn(|| copy(&out, |bytes| output(Stream::Out, bytes)));
-        scope.spawn(|| copy(&err, |bytes| output(Stream::Err, bytes)));
+        let said = |stream, bytes: &[u8]| {
+            lock(&reported).said = Some(Instant::now());
+            output(stream, bytes);
+        };
+        scope.spawn(move || copy(&out, |bytes| said(Stream::Out, bytes)));
+        scope.spawn(move || copy(&err, |bytes| said(Stream::Err, bytes)));
         scope.spawn(|| read_status(&status, &reported));
         let ended = wait(&mut child, spec, started, &reported);
         // A QEMU that failed early never connected: let the readers see an end.
@@ -76,34 +82,47 @@ pub fn run(
 }
 
 /// Why the wait ended.
+#[derive(Debug, PartialEq)]
 enum Ended {
     Exited(String),
     Limit(&'static str, Duration),
+    /// The command has said nothing for so long.
+    Silent(Duration),
 }
 
 fn wait(child: &mut Child, spec: &VmSpec, started: Instant, reported: &Mutex<Reported>) -> Ended {
-    let boot_limit = if spec.counted { COUNTED_BOOT_LIMIT } else { BOOT_LIMIT };
     let ended = loop {
         match child.try_wait() {
             Ok(Some(status)) => return Ended::Exited(status.to_string()),
             Ok(None) => {}
             Err(error) => break Ended::Exited(format!("cannot wait for it: {error}")),
         }
-        let now = *lock(reported);
-        if now.exit.is_some_and(|(_, at)| at.elapsed() > GRACE) {
-            break Ended::Limit("powering off", GRACE);
-        }
-        if now.exit.is_none() && started.elapsed() > spec.timeout {
-            break Ended::Limit("the whole run", spec.timeout);
-        }
-        if now.up.is_none() && started.elapsed() > boot_limit {
-            break Ended::Limit("booting", boot_limit);
+        let reported = *lock(reported);
+        if let Some(ended) = over(spec, started, reported, Instant::now()) {
+            break ended;
         }
         thread::sleep(POLL);
     };
     let _ = child.kill();
     let _ = child.wait();
     ended
+}
+
+/// Which limit is over now, if one is.
+fn over(spec: &VmSpec, started: Instant, reported: Reported, now: Instant) -> Option<Ended> {
+    let is_over = |since: Instant, limit: Duration| now.duration_since(since) > limit;
+    if let Some((_, exit)) = reported.exit {
+        return is_over(exit, GRACE).then_some(Ended::Limit("powering off", GRACE));
+    }
+    if is_over(started, spec.timeout) {
+        return Some(Ended::Limit("the whole run", spec.timeout));
+    }
+    let Some(up) = reported.up else {
+        let limit = if spec.counted { COUNTED_BOOT_LIMIT } else { BOOT_LIMIT };
+        return is_over(started, limit).then_some(Ended::Limit("booting", limit));
+    };
+    let said = reported.said.unwrap_or(up);
+    is_over(said, spec.silence).then_some(Ended::Silent(spec.silence))
 }
 
 /// From one port until QEMU is gone.
@@ -162,23 +181,22 @@ fn explain(
         sh::tail(&String::from_utf8_lossy(&bytes).replace('\r', ""), 20)
     };
     let (console, stderr) = (read("console"), read("qemu-stderr"));
-    let what = match (&ended, up) {
+    let running = format!("`{}`", spec.command.join(" "));
+    let what = match (ended, up) {
         (Ended::Limit(phase, limit), true) => {
-            format!(
-                "`{}` was still running: {phase} has a limit of {} s",
-                spec.command.join(" "),
-                limit.as_secs()
-            )
+            format!("{running} was still running: {phase} has a limit of {} s", limit.as_secs())
         }
         (Ended::Limit(phase, limit), false) => {
             format!("it did not boot: {phase} has a limit of {} s", limit.as_secs())
         }
-        (Ended::Exited(status), true) => {
-            format!("QEMU ended ({status}) while `{}` was running", spec.command.join(" "))
+        (Ended::Silent(limit), _) => {
+            format!(
+                "{running} was killed, because it had said nothing for {} s: what it began last hangs",
+                limit.as_secs()
+            )
         }
-        (Ended::Exited(status), false) => {
-            format!("QEMU ended ({status}) before the command started")
-        }
+        (Ended::Exited(status), true) => format!("QEMU ended ({status}) while {running} was running"),
+        (Ended::Exited(status), false) => format!("QEMU ended ({status}) before the command started"),
     };
     let section = |title: &str, text: &str| match text {
         "" => format!("\n{title}: (nothing)"),
@@ -206,6 +224,28 @@ pub fn probe(kernel: &Cached, accel: Accel, limit: Duration) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn limits() {
+        let started = Instant::now();
+        let at = |seconds| started + Duration::from_secs(seconds);
+        let mut spec = VmSpec { silence: Duration::from_secs(10), ..VmSpec::new("6.1") };
+        let booting = Reported::default();
+        assert_eq!(over(&spec, started, booting, at(300)), None);
+        assert_eq!(over(&spec, started, booting, at(301)), Some(Ended::Limit("booting", BOOT_LIMIT)));
+        let up = Reported { up: Some(at(290)), ..booting };
+        assert_eq!(over(&spec, started, up, at(300)), None);
+        assert_eq!(over(&spec, started, up, at(301)), Some(Ended::Silent(spec.silence)));
+        let said = Reported { said: Some(at(595)), ..up };
+        assert_eq!(over(&spec, started, said, at(600)), None);
+        assert_eq!(over(&spec, started, said, at(601)), Some(Ended::Limit("the whole run", spec.timeout)));
+        spec.timeout *= 2;
+        assert_eq!(over(&spec, started, said, at(605)), None);
+        assert_eq!(over(&spec, started, said, at(606)), Some(Ended::Silent(spec.silence)));
+        let exit = Reported { exit: Some((0, at(600))), ..said };
+        assert_eq!(over(&spec, started, exit, at(610)), None);
+        assert_eq!(over(&spec, started, exit, at(611)), Some(Ended::Limit("powering off", GRACE)));
+    }
 
     #[test]
     fn statuses() {
