@@ -3,9 +3,10 @@
 use anyhow::{Result, ensure};
 use serde_json::Value;
 use tracer_tests::expect::{self, Place, Role};
+use tracer_tests::harness::bench::{Bench, Window};
 use tracer_tests::harness::{compare, ledger};
 
-use crate::{Check, check, sound};
+use crate::{Check, EventsLost, check, sound};
 
 const METHODS: [&str; 2] = ["callsite", "kprobe"];
 const WORKLOADS: [&str; 8] = [
@@ -28,8 +29,7 @@ pub fn checks() -> Vec<Check> {
 
 fn same_bytes(method: &'static str, workload: &'static str) -> Check {
     check(&format!("fallbacks::{method}::{workload}"), move |bench| {
-        let window = bench.window(workload, &["--attach", method])?;
-        sound(&window.total)?;
+        let window = lossless(bench, method, workload)?;
         if let Some(site) = out_of_reach(&bench.kernel, method, workload) {
             return is_reported(&window.total, site);
         }
@@ -43,6 +43,21 @@ fn same_bytes(method: &'static str, workload: &'static str) -> Check {
         }
         Ok(())
     })
+}
+
+/// A kprobe that hits while another one's program runs, which takes an interrupt at that moment, is skipped and counted
+/// as lost (1 window of 37 on 6.12, on a host that was busy). Such a window proves nothing; one of these does.
+const WINDOWS: usize = 5;
+
+fn lossless(bench: &Bench, method: &str, workload: &str) -> Result<Window> {
+    let mut windows = 1;
+    loop {
+        let window = bench.window(workload, &["--attach", method])?;
+        match sound(&window.total) {
+            Err(error) if error.is::<EventsLost>() && windows < WINDOWS => windows += 1,
+            sound => return sound.map(|()| window),
+        }
+    }
 }
 
 /// A call site that refuses every probe. On 5.10 TCP copies in `skb_do_copy_data_nocache`, an inline
