@@ -1,6 +1,7 @@
 //! Layout of the maps. Every struct is `repr(C)`, has no implicit padding (asserted below) and holds
 //! only integers, so that any bit pattern the kernel writes is a valid value here.
 
+pub mod caller;
 mod config;
 mod copy_sizes;
 
@@ -156,6 +157,9 @@ pub struct Ledger {
     pub payload: [Count; PATHS],
     /// Bytes handed over by page reference, without a copy, by [`Path`].
     pub referenced: [u64; PATHS],
+    /// Payload for which no memory was copied or handed on: thrown away (`/dev/null`, `MSG_TRUNC`), or made
+    /// of nothing (`/dev/zero`). By [`Path`].
+    pub discarded: [u64; PATHS],
     /// System calls, by [`Path`]: those that returned, and exits.
     pub syscalls: [u64; PATHS],
     /// Copies of structures: argument blocks, addresses, headers. By [`Direction`].
@@ -177,6 +181,7 @@ impl Ledger {
         crypto: [Count { bytes: 0, calls: 0 }; PATHS],
         payload: [Count { bytes: 0, calls: 0 }; PATHS],
         referenced: [0; PATHS],
+        discarded: [0; PATHS],
         syscalls: [0; PATHS],
         control: [Count { bytes: 0, calls: 0 }; DIRECTIONS],
         faults: 0,
@@ -191,7 +196,7 @@ impl Ledger {
 }
 
 // A multiple of the cache line, so that shards of two CPUs never share one.
-const _: () = assert!(size_of::<Ledger>() == 38 * 64 && align_of::<Ledger>() == 8);
+const _: () = assert!(size_of::<Ledger>() == 40 * 64 && align_of::<Ledger>() == 8);
 
 /// Slots with a meaning of their own; processes start at [`FIRST_PROCESS`]. The total is that of all
 /// processes, the overflow slot included.

@@ -78,6 +78,11 @@ pub static DEPTH: HashMap<u64, Depth> = HashMap::with_max_entries(16384, 0);
 #[map]
 pub static CALLS: HashMap<CallKey, [u64; 4]> = HashMap::with_max_entries(65536, 0);
 
+/// What a function that returns to this address was called for: one of [`tracer_ebpf::abi::caller`]. Filled by
+/// userspace; some 1,100 calls of the check and the like on the kernels looked at, with modules.
+#[map]
+pub static CALLERS: HashMap<u64, u32> = HashMap::with_max_entries(4096, 0);
+
 /// Threads whose next return from a system call is special: one of [`tracer_ebpf::abi::marked`]. Key: `pid_tgid`.
 #[map]
 pub static MARKED: HashMap<u64, u32> = HashMap::with_max_entries(16384, 0);
