@@ -2,8 +2,9 @@
 //! in a VM of each kernel. One behaviour per file.
 //!
 //! Environment: TRACER and WORKLOAD (paths of the programs), KERNEL (one of
-//! the matrix), PROMTOOL (optional), PROGRAMS (set if Debian's programs are
-//! there). Without TRACER everything is ignored, and says so. Tests run one at
+//! the matrix), VARIANT (set if the kernel was booted with the parameters of
+//! that variant: its checks are others), PROMTOOL (optional), PROGRAMS (set if
+//! Debian's programs are there). Without TRACER everything is ignored, and says so. Tests run one at
 //! a time: they share the machine's signals, BPF objects and CPUs.
 
 mod bad_input;
@@ -29,6 +30,7 @@ mod doctor;
 mod fallbacks;
 mod faults_forced;
 mod in_flight;
+mod lockdown;
 mod mechanisms;
 mod programs_haproxy;
 mod programs_jvm;
@@ -138,7 +140,16 @@ pub fn both(differences: Result<()>, sound: Result<()>) -> Result<()> {
     }
 }
 
-fn all_checks() -> Vec<Check> {
+/// The checks of a variant in tests/kernels.toml, or, without one, of a kernel as it is.
+fn all_checks(variant: Option<&str>) -> Result<Vec<Check>> {
+    match variant {
+        None => Ok(plain_checks()),
+        Some("lockdown") => Ok(lockdown::checks()),
+        Some(other) => anyhow::bail!("VARIANT={other} has no checks"),
+    }
+}
+
+fn plain_checks() -> Vec<Check> {
     let mut checks = copies::checks();
     checks.extend(mechanisms::checks());
     checks.extend(witness::checks());
@@ -187,23 +198,27 @@ fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     block_signals();
+    let variant = std::env::var("VARIANT").ok();
+    let checks = all_checks(variant.as_deref()).unwrap_or_else(|error| give_up(&error));
     let bench = match cause_not_to_run() {
         Some(cause) => Err(cause),
         // Listing needs no bench.
         None if arguments.list => Err("only listed".into()),
         None => match Bench::from_environment() {
             Ok(bench) => Ok(Arc::new(bench)),
-            Err(error) => {
-                eprintln!("matrix: {error:#}");
-                std::process::exit(101);
-            }
+            Err(error) => give_up(&error),
         },
     };
-    let trials = all_checks().into_iter().map(|check| trial(check, bench.clone())).collect();
+    let trials = checks.into_iter().map(|check| trial(check, bench.clone())).collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     // Before the exit, which runs no destructor: unmounts.
     drop(bench);
     conclusion.exit();
+}
+
+fn give_up(error: &anyhow::Error) -> ! {
+    eprintln!("matrix: {error:#}");
+    std::process::exit(101);
 }
 
 fn trial(check: Check, bench: Result<Arc<Bench>, String>) -> Trial {

@@ -19,6 +19,8 @@ pub struct Matrix {
     pub default: String,
     #[serde(rename = "kernel")]
     pub kernels: Vec<Kernel>,
+    #[serde(rename = "variant", default)]
+    pub variants: Vec<Variant>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -29,6 +31,26 @@ pub struct Kernel {
     pub suites: Vec<String>,
     #[serde(default)]
     pub note: String,
+}
+
+/// A second boot of some kernels with other parameters, for the tests that are about them.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Variant {
+    /// What the test binary finds in VARIANT.
+    pub name: String,
+    /// Names of kernels; none: every kernel.
+    #[serde(default)]
+    pub kernels: Vec<String>,
+    /// Kernel parameters, beside the usual ones.
+    pub append: String,
+}
+
+impl Variant {
+    /// True if this kernel is booted so as well.
+    pub fn is_of(&self, kernel: &str) -> bool {
+        self.kernels.is_empty() || self.kernels.iter().any(|name| name == kernel)
+    }
 }
 
 /// What was fetched; kept beside the kernel as kernel.toml.
@@ -78,6 +100,12 @@ impl Matrix {
             }
         }
         matrix.get(&matrix.default)?;
+        for variant in &matrix.variants {
+            variant.kernels.iter().try_for_each(|name| matrix.get(name).map(drop))?;
+            if matrix.variants.iter().filter(|other| other.name == variant.name).count() > 1 {
+                bail!("variant {} is there twice", variant.name);
+            }
+        }
         Ok(matrix)
     }
 
@@ -150,6 +178,24 @@ mod tests {
         assert!(error(&one("b", "[\"sid\"]")).contains("there are b"));
         let twice = one("a", "[\"sid\"]") + "[[kernel]]\nname = \"a\"\nsuites = [\"sid\"]\n";
         assert!(error(&twice).contains("twice"));
+        let one = one("a", "[\"sid\"]");
+        let variant =
+            |kernels: &str| format!("[[variant]]\nname = \"v\"\nappend = \"\"\nkernels = {kernels}\n");
+        assert!(error(&format!("{one}{}", variant("[\"b\"]"))).contains("there are a"));
+        let twice = format!("{one}{}{}", variant("[]"), variant("[\"a\"]"));
+        assert!(error(&twice).contains("variant v is there twice"));
+    }
+
+    #[test]
+    fn a_variant_is_of_the_kernels_that_it_names() {
+        let variant = |kernels: &[&str]| Variant {
+            name: "v".into(),
+            kernels: kernels.iter().map(|name| name.to_string()).collect(),
+            append: String::new(),
+        };
+        assert!(
+            variant(&[]).is_of("6.1") && variant(&["6.1"]).is_of("6.1") && !variant(&["6.1"]).is_of("7.2")
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! The matrix: the static test binary in one VM per kernel, some of them at a time.
+//! The matrix: the static test binary in one VM per kernel and one per variant of a kernel, some of them at a time.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::{Part, print, results};
-use crate::kernels::{self, Kernel};
+use crate::kernels::{self, Kernel, Matrix, Variant};
 use crate::vm::{self, Lines, Stream, VmSpec};
 use crate::{build, programs, setup, sh};
 
@@ -18,6 +19,9 @@ use crate::{build, programs, setup, sh};
 const SILENCE: Duration = Duration::from_secs(15 * 60);
 /// All kernels at once take half an hour to an hour under TCG on two CPUs; CI has 90 minutes.
 const LIMIT: Duration = Duration::from_secs(90 * 60);
+
+/// Which checks the test binary runs: those of the variant of this name.
+const VARIANT: &str = "VARIANT";
 
 /// What the VMs run.
 pub struct Programs {
@@ -53,27 +57,79 @@ pub fn prepare(kernels: &[Kernel], filter: Option<&str>) -> Result<Programs> {
     Ok(Programs { tracer, matrix, workload, tools, root: root.map(|cached| cached.root()) })
 }
 
-pub fn run(kernels: &[Kernel], jobs: usize, filter: Option<&str>) -> Result<Vec<Part>> {
+pub fn run(matrix: &Matrix, kernels: &[Kernel], jobs: usize, filter: Option<&str>) -> Result<Vec<Part>> {
     let programs = prepare(kernels, filter)?;
+    let boots = boots(matrix, kernels, &programs, filter)?;
     let next = AtomicUsize::new(0);
     let parts = Mutex::new(Vec::new());
     thread::scope(|scope| {
-        for _ in 0..jobs.min(kernels.len()) {
+        for _ in 0..jobs.min(boots.len()) {
             scope.spawn(|| {
-                while let Some(kernel) = kernels.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let part = boot(kernel, &programs, filter);
-                    parts.lock().unwrap_or_else(|e| e.into_inner()).push(part);
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(chosen) = boots.get(index) else { break };
+                    let part = boot(chosen, &programs, filter);
+                    parts.lock().unwrap_or_else(|e| e.into_inner()).push((index, part));
                 }
             });
         }
     });
     let mut parts = parts.into_inner().unwrap_or_else(|e| e.into_inner());
-    parts.sort_by_key(|part| kernels.iter().position(|kernel| kernel.name == part.name));
-    Ok(parts)
+    parts.sort_by_key(|(index, _)| *index);
+    Ok(parts.into_iter().map(|(_, part)| part).collect())
 }
 
-fn boot(kernel: &Kernel, programs: &Programs, filter: Option<&str>) -> Part {
-    let name = &kernel.name;
+/// A kernel to boot, as it is or with a variant's parameters.
+struct Boot {
+    kernel: String,
+    variant: Option<Variant>,
+}
+
+impl Boot {
+    /// `6.1`, or `6.1 lockdown`.
+    fn name(&self) -> String {
+        let variant = self.variant.as_ref().map_or_else(String::new, |variant| format!(" {}", variant.name));
+        format!("{}{variant}", self.kernel)
+    }
+}
+
+/// The boots in which the filter leaves a test: all kernels as they are, then the variants.
+fn boots(
+    matrix: &Matrix,
+    kernels: &[Kernel],
+    programs: &Programs,
+    filter: Option<&str>,
+) -> Result<Vec<Boot>> {
+    let plain = std::iter::once(None);
+    let variants = plain.chain(matrix.variants.iter().cloned().map(Some));
+    let mut boots = Vec::new();
+    for variant in variants {
+        let tests = list(&programs.matrix, variant.as_ref())?;
+        let is_of = |kernel: &&Kernel| variant.as_ref().is_none_or(|variant| variant.is_of(&kernel.name));
+        for kernel in kernels.iter().filter(is_of) {
+            // In a VM a test is named after its kernel as well.
+            let has = |filter| tests.iter().any(|test| format!("{}::{test}", kernel.name).contains(filter));
+            if filter.is_none_or(has) {
+                boots.push(Boot { kernel: kernel.name.clone(), variant: variant.clone() });
+            }
+        }
+    }
+    Ok(boots)
+}
+
+/// The names of all tests of a variant, or of a plain boot.
+fn list(matrix: &Path, variant: Option<&Variant>) -> Result<Vec<String>> {
+    let mut command = Command::new(matrix);
+    command.arg("--list").env_remove("TRACER").env_remove(VARIANT);
+    if let Some(variant) = variant {
+        command.env(VARIANT, &variant.name);
+    }
+    let text = sh::capture(&mut command, "list the matrix tests")?;
+    Ok(text.lines().filter_map(|line| line.trim().strip_suffix(": test")).map(str::to_owned).collect())
+}
+
+fn boot(chosen: &Boot, programs: &Programs, filter: Option<&str>) -> Part {
+    let (name, kernel) = (&chosen.name(), &chosen.kernel);
     sh::progress(&format!("{name}: booting"));
     let started = Instant::now();
     // stdout and stderr come from two threads; each line is printed and judged at once.
@@ -86,7 +142,11 @@ fn boot(kernel: &Kernel, programs: &Programs, filter: Option<&str>) -> Part {
         print(&format!("[{name}] {line}"));
     };
     let streams = [Mutex::new(Lines::new(&line)), Mutex::new(Lines::new(&line))];
-    let result = spec(name, programs, filter).and_then(|spec| {
+    let result = spec(kernel, programs, filter).and_then(|mut spec| {
+        if let Some(variant) = &chosen.variant {
+            spec.kernel_args = variant.append.clone();
+            spec.env.push((VARIANT.into(), variant.name.clone()));
+        }
         vm::run(&spec, &|stream, bytes| {
             let which = usize::from(stream == Stream::Err);
             streams[which].lock().unwrap_or_else(|e| e.into_inner()).push(bytes);
@@ -104,7 +164,7 @@ fn boot(kernel: &Kernel, programs: &Programs, filter: Option<&str>) -> Part {
         Err(error) => {
             let begun = begun.lock().unwrap_or_else(|e| e.into_inner()).take();
             let next = begun.map(|test| {
-                format!("\nto run {test} alone: cargo xtask test --vm-only --kernel {name} {test}")
+                format!("\nto run {test} alone: cargo xtask test --vm-only --kernel {kernel} {test}")
             });
             (false, Some(format!("{error:#}{}", next.unwrap_or_default())))
         }

@@ -49,7 +49,8 @@ pub struct Part {
 
 pub fn main(args: &Args) -> Result<u8> {
     let started = Instant::now();
-    let kernels = Matrix::load()?.select(&args.kernel)?;
+    let matrix = Matrix::load()?;
+    let kernels = matrix.select(&args.kernel)?;
     setup::ensure_build()?;
     let mut parts = Vec::new();
     if !args.vm_only {
@@ -57,7 +58,7 @@ pub fn main(args: &Args) -> Result<u8> {
     }
     if !args.host_only {
         let jobs = args.jobs.unwrap_or_else(default_jobs).max(1);
-        parts.extend(matrix::run(&kernels, jobs, args.filter.as_deref())?);
+        parts.extend(matrix::run(&matrix, &kernels, jobs, args.filter.as_deref())?);
         parts.extend(soak::run(&kernels, args.filter.as_deref())?);
         parts.extend(overhead::run(&kernels, args.filter.as_deref())?);
     }
@@ -65,9 +66,9 @@ pub fn main(args: &Args) -> Result<u8> {
     let mut text = String::from("\n");
     for part in &parts {
         total.add(part.counts);
-        text += &format!("{:<6} {} ({:.0} s)\n", part.name, part.counts, part.seconds);
+        text += &format!("{:<13} {} ({:.0} s)\n", part.name, part.counts, part.seconds);
         if let Some(error) = &part.error {
-            text += &format!("       {}\n", error.lines().next().unwrap_or_default());
+            text += &format!("              {}\n", error.lines().next().unwrap_or_default());
         }
     }
     text += &results::closing(total, started.elapsed());
