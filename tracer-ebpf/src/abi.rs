@@ -288,10 +288,12 @@ pub enum Loss {
     WitnessMapFull,
     /// No room for a block transfer until it completes: its device bytes are not counted.
     DeviceMapFull,
+    /// No room for a call of the usercopy check in `CALLERS`: its copies are judged by the system call alone.
+    CallersMapFull,
 }
 
 /// Number of [`Loss`] reasons.
-pub const LOSSES: usize = 7;
+pub const LOSSES: usize = 8;
 
 impl Loss {
     pub const ALL: [Loss; LOSSES] = [
@@ -302,6 +304,7 @@ impl Loss {
         Loss::UnreadableStructure,
         Loss::WitnessMapFull,
         Loss::DeviceMapFull,
+        Loss::CallersMapFull,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -313,12 +316,13 @@ impl Loss {
             Loss::UnreadableStructure => "unreadable_structure",
             Loss::WitnessMapFull => "witness_map_full",
             Loss::DeviceMapFull => "device_map_full",
+            Loss::CallersMapFull => "callers_map_full",
         }
     }
 
     /// True if events were lost; false if they are counted, but not by process.
     pub const fn loses_events(self) -> bool {
-        !matches!(self, Loss::SlotsUsedUp)
+        !matches!(self, Loss::SlotsUsedUp | Loss::CallersMapFull)
     }
 }
 

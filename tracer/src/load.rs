@@ -15,7 +15,7 @@ use aya::maps::{HashMap, Map, MapData, Queue, RingBuf};
 use aya::programs::Program;
 use aya::{Btf, Ebpf, EbpfLoader};
 use serde::{Deserialize, Serialize};
-use tracer_ebpf::abi::{self, Config, FIRST_PROCESS, gate};
+use tracer_ebpf::abi::{self, Config, FIRST_PROCESS, Loss, gate};
 
 use self::kept::Kept;
 use self::links::Links;
@@ -225,6 +225,27 @@ impl Kernel {
     /// A map of processes: `SLOTS`, `AT_EXEC`.
     pub fn process_map(&mut self, name: &str) -> Result<HashMap<&mut MapData, u32, u32>> {
         Ok(HashMap::try_from(map_mut(&mut self.ebpf, name)?)?)
+    }
+
+    /// Makes the map of callers hold `wanted` and nothing else: classes by return address.
+    ///
+    /// # Errors
+    /// The map is full, or the kernel refuses an entry: each entry that is missing is counted as a loss.
+    pub fn set_callers(&mut self, wanted: &BTreeMap<u64, u32>) -> Result<()> {
+        let mut map: HashMap<_, u64, u32> = HashMap::try_from(map_mut(&mut self.ebpf, "CALLERS")?)?;
+        let known: BTreeMap<u64, u32> = map.iter().filter_map(Result::ok).collect();
+        for address in known.keys().filter(|address| !wanted.contains_key(address)) {
+            // Text of a module that is gone.
+            let _ = map.remove(address);
+        }
+        let changed = wanted.iter().filter(|(address, class)| known.get(address) != Some(class));
+        let failed: Vec<_> =
+            changed.filter_map(|(address, class)| map.insert(address, class, 0).err()).collect();
+        self.losses.add(Loss::CallersMapFull as usize, failed.len() as u64);
+        match failed.into_iter().next() {
+            Some(error) => Err(error).context("the map of callers takes no more"),
+            None => Ok(()),
+        }
     }
 
     /// The queue of free slots.

@@ -21,3 +21,17 @@ pub const COUNTED_ELSEWHERE: u32 = 5;
 pub const OBSERVER: u32 = 6;
 /// `copy_mc_to_kernel` in a block driver (pmem): a copy within the kernel, for the call that reads.
 pub const BLOCK_DRIVER: u32 = 7;
+
+/// The word for a class.
+pub const fn name(class: u32) -> &'static str {
+    match class {
+        ITERATOR => "iterator",
+        DATA => "data",
+        POINTER => "pointer",
+        ARGUMENT => "argument",
+        COUNTED_ELSEWHERE => "counted_elsewhere",
+        OBSERVER => "observer",
+        BLOCK_DRIVER => "block_driver",
+        _ => "unknown",
+    }
+}

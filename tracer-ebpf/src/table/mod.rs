@@ -7,6 +7,7 @@
 //! takes the first one that this kernel has. Sources: mm/filemap.c, mm/shmem.c, fs/pipe.c, fs/splice.c,
 //! net/core/{skbuff,datagram}.c of 5.10, 6.1, 6.12 and 7.2.
 
+mod caller;
 mod device;
 mod kernel;
 mod mark;
@@ -16,6 +17,7 @@ mod row;
 mod switch;
 mod user;
 
+pub use caller::{CALLERS, Callers, caller_class};
 pub use primitive::{PRIMITIVES, Primitive, primitive};
 pub use row::{Group, Method, Releases, Row, Way};
 

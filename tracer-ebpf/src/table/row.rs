@@ -96,6 +96,8 @@ pub struct Row {
     pub ways: &'static [Way],
     /// Functions whose call sites of copy primitives are counted by this row.
     pub covers: &'static [&'static str],
+    /// True if copies in `covers` that pass the usercopy check are left to the row `check`: this one counts the rest.
+    pub leaves_checked: bool,
     /// True if a stock kernel may lack it (a module, a configuration): its absence is no gap.
     pub optional: bool,
 }
@@ -147,10 +149,14 @@ pub(super) const fn copy(
     ways: &'static [Way],
     covers: &'static [&'static str],
 ) -> Row {
-    Row { name, group: Group::Copy, help, releases, ways, covers, optional: false }
+    Row { name, group: Group::Copy, help, releases, ways, covers, leaves_checked: false, optional: false }
 }
 pub(super) const fn other(group: Group, name: &'static str, help: &'static str, ways: &'static [Way]) -> Row {
-    Row { name, group, help, releases: ANY, ways, covers: &[], optional: false }
+    Row { name, group, help, releases: ANY, ways, covers: &[], leaves_checked: false, optional: false }
+}
+/// The row counts what does not pass the check.
+pub(super) const fn leaves_checked(row: Row) -> Row {
+    Row { leaves_checked: true, ..row }
 }
 pub(super) const fn optional(row: Row) -> Row {
     Row { optional: true, ..row }

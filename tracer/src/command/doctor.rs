@@ -136,6 +136,13 @@ fn as_text(snapshot: &Snapshot, session: &Session, sites: bool) -> String {
         for (site, coverage) in session.coverage.sites() {
             let _ = writeln!(text, "  {:<10} {}", coverage.name(), coverage::name(site));
         }
+        let _ = writeln!(
+            text,
+            "\nevery call of the usercopy check, and of functions that copy for several purposes"
+        );
+        for caller in session.coverage.callers() {
+            let _ = writeln!(text, "  {:<18} {}", caller.class_name(), caller.name());
+        }
     }
     let _ = writeln!(text, "\ncoverage of copies: {}", snapshot.coverage.state.name());
     for reason in &snapshot.coverage.reasons {
@@ -270,6 +277,9 @@ fn as_json(snapshot: &Snapshot, session: &Session, can_count: bool, sites: bool)
             .map(|(site, coverage)| json!({"site": coverage::name(site), "coverage": coverage.name()}))
             .collect();
         report["call_sites"] = json!(sites);
+        let callers = session.coverage.callers().iter();
+        let callers = callers.map(|caller| json!({"call": caller.name(), "class": caller.class_name()}));
+        report["check_calls"] = callers.collect();
     }
     report
 }

@@ -1,6 +1,7 @@
 //! The proof of completeness: every call site of a copy primitive in the kernel's live text, and which
 //! probe counts what goes through it.
 
+pub mod callers;
 mod modules;
 mod saved;
 mod scanned;
@@ -11,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use tracer_ebpf::table::{PRIMITIVES, Primitive};
 
+use self::callers::Caller;
 use self::modules::Module;
 use self::scanned::Scanned;
 use self::wanted::{Wanted, wanted};
@@ -64,6 +66,10 @@ pub struct Coverage {
     scanned: Result<Scanned, String>,
     /// What each site came to, in the order of `scanned.sites`.
     sites: Vec<(Site, Covered)>,
+    /// Calls of the usercopy check, and the like, with their classes.
+    callers: Vec<Caller>,
+    /// Why the map of their classes could not be filled.
+    callers_refused: Option<String>,
     /// Sites that need a probe and did not get one.
     failed: Vec<(String, Refusal)>,
     attach: Attach,
@@ -94,6 +100,8 @@ impl Coverage {
         Coverage {
             scanned,
             sites: Vec::new(),
+            callers: Vec::new(),
+            callers_refused: None,
             failed: Vec::new(),
             attach: Attach::Auto,
             check_off: None,
@@ -159,7 +167,10 @@ impl Coverage {
             (same && *covered != Covered::Unknown).then(|| (known.clone(), *covered))
         };
         let verdicts = scanned.classify(kernel, self.check_off.is_none());
-        for (site, verdict) in scanned.sites.iter().zip(verdicts) {
+        self.callers = callers::callers(scanned, &verdicts.checks, kernel);
+        self.callers_refused =
+            kernel.set_callers(&callers::entries(&self.callers)).err().map(|error| format!("{error:#}"));
+        for (site, verdict) in scanned.sites.iter().zip(verdicts.sites) {
             let covered = known(site).unwrap_or_else(|| {
                 let probe = match wanted(site, &verdict, self.attach) {
                     Wanted::Nothing(covered) => return (site.clone(), covered),
@@ -195,6 +206,10 @@ impl Coverage {
         reasons
             .extend(self.failed.iter().map(|(site, r)| format!("call site {site} has no probe: {}", r.why)));
         reasons.extend(self.check_off.clone());
+        let refused = self.callers_refused.iter();
+        reasons.extend(
+            refused.map(|cause| format!("callers of the usercopy check are not told apart: {cause}")),
+        );
         if self.attach == Attach::Callsite {
             reasons.push("--attach callsite does not see copy_to_user and copy_from_user".into());
         }
@@ -284,6 +299,11 @@ impl Coverage {
     /// All sites with what covers them: for `doctor` and the audit.
     pub fn sites(&self) -> &[(Site, Covered)] {
         &self.sites
+    }
+
+    /// Calls of the usercopy check and of other functions that copy for several purposes: for `doctor`.
+    pub fn callers(&self) -> &[Caller] {
+        &self.callers
     }
 
     /// The primitive that the call site at `address` calls.

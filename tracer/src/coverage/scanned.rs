@@ -5,7 +5,7 @@ use tracer_ebpf::table::{PRIMITIVES, ROWS};
 use crate::facts::kallsyms::Kallsyms;
 use crate::load::Kernel;
 use crate::text::Text;
-use crate::text::classify::{self, Role, Rules, Verdict};
+use crate::text::classify::{self, Role, Rules, Verdicts};
 use crate::text::kcore::Kcore;
 use crate::text::scan::{self, Doubt, Site};
 
@@ -29,12 +29,21 @@ pub const IN_LIB: &[&str] = &[
     "csum_and_copy_from_iter_full",
 ];
 
+/// The check before copies of variable size.
+const CHECK: &str = "__check_object_size";
+
+/// Traced functions that copy for several purposes, told by their caller. In a [`Site`] of their calls, their index
+/// stands for the primitive's.
+pub const BY_CALLER: [&str; 2] = [CHECK, "copy_mc_to_kernel"];
+
 /// The live text, and the calls of copy primitives in it.
 pub struct Scanned {
     pub symbols: Kallsyms,
     pub text: Text,
     pub sites: Vec<Site>,
     pub doubts: Vec<Doubt>,
+    /// Calls of the functions in [`BY_CALLER`].
+    pub calls: Vec<Site>,
 }
 
 impl Scanned {
@@ -43,13 +52,19 @@ impl Scanned {
         let text = Text::read_all(&Kcore::open()?, &symbols)?;
         let targets: Vec<_> = PRIMITIVES
             .iter()
+            .map(|primitive| primitive.name)
+            .chain(BY_CALLER)
             .enumerate()
-            .flat_map(|(primitive, p)| {
-                symbols.lookup(p.name).map(move |symbol| scan::Target { primitive, addr: symbol.addr })
+            .flat_map(|(primitive, name)| {
+                symbols.lookup(name).map(move |symbol| scan::Target { primitive, addr: symbol.addr })
             })
             .collect();
-        let scan::Found { sites, doubts } = scan::scan(&text, &symbols, &targets);
-        Ok(Scanned { symbols, text, sites, doubts })
+        let scan::Found { mut sites, mut doubts } = scan::scan(&text, &symbols, &targets);
+        let mut calls: Vec<Site> = sites.extract_if(.., |site| site.primitive >= PRIMITIVES.len()).collect();
+        calls.iter_mut().for_each(|call| call.primitive -= PRIMITIVES.len());
+        // A call of the check that cannot be decoded is not in the map of callers; its copy is a doubt of its own.
+        doubts.retain(|doubt| doubt.primitive < PRIMITIVES.len());
+        Ok(Scanned { symbols, text, sites, doubts, calls })
     }
 
     /// Keeps what was found in it.
@@ -63,25 +78,25 @@ impl Scanned {
         self.symbols.address("_stext").unwrap_or(0)
     }
 
-    pub fn classify(&self, kernel: &Kernel, check_is_on: bool) -> Vec<Verdict> {
+    pub fn classify(&self, kernel: &Kernel, check_is_on: bool) -> Verdicts {
         let attached = |name: &str| kernel.rows.iter().any(|r| r.row.name == name && r.way.is_ok());
         let wrappers: Vec<&str> =
             ROWS.iter().filter(|row| attached(row.name)).flat_map(|row| row.covers.iter().copied()).collect();
         let roles: Vec<Role> =
             PRIMITIVES.iter().map(|p| if p.data { Role::Data } else { Role::Struct }).collect();
         let checks: Vec<u64> = if attached("check") && check_is_on {
-            self.symbols.lookup("__check_object_size").map(|symbol| symbol.addr).collect()
+            self.symbols.lookup(CHECK).map(|symbol| symbol.addr).collect()
         } else {
             Vec::new()
         };
         let targets: Vec<u64> = PRIMITIVES
             .iter()
             .map(|primitive| primitive.name)
-            .chain(["__check_object_size"])
+            .chain(BY_CALLER)
             .flat_map(|name| self.symbols.lookup(name).map(|symbol| symbol.addr))
             .collect();
         let rules =
             Rules { roles: &roles, wrappers: &wrappers, in_lib: IN_LIB, checks: &checks, targets: &targets };
-        classify::classify(&self.sites, &self.text, &self.symbols, &rules)
+        classify::classify(&self.sites, &self.calls, &self.text, &self.symbols, &rules)
     }
 }

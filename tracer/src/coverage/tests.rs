@@ -17,7 +17,7 @@ fn site(addr: u64, primitive: &str, kind: Kind) -> Site {
 fn coverage(sites: &[(&str, Covered)]) -> Coverage {
     let symbols = Kallsyms::parse("0000000000001000 t f\n".into()).expect("a symbol");
     let text = Text::default();
-    let scanned = Scanned { symbols, text, sites: Vec::new(), doubts: Vec::new() };
+    let scanned = Scanned { symbols, text, sites: Vec::new(), doubts: Vec::new(), calls: Vec::new() };
     let mut coverage = Coverage::of(Ok(scanned));
     let place = |(i, (primitive, covered)): (usize, &(&str, Covered))| {
         (site(0x1000 + i as u64, primitive, Kind::Call), *covered)

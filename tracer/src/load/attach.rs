@@ -204,8 +204,8 @@ impl Kernel {
 
     /// Puts a kprobe on one call instruction.
     ///
-    /// In the kernel itself the place is named `_stext` plus an offset: function names need not be unique
-    /// (6.1 has two `do_fault`), and kernels since 6.6 refuse such names.
+    /// The place is named `_stext` plus an offset, also in a module: function names need not be unique (6.1 has two
+    /// `do_fault`; `raw_getsockopt` is in the kernel and in can_raw), and kernels since 6.6 refuse such names.
     pub fn attach_site(&mut self, name: &'static str, site: &Site, text_start: u64) -> Result<()> {
         if self.fault.refuses("call_site") {
             bail!("refused on purpose by TRACER_FAULT");
@@ -218,10 +218,7 @@ impl Kernel {
         if program.fd().is_err() {
             program.load()?;
         }
-        let link = match &site.module {
-            Some(_) => program.attach(&site.function, site.offset)?,
-            None => program.attach("_stext", site.addr - text_start)?,
-        };
+        let link = program.attach("_stext", site.addr.wrapping_sub(text_start))?;
         let link = Link::kprobe(program.take_link(link)?, self.links.release())?;
         self.links.keep(name, link);
         Ok(())

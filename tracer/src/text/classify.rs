@@ -10,9 +10,10 @@
 //! Where some path runs into what cannot be decoded (another tool's breakpoint, or no
 //! instruction at all) nothing is claimed: the verdict is `Unknown`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::Text;
+use super::after::{After, after};
 use super::decode::{Flow, Instr, decode};
 use super::scan::{Kind, Site};
 use crate::facts::kallsyms::{Function, Kallsyms};
@@ -66,9 +67,30 @@ pub struct Verdict {
     pub reached: bool,
 }
 
-/// Classifies `sites`; the verdicts come in the same order.
-pub fn classify(sites: &[Site], text: &Text, symbols: &Kallsyms, rules: &Rules<'_>) -> Vec<Verdict> {
+/// What the flow of functions tells.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Verdicts {
+    /// Of the calls of copy primitives.
+    pub sites: Vec<Verdict>,
+    /// What follows the calls of the check.
+    pub checks: Vec<After>,
+}
+
+/// Classifies `sites`, and says what follows `checks`; verdicts come in the same order.
+pub fn classify(
+    sites: &[Site],
+    checks: &[Site],
+    text: &Text,
+    symbols: &Kallsyms,
+    rules: &Rules<'_>,
+) -> Verdicts {
     let mut units: BTreeMap<u64, Unit> = BTreeMap::new();
+    let copies: HashMap<u64, usize> = sites.iter().map(|site| (site.addr, site.primitive)).collect();
+    let mut verdicts = Verdicts::default();
+    for site in checks {
+        let unit = units.entry(site.function_start).or_insert_with(|| Unit::of(site, text, symbols, rules));
+        verdicts.checks.push(after(unit, site.addr, &copies));
+    }
     let verdict = |site: &Site| {
         let unit = units.entry(site.function_start).or_insert_with(|| Unit::of(site, text, symbols, rules));
         let state = unit.state(site.addr);
@@ -81,7 +103,8 @@ pub fn classify(sites: &[Site], text: &Text, symbols: &Kallsyms, rules: &Rules<'
         };
         Verdict { coverage, checked, reached }
     };
-    sites.iter().map(verdict).collect()
+    verdicts.sites = sites.iter().map(verdict).collect();
+    verdicts
 }
 
 fn coverage(site: &Site, checked: bool, rules: &Rules<'_>) -> Coverage {
@@ -120,7 +143,7 @@ enum State {
 
 /// A function with its cold part, decoded, and the state before each instruction.
 #[derive(Debug, Default)]
-struct Unit {
+pub(super) struct Unit {
     instrs: Vec<Instr>,
     /// The extents of the function and its cold part in `instrs`, each sorted by address.
     parts: Vec<std::ops::Range<usize>>,
@@ -156,7 +179,16 @@ impl Unit {
         self.find(addr).map_or(State::Unchecked, |at| self.states[at])
     }
 
-    fn find(&self, addr: u64) -> Option<usize> {
+    pub(super) fn instr(&self, at: usize) -> Instr {
+        self.instrs[at]
+    }
+
+    /// The index of the instruction that runs after one that does not jump.
+    pub(super) fn next(&self, at: usize) -> Option<usize> {
+        self.falls_through(at).then_some(at + 1)
+    }
+
+    pub(super) fn find(&self, addr: u64) -> Option<usize> {
         self.parts.iter().find_map(|part| {
             let found = self.instrs[part.clone()].binary_search_by_key(&addr, |instr| instr.addr);
             Some(part.start + found.ok()?)
@@ -249,15 +281,6 @@ fn parts<'a>(
         }
     }
     parts
-}
-
-/// Sites by primitive and coverage, as `tracer_copy_call_sites` shows them.
-pub fn summary(sites: &[Site], verdicts: &[Verdict]) -> BTreeMap<(usize, Coverage), usize> {
-    let mut counts = BTreeMap::new();
-    for (site, verdict) in sites.iter().zip(verdicts) {
-        *counts.entry((site.primitive, verdict.coverage)).or_insert(0) += 1;
-    }
-    counts
 }
 
 /// Whether a kprobe at the site fires exactly when the primitive is called.

@@ -56,6 +56,15 @@ impl Asm {
     }
 
     fn judge(self, wrappers: &[&str], roles: &[Role]) -> Vec<Verdict> {
+        self.classify(wrappers, roles).sites
+    }
+
+    /// What follows the calls of the check, in the order of their addresses.
+    fn after(self) -> Vec<After> {
+        self.classify(&[], &[Role::Data]).checks
+    }
+
+    fn classify(self, wrappers: &[&str], roles: &[Role]) -> Verdicts {
         let text = "ffffffff81000000 T _stext\nffffffff81000100 t f\nffffffff81000300 t wrapped.isra.0\n\
             ffffffff81000400 t f.cold\nffffffff81000500 t lib\nffffffff81000800 T copy\n\
             ffffffff81000900 T check\nffffffff81000a00 T other\nffffffff81001000 T _etext\n\
@@ -64,8 +73,9 @@ impl Asm {
         let segment = Segment { module: None, start: START, bytes: self.bytes };
         let text = Text { segments: vec![segment], unread: Vec::new() };
         let sites = scan(&text, &symbols, &[Target { primitive: 0, addr: COPY }]).sites;
+        let calls = scan(&text, &symbols, &[Target { primitive: 0, addr: CHECK }]).sites;
         let rules = Rules { roles, wrappers, in_lib: &["lib"], checks: &[CHECK], targets: &[COPY, CHECK] };
-        classify(&sites, &text, &symbols, &rules)
+        classify(&sites, &calls, &text, &symbols, &rules)
     }
 }
 
@@ -175,4 +185,50 @@ fn names_lose_what_the_compiler_added() {
     assert_eq!(parent_name("f.part.0.cold"), Some("f.part.0"));
     assert_eq!(parent_name("f.cold.12"), Some("f"));
     assert_eq!(parent_name("f"), None);
+}
+
+fn primitives(after: &After) -> Vec<usize> {
+    after.primitives.iter().copied().collect()
+}
+
+#[test]
+fn the_first_copy_behind_a_check_is_what_it_was_made_for() {
+    let after =
+        Asm::new().call(CHECK).raw(&[0x90]).call(COPY).call(CHECK).call(OTHER).call(COPY).ret().after();
+    assert_eq!((primitives(&after[0]), after[0].other), (vec![0], false));
+    assert_eq!((primitives(&after[1]), after[1].other), (vec![], true), "another call comes first");
+}
+
+#[test]
+fn all_paths_behind_a_check_are_followed() {
+    // 0x100 call check; je 0x140; call other; ret. At 0x140 jmp to the copy in the cold part.
+    let asm = Asm::new().call(CHECK).je(0x140).call(OTHER).ret().at(0x140).jmp(0x410).at(0x410).call(COPY);
+    let after = asm.ret().after();
+    assert_eq!((primitives(&after[0]), after[0].other, after[0].doubtful), (vec![0], true, false));
+}
+
+#[test]
+fn a_check_in_the_cold_part_leads_back_to_its_copy() {
+    // 7.2: a static key jumps to the check and back.
+    let asm = Asm::new().jmp(0x400).at(0x120).call(COPY).ret().at(0x400).call(CHECK).jmp(0x120);
+    let after = asm.after();
+    assert_eq!((primitives(&after[0]), after[0].other, after[0].doubtful), (vec![0], false, false));
+}
+
+#[test]
+fn a_tail_call_of_a_copy_is_found() {
+    let after = Asm::new().call(CHECK).to(&[0xe9], COPY).after();
+    assert_eq!((primitives(&after[0]), after[0].other), (vec![0], false));
+}
+
+#[test]
+fn a_breakpoint_behind_a_check_is_a_doubt() {
+    let after = Asm::new().call(CHECK).raw(&[0xcc, 0x90]).call(COPY).ret().after();
+    assert!(after[0].doubtful);
+}
+
+#[test]
+fn a_loop_behind_a_check_ends() {
+    let after = Asm::new().call(CHECK).jmp(0x105).after();
+    assert_eq!(after[0], After::default(), "it never calls anything");
 }

@@ -1,5 +1,6 @@
 //! The kernel's machine code: read it, find the calls of copy primitives, say what covers each.
 
+pub mod after;
 pub mod classify;
 pub mod decode;
 pub mod kcore;
