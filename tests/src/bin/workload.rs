@@ -12,6 +12,7 @@ use serde_json::json;
 use tracer_tests::demo;
 use tracer_tests::workload::protocol::Drive;
 use tracer_tests::workload::receive::{self, Receiver};
+use tracer_tests::workload::scene::feeder;
 use tracer_tests::workload::{
     EXIT_SKIP, Options, Skip, children, forks, pingpong, process_vm, protocol, registry, selftest, signals,
 };
@@ -84,6 +85,11 @@ fn run_role(role: &str, arguments: &[String]) -> Result<()> {
             receive::drain(&line.options, receiver, fd)
         }
         "echo" => pingpong::echo(line.take_fd()?, line.take_fd()?),
+        "feed" => {
+            let wake = line.word.take().context("feed WAKE")?;
+            let (sink, memory, pipe) = (line.take_fd()?, line.take_fd()?, line.take_fd()?);
+            feeder::feed(&line.options, &wake, sink, memory, pipe)
+        }
         "memory" => process_vm::hold(&line.options),
         _ => bail!("no role is called {role}"),
     }

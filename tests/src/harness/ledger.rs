@@ -81,6 +81,11 @@ impl<'a> Ledger<'a> {
         number(&self.0["paths"][path][field])
     }
 
+    /// The same, if it is said at all.
+    pub fn if_said(&self, path: &str, field: &str) -> Option<u64> {
+        self.0["paths"][path][field].as_u64()
+    }
+
     pub fn copied_in_all(&self, direction: &str) -> u64 {
         self.path_names().iter().map(|path| self.copied(path, direction)).sum()
     }

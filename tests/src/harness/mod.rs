@@ -10,6 +10,7 @@ pub mod claims_nic;
 pub mod compare;
 pub mod dashboards;
 pub mod disk_trace;
+pub mod exactly;
 pub mod invariant;
 pub mod ledger;
 pub mod metrics;

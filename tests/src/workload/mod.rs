@@ -24,6 +24,7 @@ pub mod protocol;
 pub mod receive;
 pub mod registry;
 pub mod remote;
+pub mod scene;
 pub mod scratch;
 pub mod selftest;
 pub mod signals;

@@ -5,6 +5,9 @@ use anyhow::Result;
 use super::job::{Job, Method, Moving};
 use super::ktls::Version;
 use super::receive::Receiver;
+use super::scene::{
+    self, compat, descriptors, discards, kernel_files, messages, observed, partial, rings, sockets, vectors,
+};
 use super::transport::Transport;
 use super::uring::{Uring, Way};
 use super::{Mechanism, Options, lacking, memory, methods, misaligned, threads};
@@ -48,6 +51,7 @@ enum Kind {
     Threads,
     Children(children::Flow),
     Idle,
+    Scene(scene::Make),
 }
 
 use Kind::*;
@@ -136,6 +140,53 @@ pub const ALL: &[Entry] = &[
     Entry { name: "zerocopy_nic", kind: Remote(true, methods::zerocopy) },
     Entry { name: "echo_nic", kind: Echo },
     Entry { name: "idle", kind: Idle },
+    // What they must show is in exact.rs.
+    Entry { name: "ring_enter", kind: Scene(rings::enter) },
+    Entry { name: "ring_epoll", kind: Scene(rings::epoll) },
+    Entry { name: "ring_spin", kind: Scene(rings::spin) },
+    Entry { name: "ring_pipe", kind: Scene(rings::pipe) },
+    Entry { name: "ring_futex", kind: Scene(rings::futex) },
+    Entry { name: "ring_sleep", kind: Scene(rings::sleep) },
+    Entry { name: "ring_sqpoll", kind: Scene(rings::polled) },
+    Entry { name: "ring_deferred", kind: Scene(rings::deferred) },
+    Entry { name: "ring_multishot", kind: Scene(rings::multishot) },
+    Entry { name: "ring_pipe_multishot", kind: Scene(rings::pipe_multishot) },
+    Entry { name: "ring_readv", kind: Scene(rings::readv) },
+    Entry { name: "writev_udp", kind: Scene(vectors::writev_udp) },
+    Entry { name: "sendmsg_pktinfo", kind: Scene(vectors::sendmsg_pktinfo) },
+    Entry { name: "sendmsg_vectors", kind: Scene(vectors::sendmsg_vectors) },
+    Entry { name: "readv_on_stack", kind: Scene(vectors::readv_on_stack) },
+    Entry { name: "mqueue", kind: Scene(messages::posix) },
+    Entry { name: "sysv_messages", kind: Scene(messages::system_v) },
+    Entry { name: "maps_bytewise", kind: Scene(kernel_files::bytewise) },
+    Entry { name: "unmapped_tcp", kind: Scene(partial::tcp) },
+    Entry { name: "unmapped_unix", kind: Scene(partial::unix_stream) },
+    Entry { name: "unix_seqpacket", kind: Scene(sockets::unix_seqpacket) },
+    Entry { name: "sctp", kind: Scene(sockets::sctp) },
+    Entry { name: "mptcp", kind: Scene(sockets::mptcp) },
+    Entry { name: "vsock", kind: Scene(sockets::vsock) },
+    Entry { name: "tcp6", kind: Scene(sockets::tcp6) },
+    Entry { name: "udp6", kind: Scene(sockets::udp6) },
+    Entry { name: "netlink", kind: Scene(sockets::netlink) },
+    Entry { name: "packet", kind: Scene(sockets::packet) },
+    Entry { name: "tap", kind: Scene(sockets::tap) },
+    Entry { name: "compat_moves", kind: Scene(compat::moves) },
+    Entry { name: "compat_socketcall", kind: Scene(compat::socketcall) },
+    Entry { name: "eventfd", kind: Scene(descriptors::eventfd) },
+    Entry { name: "timerfd", kind: Scene(descriptors::timerfd) },
+    Entry { name: "signalfd", kind: Scene(descriptors::signalfd) },
+    Entry { name: "inotify", kind: Scene(descriptors::inotify) },
+    Entry { name: "inotify_names", kind: Scene(descriptors::inotify_names) },
+    Entry { name: "fanotify", kind: Scene(descriptors::fanotify) },
+    Entry { name: "userfaultfd", kind: Scene(descriptors::userfaultfd) },
+    Entry { name: "input", kind: Scene(descriptors::input) },
+    Entry { name: "zero_null_vectored", kind: Scene(discards::vectored) },
+    Entry { name: "null_sendfile", kind: Scene(discards::sendfile) },
+    Entry { name: "zeroes", kind: Scene(discards::zeroes) },
+    Entry { name: "null_pipe", kind: Scene(discards::pipe) },
+    Entry { name: "trunc_tcp", kind: Scene(discards::stream) },
+    Entry { name: "trunc_udp", kind: Scene(discards::datagrams) },
+    Entry { name: "observed_writes", kind: Scene(observed::writes) },
 ];
 
 pub fn find(name: &str) -> Option<&'static Entry> {
@@ -191,6 +242,7 @@ impl Entry {
             Threads => Box::new(threads::Threads::new(options)?),
             Children(flow) => Box::new(children::Children::new(options, flow)?),
             Idle => Box::new(special::Idle),
+            Scene(make) => Box::new(make(options)?),
         })
     }
 }

@@ -27,6 +27,7 @@ mod copy_sizes;
 mod dashboards;
 mod devices;
 mod doctor;
+mod exact;
 mod fallbacks;
 mod faults_forced;
 mod in_flight;
@@ -152,6 +153,7 @@ fn all_checks(variant: Option<&str>) -> Result<Vec<Check>> {
 fn plain_checks() -> Vec<Check> {
     let mut checks = copies::checks();
     checks.extend(mechanisms::checks());
+    checks.extend(exact::checks());
     checks.extend(witness::checks());
     checks.extend(fallbacks::checks());
     checks.extend(bystander::checks());

@@ -1,0 +1,312 @@
+//! What each kernel must show for each scene, in bytes: plain data, computed from what the scene asks for.
+//!
+//! Beside [`expect`](crate::expect), whose amounts are multiples of one window's bytes and whose calls are known.
+
+use crate::expect::KERNELS;
+use crate::workload::scene::{
+    compat, descriptors, discards, messages, observed, partial, rings, sockets, vectors,
+};
+
+const ALL: &[&str] = &KERNELS;
+const UP_TO_6_1: &[&str] = &["5.10", "6.1"];
+const FROM_6_1: &[&str] = &["6.1", "6.12", "7.2"];
+const FROM_6_12: &[&str] = &["6.12", "7.2"];
+
+/// One path of the scene's process. What a row does not name must be 0.
+#[derive(Clone, Copy, Debug)]
+pub struct Cell {
+    pub path: &'static str,
+    pub payload: Payload,
+    pub to_user: Bytes,
+    pub from_user: Bytes,
+    pub in_kernel: u64,
+    /// Thrown away, or made of nothing.
+    pub discarded: u64,
+    /// Moved by reference.
+    pub zero_copied: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payload {
+    Is(u64),
+    /// By the workload's own books.
+    Booked,
+    /// The kernel's matter: not compared.
+    Any,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bytes {
+    Is(u64),
+    /// As much as the payload.
+    Payload,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    pub workload: &'static str,
+    pub kernels: &'static [&'static str],
+    /// Why other kernels differ, or have no such thing.
+    pub cause: &'static str,
+    pub cells: &'static [Cell],
+    /// Bytes of structures to user and from user, where all of them are known.
+    pub control: Option<(u64, u64)>,
+    /// The reason why this is not held yet, if it is not.
+    pub pending: Option<&'static str>,
+}
+
+const fn cell(path: &'static str, payload: usize) -> Cell {
+    Cell {
+        path,
+        payload: Payload::Is(payload as u64),
+        to_user: Bytes::Is(0),
+        from_user: Bytes::Is(0),
+        in_kernel: 0,
+        discarded: 0,
+        zero_copied: 0,
+    }
+}
+
+/// All of the payload is copied to user.
+const fn to_user(path: &'static str, payload: usize) -> Cell {
+    Cell { to_user: Bytes::Payload, ..cell(path, payload) }
+}
+
+const fn from_user(path: &'static str, payload: usize) -> Cell {
+    Cell { from_user: Bytes::Payload, ..cell(path, payload) }
+}
+
+/// All of the payload is thrown away, or made of nothing.
+const fn discarded(path: &'static str, payload: usize) -> Cell {
+    Cell { discarded: payload as u64, ..cell(path, payload) }
+}
+
+const fn row(workload: &'static str, cells: &'static [Cell]) -> Row {
+    Row { workload, kernels: ALL, cause: "", cells, control: None, pending: None }
+}
+
+impl Row {
+    const fn only(self, kernels: &'static [&'static str], cause: &'static str) -> Row {
+        Row { kernels, cause, ..self }
+    }
+
+    const fn control(self, to_user: usize, from_user: usize) -> Row {
+        Row { control: Some((to_user as u64, from_user as u64)), ..self }
+    }
+
+    const fn pending(self, cause: &'static str) -> Row {
+        Row { pending: Some(cause), ..self }
+    }
+}
+
+const BY_TASK: &str = "io_uring's work is booked by the system call that the task is in";
+const BY_SIZE: &str = "data and argument blocks are told apart by size and address";
+const BY_ASKED: &str = "the check sees what was asked for";
+const CONSTANT: &str = "copies of constant size are not seen";
+const NOT_SAID: &str = "discarded payload is not booked";
+const BY_CALL: &str = "the system call decides what is control";
+
+const RECEIVED: usize = rings::CHUNK * rings::TURNS;
+const RING: &[Cell] = &[to_user("io_uring", RECEIVED)];
+const SENT: usize = sockets::MESSAGE * sockets::MESSAGES;
+const EXCHANGED: &[Cell] = &[from_user("send", SENT), to_user("recv", SENT)];
+const FRAMES: usize = sockets::FRAME * sockets::FRAMES;
+const TURNS: usize = descriptors::TURNS;
+const DROPPED: usize = discards::CHUNK * discards::TURNS;
+const SMALL: usize = vectors::SMALL_VECTORS * vectors::SMALL * vectors::DATAGRAMS;
+const QUIC: usize = vectors::QUIC * vectors::QUIC_PACKETS;
+const VECTORED: usize = vectors::VECTORS * vectors::VECTOR * vectors::MESSAGES;
+const SCORES: usize = vectors::SCORE * vectors::SCORES;
+const READV: usize = rings::VECTORS * rings::VECTOR * rings::READS;
+const BLOCKS: usize = 2 * compat::BLOCK * compat::BLOCKS;
+const COMPAT: usize = compat::MESSAGE * compat::MESSAGES;
+const QUEUED: usize = messages::MESSAGE * messages::MESSAGES;
+const OBSERVED: usize = observed::CHUNK * observed::WRITES;
+const UNMAPPED: u64 = (partial::MAPPED * partial::WRITES) as u64;
+/// `struct iovec`
+const IOVEC: usize = 16;
+const IOVECS: &str = "up to 6.1 arrays of vectors are copied by copy_from_user, since then word by word";
+
+pub const ROWS: &[Row] = &[
+    // io_uring, the task in different places.
+    row("ring_enter", RING).control(0, 0),
+    row("ring_epoll", RING).control(0, 0).pending(BY_TASK),
+    row("ring_spin", RING).control(0, 0).pending(BY_TASK),
+    row("ring_pipe", &[to_user("io_uring", RECEIVED), to_user("read", rings::TURNS)])
+        .control(0, 0)
+        .pending(BY_TASK),
+    row("ring_futex", RING).control(0, 0).pending(BY_TASK),
+    row("ring_sleep", RING).control(0, 0).pending(BY_TASK),
+    row("ring_sqpoll", RING).control(0, 0),
+    row("ring_deferred", RING).only(FROM_6_1, "DEFER_TASKRUN came with 6.1").control(0, 0),
+    row("ring_multishot", RING)
+        .only(FROM_6_1, "multishot receives came with 6.0")
+        .control(0, 0)
+        .pending(BY_TASK),
+    row("ring_pipe_multishot", &[to_user("io_uring", rings::PIPE_CHUNK * rings::PIPE_TURNS)])
+        .only(FROM_6_12, "READ_MULTISHOT came with 6.7")
+        .control(0, 0)
+        .pending(BY_TASK),
+    row("ring_readv", &[to_user("io_uring", READV)])
+        .only(UP_TO_6_1, IOVECS)
+        .control(0, rings::VECTORS * IOVEC * rings::READS)
+        .pending(BY_SIZE),
+    row("ring_readv", &[to_user("io_uring", READV)]).only(FROM_6_12, IOVECS).control(0, 0),
+    // Data that looks like an argument block.
+    row("writev_udp", &[from_user("write", SMALL), to_user("recv", SMALL)])
+        .only(UP_TO_6_1, IOVECS)
+        .control(0, vectors::SMALL_VECTORS * IOVEC * vectors::DATAGRAMS)
+        .pending(BY_SIZE),
+    row("writev_udp", &[from_user("write", SMALL), to_user("recv", SMALL)])
+        .only(FROM_6_12, IOVECS)
+        .control(0, 0)
+        .pending(BY_SIZE),
+    row("sendmsg_pktinfo", &[from_user("send", QUIC), to_user("recv", QUIC)])
+        .only(UP_TO_6_1, IOVECS)
+        .control(0, (vectors::PKTINFO + IOVEC) * vectors::QUIC_PACKETS)
+        .pending(BY_SIZE),
+    row("sendmsg_pktinfo", &[from_user("send", QUIC), to_user("recv", QUIC)])
+        .only(FROM_6_12, IOVECS)
+        .control(0, vectors::PKTINFO * vectors::QUIC_PACKETS)
+        .pending(BY_SIZE),
+    row("sendmsg_vectors", &[from_user("send", VECTORED), to_user("recv", VECTORED)])
+        .only(UP_TO_6_1, IOVECS)
+        .control(0, vectors::VECTORS * IOVEC * vectors::MESSAGES)
+        .pending(BY_SIZE),
+    row("sendmsg_vectors", &[from_user("send", VECTORED), to_user("recv", VECTORED)])
+        .only(FROM_6_12, IOVECS)
+        .control(0, 0),
+    row("readv_on_stack", &[to_user("read", SCORES)])
+        .only(UP_TO_6_1, IOVECS)
+        .control(0, 2 * IOVEC * vectors::SCORES)
+        .pending(BY_SIZE),
+    row("readv_on_stack", &[to_user("read", SCORES)]).only(FROM_6_12, IOVECS).control(0, 0).pending(BY_SIZE),
+    // Messages.
+    row("mqueue", &[from_user("send", QUEUED), to_user("recv", QUEUED)]).control(0, 0).pending(BY_CALL),
+    row("sysv_messages", &[from_user("send", QUEUED), to_user("recv", QUEUED)])
+        .control(0, 0)
+        .pending(BY_CALL),
+    // What was asked for is not what was copied.
+    row("maps_bytewise", &[Cell { payload: Payload::Booked, ..to_user("read", 0) }]).pending(BY_ASKED),
+    row("unmapped_tcp", UNMAPPED_WRITES).pending(BY_ASKED),
+    row("unmapped_unix", UNMAPPED_WRITES).pending(BY_ASKED),
+    // Sockets.
+    row("unix_seqpacket", EXCHANGED).control(0, 0),
+    row("sctp", EXCHANGED).control(0, 0),
+    row("mptcp", EXCHANGED).only(FROM_6_1, "Debian's 5.10 is built without MPTCP").control(0, 0),
+    row("vsock", EXCHANGED).control(0, 0),
+    row("tcp6", EXCHANGED).control(0, 0),
+    row("udp6", EXCHANGED).control(0, 0),
+    row("netlink", EXCHANGED).control(0, 0),
+    row("packet", &[from_user("send", FRAMES), to_user("recv", FRAMES)]).control(0, 0),
+    row(
+        "tap",
+        &[
+            from_user("write", FRAMES),
+            to_user("recv", FRAMES),
+            from_user("send", FRAMES),
+            to_user("read", FRAMES),
+        ],
+    )
+    .control(0, 0),
+    // 32-bit programs.
+    row(
+        "compat_moves",
+        &[
+            from_user("write", BLOCKS),
+            to_user("read", BLOCKS),
+            from_user("send", COMPAT),
+            to_user("recv", COMPAT),
+        ],
+    )
+    .control(0, 0),
+    row("compat_socketcall", &[from_user("send", COMPAT), to_user("recv", COMPAT)])
+        .control(0, 2 * compat::SOCKETCALL_ARGUMENTS * compat::MESSAGES)
+        .pending(BY_CALL),
+    // Structures of constant size that are the payload.
+    row(
+        "eventfd",
+        &[from_user("write", descriptors::COUNTER * TURNS), to_user("read", descriptors::COUNTER * TURNS)],
+    )
+    .control(0, 0)
+    .pending(CONSTANT),
+    row("timerfd", &[to_user("read", descriptors::COUNTER * TURNS)]).control(0, 0).pending(CONSTANT),
+    row("signalfd", &[to_user("read", descriptors::SIGNAL * TURNS)]).control(0, 0).pending(CONSTANT),
+    row("inotify", &[to_user("read", descriptors::INOTIFY * TURNS)]).control(0, 0).pending(CONSTANT),
+    row("inotify_names", &[to_user("read", (descriptors::INOTIFY + descriptors::NAME) * TURNS)])
+        .control(0, 0)
+        .pending(CONSTANT),
+    row("fanotify", &[to_user("read", descriptors::FANOTIFY * TURNS)]).control(0, 0).pending(CONSTANT),
+    row("userfaultfd", &[to_user("read", descriptors::FAULT * TURNS)]).pending(CONSTANT),
+    row(
+        "input",
+        &[
+            from_user("write", 2 * descriptors::EVENT * TURNS),
+            to_user("read", 2 * descriptors::EVENT * TURNS),
+        ],
+    )
+    .pending(CONSTANT),
+    // Thrown away, or made of nothing.
+    row("zero_null_vectored", &[discarded("read", DROPPED), discarded("write", DROPPED)]).pending(NOT_SAID),
+    row("null_sendfile", &[discarded("sendfile", DROPPED)]).pending(NOT_SAID),
+    row("zeroes", &[discarded("read", 2 * DROPPED)]).control(0, 0).pending(NOT_SAID),
+    row("null_pipe", &[from_user("write", DROPPED), discarded("splice", DROPPED)]).pending(NOT_SAID),
+    row("trunc_tcp", &[from_user("send", DROPPED), discarded("recv", DROPPED)])
+        .control(0, 0)
+        .pending(NOT_SAID),
+    row("trunc_udp", &[from_user("send", DATAGRAMS), TRUNCATED]).control(0, 0).pending(NOT_SAID),
+    // Beside another observer: the matrix's `observer`.
+    row("observed_writes", &[from_user("write", OBSERVED)]).control(0, 0),
+];
+
+const DATAGRAMS: usize = discards::DATAGRAM * discards::DATAGRAMS;
+/// Of every second datagram.
+const CUT: usize = (discards::DATAGRAM - discards::TAKEN) * discards::DATAGRAMS / 2;
+const TRUNCATED: Cell =
+    Cell { to_user: Bytes::Is((DATAGRAMS - CUT) as u64), discarded: CUT as u64, ..cell("recv", DATAGRAMS) };
+/// The socket may have taken some of it, which is then received.
+const UNMAPPED_WRITES: &[Cell] = &[
+    Cell { payload: Payload::Any, from_user: Bytes::Is(UNMAPPED), ..cell("write", 0) },
+    Cell { payload: Payload::Any, ..to_user("recv", 0) },
+];
+
+/// The row of a scene on a kernel.
+pub fn find(kernel: &str, workload: &str) -> Option<&'static Row> {
+    ROWS.iter().find(|row| row.workload == workload && row.kernels.contains(&kernel))
+}
+
+/// The scenes, each once.
+pub fn workloads() -> Vec<&'static str> {
+    let mut names: Vec<&str> = Vec::new();
+    for row in ROWS {
+        if !names.contains(&row.workload) {
+            names.push(row.workload);
+        }
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::registry;
+
+    #[test]
+    fn every_row_names_a_workload_and_is_unique() {
+        for row in ROWS {
+            assert!(registry::find(row.workload).is_some(), "{} is no workload", row.workload);
+            for kernel in row.kernels {
+                let same = ROWS.iter().filter(|other| other.workload == row.workload);
+                let rows = same.filter(|other| other.kernels.contains(kernel)).count();
+                assert_eq!(rows, 1, "rows of {} for {kernel}", row.workload);
+            }
+        }
+    }
+
+    #[test]
+    fn what_differs_between_kernels_says_why() {
+        for row in ROWS {
+            assert_eq!(row.kernels.len() < KERNELS.len(), !row.cause.is_empty(), "{row:?}");
+        }
+    }
+}

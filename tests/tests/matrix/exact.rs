@@ -1,0 +1,54 @@
+//! Payload, copies, control bytes and what is discarded equal the table of scenes to the byte.
+
+use std::sync::Arc;
+
+use anyhow::{Result, anyhow};
+use tracer_tests::exact::{self, Row};
+use tracer_tests::expect::Place;
+use tracer_tests::harness::batch::{Batches, Key};
+use tracer_tests::harness::bench::{Bench, Observed, Window};
+use tracer_tests::harness::{exactly, ledger};
+
+use crate::{Check, Verdict, checked, sound};
+
+/// Scenes that share a tracer.
+const BATCH: usize = 48;
+
+pub fn checks() -> Vec<Check> {
+    let batches = Arc::new(Batches::default());
+    let scenes = exact::workloads();
+    scenes.chunks(BATCH).flat_map(|batch| batch.iter().map(|name| of(name, batch, &batches))).collect()
+}
+
+fn of(name: &'static str, batch: &[&'static str], batches: &Arc<Batches>) -> Check {
+    let (batch, batches) = (batch.to_vec(), Arc::clone(batches));
+    checked(&format!("exact::{name}"), move |bench| {
+        let Some(row) = exact::find(&bench.kernel, name) else {
+            return Ok(Verdict::Skipped(cause_of_absence(name)));
+        };
+        let here = batch.iter().filter(|name| exact::find(&bench.kernel, name).is_some());
+        let keys: Vec<Key> = here.map(|name| (*name, Place::Tmpfs)).collect();
+        let window = match batches.observe(bench, &keys, (name, Place::Tmpfs))? {
+            Observed::Skipped(cause) => return Ok(Verdict::Skipped(cause)),
+            Observed::Window(window) => window,
+        };
+        match (equals(bench, row, &window), row.pending) {
+            (result, None) => result.map(|()| Verdict::Passed),
+            (Ok(()), Some(cause)) => Ok(Verdict::Skipped(format!("not held yet, but right here: {cause}"))),
+            (Err(error), Some(cause)) => Ok(Verdict::Skipped(format!("not held yet: {cause}: {error}"))),
+        }
+    })
+}
+
+fn cause_of_absence(name: &str) -> String {
+    let row = exact::ROWS.iter().find(|row| row.workload == name);
+    row.map_or(String::new(), |row| row.cause.to_string())
+}
+
+fn equals(_: &Bench, row: &Row, window: &Window) -> Result<()> {
+    let ledger = ledger::process(&window.total, window.worker)?;
+    exactly::differences(row, ledger, &window.books)
+        .into_result(row.workload)
+        .map_err(|error| anyhow!("{error}"))?;
+    sound(&window.total)
+}
