@@ -171,7 +171,10 @@ pub struct Ledger {
     pub involuntary: u64,
     /// Bytes that devices moved by DMA, by [`DeviceOp`].
     pub device: [u64; DEVICE_OPS],
-    pub reserved: [u64; 2],
+    /// Bytes of block transfers between a disk and the caller's own pages (direct I/O): by DMA, then they are in
+    /// `device` as well, or copied by the driver of a memory-backed disk, then they are in `copied` as well.
+    /// `[0]` is read, `[1]` written.
+    pub direct: [u64; 2],
 }
 
 impl Ledger {
@@ -189,7 +192,7 @@ impl Ledger {
         voluntary: 0,
         involuntary: 0,
         device: [0; DEVICE_OPS],
-        reserved: [0; 2],
+        direct: [0; 2],
     };
     /// A ledger as the flat counters it is made of.
     pub const WORDS: usize = size_of::<Ledger>() / size_of::<u64>();
@@ -255,9 +258,12 @@ pub struct Owner {
 pub struct Bio {
     pub owner: Owner,
     pub bytes: u32,
-    /// A [`DeviceOp`].
+    /// A [`DeviceOp`], with [`DIRECT`] or not.
     pub op: u32,
 }
+
+/// Bit of [`Bio::op`]: the pages are the caller's own, not the page cache's ([`Ledger::direct`]).
+pub const DIRECT: u32 = 0x100;
 
 /// A packet that is being given to a device's driver. Element 0 of the per-CPU map `XMIT`.
 #[repr(C)]

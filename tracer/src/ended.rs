@@ -55,13 +55,13 @@ mod tests {
         assert_eq!(ended.kept().map(|p| p.pid).collect::<Vec<_>>(), [4, 5]);
         assert_eq!(ended.folded().processes, 3);
         let three = plus(&plus(&sendfile(), &sendfile()), &sendfile());
-        assert_eq!(ended.folded().ledger, three);
+        assert_eq!(ended.folded().ledger.ledger, three);
     }
 
     #[test]
     fn none_may_be_kept() {
         let mut ended = Ended::new(0);
         ended.push(process(1, "x", sendfile()));
-        assert_eq!((ended.kept().count(), ended.folded().ledger), (0, sendfile()));
+        assert_eq!((ended.kept().count(), ended.folded().ledger.ledger), (0, sendfile()));
     }
 }

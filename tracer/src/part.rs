@@ -32,6 +32,8 @@ pub struct PathCounts {
     pub payload_bytes: Seen,
     pub syscalls: Seen,
     pub zero_copied_bytes: Seen,
+    pub discarded_bytes: Seen,
+    pub unexplained_bytes: Seen,
     pub copied_bytes: Option<Named>,
     pub copies: Option<Named>,
     /// Absent also if 0.
@@ -99,6 +101,14 @@ impl Part {
         self.over_paths(path, |p| p.zero_copied_bytes)
     }
 
+    pub fn discarded(&self, path: Option<&str>) -> Seen {
+        self.over_paths(path, |p| p.discarded_bytes)
+    }
+
+    pub fn unexplained(&self, path: Option<&str>) -> Seen {
+        self.over_paths(path, |p| p.unexplained_bytes)
+    }
+
     pub fn copied(&self, observed: &Observed, path: Option<&str>, direction: Option<&str>) -> Seen {
         let sum = self.over_paths(path, |p| of_map(p.copied_bytes.as_ref(), direction));
         sum.filter(|_| observed.copies)
@@ -162,6 +172,8 @@ impl PathCounts {
             payload_bytes: add(self.payload_bytes, other.payload_bytes),
             syscalls: add(self.syscalls, other.syscalls),
             zero_copied_bytes: add(self.zero_copied_bytes, other.zero_copied_bytes),
+            discarded_bytes: add(self.discarded_bytes, other.discarded_bytes),
+            unexplained_bytes: add(self.unexplained_bytes, other.unexplained_bytes),
             copied_bytes: both(self.copied_bytes, other.copied_bytes, add_maps),
             copies: both(self.copies, other.copies, add_maps),
             checksum_bytes: sparse(self.checksum_bytes, other.checksum_bytes),

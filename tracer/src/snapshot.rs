@@ -4,6 +4,8 @@
 //! nowhere else, so that every sink shows the same number.
 
 mod derived;
+mod explained;
+mod tally;
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
@@ -13,6 +15,8 @@ use tracer_ebpf::abi::Ledger;
 use crate::copy_sizes::{CopySizes, UnnamedSizes};
 
 pub use self::derived::Derived;
+pub use self::explained::{ByPath, Explained};
+pub use self::tally::{Highest, NEXT_TO_NONE, Tally};
 
 /// One reading of everything. Counters are cumulative since counting began, unless it came from
 /// [`Snapshot::since`].
@@ -31,12 +35,12 @@ pub struct Snapshot {
     /// Sum over all processes, kept by the kernel side on its own.
     pub total: Ledger,
     /// Processes for which no slot was left, together.
-    pub overflow: Ledger,
+    pub overflow: Tally,
     /// Processes that ended long ago, when there were too many to keep them one by one.
     pub ended: Folded,
     /// Softirq copies whose owner is not known: of the whole machine, not of the selected processes.
-    pub softirq: Ledger,
-    pub kernel_threads: Ledger,
+    pub softirq: Tally,
+    pub kernel_threads: Tally,
     /// Copies by size of the three ledgers above that are no process's.
     pub unnamed_sizes: UnnamedSizes,
     /// Network devices, by which packets left, that take them in one piece only.
@@ -149,7 +153,7 @@ pub struct Process {
     pub exited: bool,
     pub exe: String,
     pub cgroup: String,
-    pub ledger: Ledger,
+    pub ledger: Tally,
     /// Empty unless sizes are counted.
     pub copy_sizes: CopySizes,
 }
@@ -158,20 +162,20 @@ pub struct Process {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Folded {
     pub processes: u64,
-    pub ledger: Ledger,
+    pub ledger: Tally,
     pub copy_sizes: CopySizes,
 }
 
 impl Default for Folded {
     fn default() -> Self {
-        Folded { processes: 0, ledger: Ledger::ZERO, copy_sizes: CopySizes::default() }
+        Folded { processes: 0, ledger: Tally::ZERO, copy_sizes: CopySizes::default() }
     }
 }
 
 impl Folded {
     /// Adds what was counted for one process.
     pub fn add(&mut self, process: &Process) {
-        self.ledger = plus(&self.ledger, &process.ledger);
+        self.ledger = self.ledger.plus(&process.ledger);
         self.copy_sizes = std::mem::take(&mut self.copy_sizes).plus(&process.copy_sizes);
     }
 }
@@ -191,13 +195,13 @@ impl Snapshot {
         window.started = earlier.started + earlier.window;
         window.window = self.window.saturating_sub(earlier.window);
         window.total = minus(&self.total, &earlier.total);
-        window.overflow = minus(&self.overflow, &earlier.overflow);
-        window.softirq = minus(&self.softirq, &earlier.softirq);
-        window.kernel_threads = minus(&self.kernel_threads, &earlier.kernel_threads);
+        window.overflow = self.overflow.since(&earlier.overflow);
+        window.softirq = self.softirq.since(&earlier.softirq);
+        window.kernel_threads = self.kernel_threads.since(&earlier.kernel_threads);
         let mut before: HashMap<_, &Process> = earlier.processes.iter().map(|p| (p.identity(), p)).collect();
         window.processes.retain_mut(|process| {
             let Some(before) = before.remove(&process.identity()) else { return true };
-            process.ledger = minus(&process.ledger, &before.ledger);
+            process.ledger = process.ledger.since(&before.ledger);
             process.copy_sizes = std::mem::take(&mut process.copy_sizes).minus(&before.copy_sizes);
             !before.exited || !process.ledger.is_empty()
         });
@@ -206,7 +210,7 @@ impl Snapshot {
         before.values().for_each(|process| known.add(process));
         window.ended = Folded {
             processes: self.ended.processes.saturating_sub(earlier.ended.processes),
-            ledger: minus(&self.ended.ledger, &known.ledger),
+            ledger: self.ended.ledger.since(&known.ledger),
             copy_sizes: self.ended.copy_sizes.clone().minus(&known.copy_sizes),
         };
         window.unnamed_sizes = window.unnamed_sizes.minus(&earlier.unnamed_sizes);
@@ -227,9 +231,14 @@ impl Snapshot {
     }
 
     /// Sum of the selected processes' ledgers, with those that share the overflow slot.
-    pub fn sum(&self) -> Ledger {
-        let unnamed = plus(&self.overflow, &self.ended.ledger);
-        self.processes.iter().fold(unnamed, |sum, p| plus(&sum, &p.ledger))
+    pub fn sum(&self) -> Tally {
+        let unnamed = self.overflow.plus(&self.ended.ledger);
+        self.processes.iter().fold(unnamed, |sum, p| sum.plus(&p.ledger))
+    }
+
+    /// The kernel side's total; what is unexplained of it is the sum of its parts.
+    pub fn totals(&self) -> Tally {
+        Tally { ledger: self.total, unexplained: self.sum().unexplained }
     }
 
     /// Copies by size of all that [`Snapshot::sum`] sums up.
@@ -241,7 +250,7 @@ impl Snapshot {
     /// True if the kernel side's own total equals the sum of all parts. While counting goes on the parts
     /// are read one after the other, and it need not.
     pub fn adds_up(&self) -> bool {
-        self.sum() == self.total
+        self.sum().ledger == self.total
     }
 }
 
@@ -319,8 +328,8 @@ mod tests {
         let before = snapshot(vec![process(1, "x", one), process(2, "x", one), ended(3, one)]);
         // 1 goes on, 2 is folded after more was counted for it, 3 ended before, 4 is new and has ended.
         let mut now = snapshot(vec![process(1, "x", two), ended(3, one), ended(4, two)]);
-        now.ended = Folded { processes: 1, ledger: two, ..Folded::default() };
-        now.total = now.sum();
+        now.ended = Folded { processes: 1, ledger: two.into(), ..Folded::default() };
+        now.total = now.sum().ledger;
         let window = now.since(&before);
         let pids: Vec<_> = window.processes.iter().map(|p| (p.pid, p.ledger.payload().bytes)).collect();
         assert_eq!(pids, [(1, 1), (4, 2)]);

@@ -124,6 +124,11 @@ pub struct Config {
     pub bio_op: u32,
     pub bio_status: u32,
     pub bio_private: u32,
+    /// `bio.bi_io_vec`, whose elements begin with their `struct page *`.
+    pub bio_vectors: u32,
+    pub page_mapping: u32,
+    /// Number of the bit `PG_writeback` in `page.flags`, or [`ABSENT`].
+    pub page_writeback: u32,
     /// `bio.bi_bdev`, or `bio.bi_disk` where `bdev_disk` is [`ABSENT`].
     pub bio_device: u32,
     pub bdev_disk: u32,
@@ -138,7 +143,7 @@ pub struct Config {
     pub socket_sk: u32,
 }
 impl Config {
-    pub const WORDS: usize = 66;
+    pub const WORDS: usize = 69;
 }
 const _: () = assert!(size_of::<Config>() == Config::WORDS * 4);
 

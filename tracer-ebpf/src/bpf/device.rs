@@ -7,7 +7,7 @@ use aya_ebpf::{
     macros::{fentry, fexit, kprobe, raw_tracepoint},
     programs::{FEntryContext, FExitContext, ProbeContext, RawTracePointContext},
 };
-use tracer_ebpf::abi::{ABSENT, Bio, DeviceOp, KERNEL_THREAD, Loss, SOFTIRQ, Xmit};
+use tracer_ebpf::abi::{ABSENT, Bio, DIRECT, DeviceOp, KERNEL_THREAD, Loss, SOFTIRQ, Xmit};
 use tracer_ebpf::table::row;
 
 use super::account::{book, counter, current_slot, is_open, living, note_owner, owned_by, owner_of};
@@ -22,7 +22,12 @@ const OP_WRITE: u32 = 1;
 #[inline(always)]
 fn book_device(slot: u32, op: u32, bytes: u64) {
     // The mask changes nothing, but the verifier sees by it that no bounds check is needed.
-    book(slot, |ledger| add(counter!(ledger, device[(op & 3) as usize]), bytes));
+    book(slot, |ledger| {
+        add(counter!(ledger, device[(op & 3) as usize]), bytes);
+        if op & DIRECT != 0 {
+            add(counter!(ledger, direct[(op & 1) as usize]), bytes);
+        }
+    });
 }
 
 /// True if a bio's disk hangs on a bus.
@@ -64,8 +69,32 @@ fn queued(bio: u64) {
     if op > OP_WRITE || bytes == 0 || is_physical(bio) != Some(true) {
         return;
     }
+    let direct = if is_direct(bio, op == OP_WRITE) { DIRECT } else { 0 };
     let op = if op == OP_WRITE { DeviceOp::BlockWrite } else { DeviceOp::BlockRead } as u32;
-    track(bio, Bio { owner: owned_by(slot), bytes, op });
+    track(bio, Bio { owner: owned_by(slot), bytes, op: op | direct });
+}
+
+/// False if the pages of a transfer are surely the page cache's: its first page is not anonymous, and is locked for a
+/// read or under writeback. A buffer of the caller that is a mapped file is neither. What cannot be told is direct:
+/// such bytes explain payload only where nothing else does.
+#[inline(always)]
+fn is_direct(bio: u64, write: bool) -> bool {
+    /// `PAGE_MAPPING_ANON`, the lowest bit of `page.mapping`.
+    const ANONYMOUS: u64 = 1;
+    const LOCKED: u64 = 1;
+    let Some(page) = read::<u64>(bio, config!(bio_vectors)).and_then(|vectors| read::<u64>(vectors, 0))
+    else {
+        return true;
+    };
+    if read::<u64>(page, config!(page_mapping)).is_none_or(|mapping| mapping & ANONYMOUS != 0) {
+        return true;
+    }
+    let held = match write {
+        false => LOCKED,
+        true if config!(page_writeback) == ABSENT => return true,
+        true => 1 << (config!(page_writeback) & 63),
+    };
+    read::<u64>(page, 0).is_none_or(|flags| flags & held == 0)
 }
 
 #[inline(always)]

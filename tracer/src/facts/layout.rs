@@ -63,6 +63,9 @@ fn devices(btf: &Btf, config: &mut Config) -> Result<()> {
     config.bio_op = at("bio", "bi_opf")?;
     config.bio_status = at("bio", "bi_status")?;
     config.bio_private = at("bio", "bi_private")?;
+    config.bio_vectors = at("bio", "bi_io_vec")?;
+    config.page_mapping = at("page", "mapping")?;
+    config.page_writeback = btf.enum_value("pageflags", "PG_writeback").map_or(ABSENT, |bit| bit as u32 & 63);
     // Up to 5.11 (309dca309fc3) a bio names the disk, and the disk embeds its whole partition.
     (config.bio_device, config.bdev_disk) = match btf.member_offset("bio", "bi_disk") {
         Some(disk) => (disk, ABSENT),

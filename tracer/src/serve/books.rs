@@ -7,13 +7,13 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
-use tracer_ebpf::abi::{Ledger, PATHS, Path, Process};
+use tracer_ebpf::abi::{Ledger, Process};
 
 use super::group::Group;
 use super::saved::{Identity, identity, sparse};
 use super::who::{ENDED, GroupBy, Key, OVERFLOW, Select, UNSELECTED, Who};
 use crate::session::Reading;
-use crate::snapshot::{Derived as _, minus, plus, stamp};
+use crate::snapshot::{Derived as _, Highest, Tally, minus, plus, stamp};
 
 /// Names that one living process may have had before the oldest of them counts as ended.
 const FORMER: usize = 16;
@@ -30,8 +30,8 @@ pub(super) struct Seat {
     /// Name and cgroup that the kernel side had for it when it was described last.
     #[serde(skip)]
     told: Option<([u8; 16], u64)>,
-    /// Highest value so far: while a call runs, its copies are counted and its payload is not yet.
-    zero_copied: [u64; PATHS],
+    #[serde(flatten)]
+    highest: Highest,
     pub(super) key: Key,
     /// Groups of the same process under other names, if it is grouped by pid.
     pub(super) former: Vec<Key>,
@@ -39,7 +39,14 @@ pub(super) struct Seat {
 
 impl Seat {
     fn new(identity: Identity, key: Key) -> Self {
-        Seat { identity, last: Ledger::ZERO, told: None, zero_copied: [0; PATHS], key, former: Vec::new() }
+        Seat {
+            identity,
+            last: Ledger::ZERO,
+            told: None,
+            highest: Highest::default(),
+            key,
+            former: Vec::new(),
+        }
     }
 }
 
@@ -123,7 +130,7 @@ impl Books {
         self.group_by = group_by;
         let ended = self.group_by.special(ENDED);
         for group in before.into_values() {
-            self.group(&ended).add(&group.ledger, &group.zero_copied);
+            self.group(&ended).add(&group.ledger, &group.highest);
         }
         for seat in self.seats.values_mut() {
             seat.former.clear();
@@ -191,9 +198,9 @@ impl Books {
     }
 
     fn add(&mut self, reading: &Reading, key: &Key) -> &mut Group {
-        let (fresh, zero_copied) = self.seat(reading, key);
+        let (fresh, highest) = self.seat(reading, key);
         let group = self.group(key);
-        group.add(&fresh, &zero_copied);
+        group.add(&fresh, &highest);
         group
     }
 
@@ -217,7 +224,7 @@ impl Books {
     }
 
     /// Puts the process into its seat; what it did since its last reading.
-    fn seat(&mut self, reading: &Reading, key: &Key) -> (Ledger, [u64; PATHS]) {
+    fn seat(&mut self, reading: &Reading, key: &Key) -> (Ledger, Highest) {
         let by_pid = self.group_by.by_pid();
         let mut left = None;
         let mut forgotten = None;
@@ -244,12 +251,7 @@ impl Books {
         let moved = left.is_some() || seat.last.is_empty();
         let fresh = minus(&reading.ledger, &seat.last);
         seat.last = reading.ledger;
-        let mut zero_copied = [0; PATHS];
-        for (path, more) in Path::ALL.into_iter().zip(&mut zero_copied) {
-            let highest = &mut seat.zero_copied[path as usize];
-            *more = reading.ledger.zero_copied(path).saturating_sub(*highest);
-            *highest += *more;
-        }
+        let highest = seat.highest.raise(&Tally::of(reading.ledger));
         self.set_stamp(reading.slot, (identity(&reading.process), stamp(&reading.ledger)));
         if moved {
             self.group(key).living += 1;
@@ -261,7 +263,7 @@ impl Books {
         if let Some(key) = forgotten {
             self.fold(&key);
         }
-        (fresh, zero_copied)
+        (fresh, highest)
     }
 
     fn group(&mut self, key: &Key) -> &mut Group {
@@ -284,7 +286,7 @@ impl Books {
         }
         if let Some(group) = self.groups.remove(from) {
             let into = self.group(to);
-            into.add(&group.ledger, &group.zero_copied);
+            into.add(&group.ledger, &group.highest);
             into.living += group.living;
         }
     }

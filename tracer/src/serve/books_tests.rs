@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use tracer_ebpf::abi;
+use tracer_ebpf::abi::{self, Path};
 
 use super::super::who::Dimension;
 use super::*;

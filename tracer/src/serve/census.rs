@@ -1,5 +1,6 @@
 //! From the kernel side to the books: whose a slot is, as `/proc` and the kernel side tell.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, SystemTime};
 
@@ -14,6 +15,7 @@ use crate::load::kept::Document;
 use crate::session::{Reading, Session};
 use crate::sink::prom::GroupPages;
 use crate::sink::say;
+use crate::snapshot::Highest;
 use crate::target;
 
 /// Of those who worked, about so many are looked up in `/proc` again at a reading, in turns: who was called
@@ -25,6 +27,8 @@ pub struct Census {
     pub books: Books,
     pub max_series: usize,
     pub pages: GroupPages,
+    /// Of what is no process's, as far as any page had it.
+    pub unattributed: BTreeMap<&'static str, Highest>,
     paths: Paths,
     booted: Option<SystemTime>,
     /// The executable is shown or asked for.
@@ -43,6 +47,7 @@ impl Census {
         Census {
             max_series: settings.max_series.unwrap_or(MAX_SERIES),
             pages: GroupPages::default(),
+            unattributed: BTreeMap::new(),
             paths: Paths::new(),
             booted: target::boot_time(),
             wants_exe: group_by.by_pid() || !select.exe.is_empty(),

@@ -1,20 +1,21 @@
 //! What was counted for a group, and how a page shows it.
 
 use serde::{Deserialize, Serialize};
-use tracer_ebpf::abi::{Ledger, PATHS};
+use tracer_ebpf::abi::Ledger;
 
 use super::saved::sparse;
 use super::who::Who;
 use crate::sink::prom::{Active, label_text};
-use crate::snapshot::plus;
+use crate::snapshot::{Highest, plus};
 
 /// Everything that was counted for one group.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Group {
     #[serde(with = "sparse")]
     pub ledger: Ledger,
-    /// By path; summed up process by process, because it does not follow from a sum of ledgers.
-    pub zero_copied: [u64; PATHS],
+    /// Summed up process by process, because it does not follow from a sum of ledgers.
+    #[serde(flatten)]
+    pub highest: Highest,
     /// One of its processes, if it is grouped by pid and that lives.
     pub(super) who: Option<Who>,
     /// Living processes in it.
@@ -39,7 +40,7 @@ impl Group {
     pub(super) fn new(order: u64, labels: String) -> Self {
         Group {
             ledger: Ledger::ZERO,
-            zero_copied: [0; PATHS],
+            highest: Highest::default(),
             who: None,
             living: 0,
             order,
@@ -50,9 +51,9 @@ impl Group {
         }
     }
 
-    pub(super) fn add(&mut self, ledger: &Ledger, zero_copied: &[u64; PATHS]) {
+    pub(super) fn add(&mut self, ledger: &Ledger, highest: &Highest) {
         self.ledger = plus(&self.ledger, ledger);
-        self.zero_copied.iter_mut().zip(zero_copied).for_each(|(sum, more)| *sum += more);
+        self.highest.add(highest);
         self.active = Active::of(&self.ledger);
         self.series = None;
     }

@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use tracer_ebpf::abi::{Ledger, PATHS, Path};
+use tracer_ebpf::abi::{Ledger, Path};
 
 use super::books::Books;
 use super::census::Census;
 use super::front::ServerStats;
 use super::group::Group;
-use super::who::Key;
+use super::who::{Key, OVERFLOW};
 use crate::sink::prom::{self, Active, GroupSeries, Own, labels};
 use crate::sink::{json as window, rfc3339};
-use crate::snapshot::{Derived as _, Snapshot};
+use crate::snapshot::{Derived as _, Snapshot, Tally};
 
 /// Of `/status`.
 pub const SCHEMA: &str = "tracer-status/1";
@@ -47,7 +47,7 @@ pub fn metrics(
     let unattributed = unattributed(&census.books, snapshot);
     let others: usize = unattributed
         .iter()
-        .map(|(_, ledger)| prom::series(observed, ledger, Active::of(ledger), false))
+        .map(|(_, _, ledger)| prom::series(observed, ledger, Active::of(ledger), false))
         .sum();
     let series =
         |_: &Key, group: &Group| prom::series(observed, &group.ledger, group.active, group.who().is_some());
@@ -56,9 +56,11 @@ pub fn metrics(
     more.push(plain("tracer_series", (others + series) as f64));
     more.push(plain("tracer_scrape_duration_seconds", took.as_secs_f64()));
     let mut shared = BTreeMap::new();
-    for (key, ledger) in unattributed {
+    for (name, key, ledger) in unattributed {
         let group = shared.entry(key).or_insert_with_key(|key| census.books.copy_of(key));
-        group.add(ledger, &[0; PATHS]);
+        let highest = census.unattributed.entry(name).or_default();
+        highest.raise(ledger);
+        group.add(ledger, highest);
     }
     let mut groups: Vec<(&Key, &Group)> = census.books.groups().collect();
     for (key, group) in &shared {
@@ -71,7 +73,7 @@ pub fn metrics(
         labels: &group.labels,
         active: group.active,
         ledger: &group.ledger,
-        zero_copied: &group.zero_copied,
+        highest: &group.highest,
     });
     census.pages.render(snapshot, all, infos(&groups), more)
 }
@@ -89,14 +91,14 @@ fn infos<'a>(groups: &[(&Key, &'a Group)]) -> impl Iterator<Item = &'a str> {
 
 /// What is no process's: of softirqs and kernel threads, and of processes for which no slot was left. Groups of
 /// these names may be in the books as well, or the names may be the same.
-fn unattributed<'a>(books: &Books, snapshot: &'a Snapshot) -> Vec<(Key, &'a Ledger)> {
+fn unattributed<'a>(books: &Books, snapshot: &'a Snapshot) -> Vec<(&'static str, Key, &'a Tally)> {
     let by = books.group_by();
     let groups = [
-        (by.unattributed("softirq"), &snapshot.softirq),
-        (by.unattributed("kernel_thread"), &snapshot.kernel_threads),
-        (by.special(super::who::OVERFLOW), &snapshot.overflow),
+        ("softirq", by.unattributed("softirq"), &snapshot.softirq),
+        ("kernel_thread", by.unattributed("kernel_thread"), &snapshot.kernel_threads),
+        (OVERFLOW, by.special(OVERFLOW), &snapshot.overflow),
     ];
-    groups.into_iter().filter(|(_, ledger)| !ledger.is_empty()).collect()
+    groups.into_iter().filter(|(_, _, ledger)| !ledger.is_empty()).collect()
 }
 
 fn plain(name: &'static str, value: f64) -> Own {

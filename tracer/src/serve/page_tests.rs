@@ -49,7 +49,7 @@ fn census(dimensions: &[Dimension], max_series: usize) -> Census {
 
 fn page(census: &mut Census) -> String {
     let mut snapshot = snapshot(Vec::new());
-    snapshot.softirq = distinct();
+    snapshot.softirq = distinct().into();
     metrics(census, &snapshot, &daemon(), &server(), Duration::from_millis(2)).concat()
 }
 
@@ -59,11 +59,12 @@ fn reference(census: &Census, snapshot: &Snapshot, more: Vec<Own>) -> String {
     let labels = |key: &Key| by.labels().into_iter().zip(key.0.iter().cloned()).collect();
     let mut groups = Vec::new();
     for (key, group) in census.books.groups() {
-        let (ledger, zero_copied) = (group.ledger, group.zero_copied);
-        groups.push(Plain { labels: labels(key), ledger, zero_copied, info: group.who().map(Who::labels) });
+        let (ledger, highest) = (group.ledger, group.highest);
+        groups.push(Plain { labels: labels(key), ledger, highest, info: group.who().map(Who::labels) });
     }
-    for (key, ledger) in unattributed(&census.books, snapshot) {
-        groups.push(Plain { labels: labels(&key), ledger: *ledger, zero_copied: [0; PATHS], info: None });
+    for (name, key, ledger) in unattributed(&census.books, snapshot) {
+        let highest = census.unattributed[name];
+        groups.push(Plain { labels: labels(&key), ledger: ledger.ledger, highest, info: None });
     }
     prom::reference(snapshot, &groups, more)
 }
@@ -103,7 +104,8 @@ fn a_page_is_all_groups_in_order() {
         }
         let mut snapshot = snapshot(Vec::new());
         for ledger in [&mut snapshot.softirq, &mut snapshot.kernel_threads, &mut snapshot.overflow] {
-            *ledger = if random.one_in(3) { Ledger::ZERO } else { prom::some_ledger(&mut random, LARGE) };
+            *ledger =
+                if random.one_in(3) { Tally::ZERO } else { prom::some_ledger(&mut random, LARGE).into() };
         }
         let took = Duration::from_millis(2);
         let page = metrics(&mut census, &snapshot, &daemon(), &server(), took).concat();
@@ -113,7 +115,7 @@ fn a_page_is_all_groups_in_order() {
         let mut more = own(&census, &daemon(), &server());
         let others = unattributed(&census.books, &snapshot);
         let others: usize =
-            others.iter().map(|(_, l)| prom::series(&snapshot.observed, l, Active::of(l), false)).sum();
+            others.iter().map(|(_, _, l)| prom::series(&snapshot.observed, l, Active::of(l), false)).sum();
         more.push(plain("tracer_series", (others + census.books.make_room(usize::MAX, |_, _| 0)) as f64));
         more.push(plain("tracer_scrape_duration_seconds", took.as_secs_f64()));
         let expected = reference(&census, &snapshot, more);

@@ -17,8 +17,7 @@ fn reborn(books: &Books) -> Books {
 }
 
 fn shown(books: &Books) -> BTreeMap<Key, String> {
-    let group =
-        |group: &Group| format!("{:?} {:?} {:?}", words(&group.ledger), group.zero_copied, group.who());
+    let group = |group: &Group| format!("{:?} {:?} {:?}", words(&group.ledger), group.highest, group.who());
     books.groups().map(|(key, content)| (key.clone(), group(content))).collect()
 }
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use tracer_ebpf::abi::{self, DeviceOp, FIRST_PROCESS, Ledger, Loss};
+use tracer_ebpf::abi::{self, Count, DeviceOp, FIRST_PROCESS, Ledger, Loss, PATHS};
 use tracer_ebpf::table::Group;
 
 use super::Session;
@@ -13,6 +13,9 @@ use crate::netdev;
 use crate::preemption::Preemption;
 use crate::snapshot::{LossCount, Observed, Probe, Process, Snapshot, plus};
 use crate::target::{self, Target};
+
+/// The type of [`Ledger::payload`].
+type Payload = [Count; PATHS];
 
 impl Session {
     /// What was counted since the gate was opened.
@@ -33,10 +36,10 @@ impl Session {
             losses: self.losses(),
             processes: Vec::new(),
             total: self.total(),
-            overflow: self.ledger(abi::OVERFLOW),
+            overflow: self.ledger(abi::OVERFLOW).into(),
             ended: self.ended.folded().clone(),
-            softirq: self.ledger(abi::SOFTIRQ),
-            kernel_threads: self.ledger(abi::KERNEL_THREAD),
+            softirq: self.ledger(abi::SOFTIRQ).into(),
+            kernel_threads: self.ledger(abi::KERNEL_THREAD).into(),
             unnamed_sizes: UnnamedSizes {
                 overflow: self.copy_sizes(abi::OVERFLOW),
                 softirq: self.copy_sizes(abi::SOFTIRQ),
@@ -54,9 +57,15 @@ impl Session {
     }
 
     pub(super) fn ledger(&self, slot: u32) -> Ledger {
-        self.shards(slot)
-            .filter_map(|shard| self.kernel.ledgers.get(shard))
-            .fold(Ledger::ZERO, |sum, shard| plus(&sum, &shard))
+        // Payload before all else: a call's copies are counted first, so no copy is missing for payload that is read
+        // here, while calls return that are not read any more.
+        let ledgers = &self.kernel.ledgers;
+        let before: Vec<Payload> = self
+            .shards(slot)
+            .filter_map(|shard| ledgers.field(shard, std::mem::offset_of!(Ledger, payload)))
+            .collect();
+        let shards = self.shards(slot).filter_map(|shard| ledgers.get(shard)).zip(before);
+        shards.fold(Ledger::ZERO, |sum, (shard, payload)| plus(&sum, &Ledger { payload, ..shard }))
     }
 
     /// Where in `LEDGERS` a slot's are.
@@ -103,7 +112,7 @@ impl Session {
             exited: process.exited != 0 || !target::is_alive(pid),
             exe: target.exe,
             cgroup: target.cgroup,
-            ledger: self.ledger(slot),
+            ledger: self.ledger(slot).into(),
             copy_sizes: self.copy_sizes(slot),
         }
     }

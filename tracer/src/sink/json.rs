@@ -87,7 +87,7 @@ impl<'a> Report<'a> {
             adds_up: snapshot.adds_up(),
             notes: &snapshot.notes,
             processes: snapshot.processes.iter().map(|p| ProcessView::of(p, observed)).collect(),
-            totals: LedgerView::of(&snapshot.total, &snapshot.sum_of_sizes(), observed),
+            totals: LedgerView::of(&snapshot.totals(), &snapshot.sum_of_sizes(), observed),
             overflow: LedgerView::of(&snapshot.overflow, &sizes.overflow, observed),
             ended: EndedView::of(&snapshot.ended, observed),
             unattributed: Unattributed {

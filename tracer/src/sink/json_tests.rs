@@ -5,7 +5,7 @@ use tracer_ebpf::abi::{DeviceOp, Direction, Ledger, Path};
 
 use super::*;
 use crate::sink::testing::{self, HOSTILE, LedgerBuilder, blind, distinct, process, snapshot};
-use crate::snapshot::Derived as _;
+use crate::snapshot::{Derived as _, Tally};
 
 fn line(snapshot: &Snapshot) -> String {
     let mut out = Vec::new();
@@ -43,6 +43,8 @@ fn expected(ledger: &Ledger) -> BTreeMap<String, u64> {
         put(format!("{at}.payload_bytes"), ledger.payload[i].bytes);
         put(format!("{at}.syscalls"), ledger.syscalls[i]);
         put(format!("{at}.zero_copied_bytes"), ledger.zero_copied(path));
+        put(format!("{at}.discarded_bytes"), ledger.discarded[i]);
+        put(format!("{at}.unexplained_bytes"), Tally::of(*ledger).unexplained(path));
         for direction in Direction::ALL {
             let copied = ledger.copied[i][direction as usize];
             put(format!("{at}.copied_bytes.{}", direction.name()), copied.bytes);
@@ -56,6 +58,7 @@ fn expected(ledger: &Ledger) -> BTreeMap<String, u64> {
     for direction in Direction::ALL {
         put(format!("control_bytes.{}", direction.name()), ledger.control[direction as usize].bytes);
     }
+    put("unexplained_bytes".into(), Tally::of(*ledger).unexplained_in_all());
     put("other_kinds.checksum".into(), checksum);
     put("other_kinds.crypto".into(), crypto);
     put("mode_switches.syscall".into(), 2 * ledger.syscalls.iter().sum::<u64>());
@@ -74,7 +77,7 @@ fn expected(ledger: &Ledger) -> BTreeMap<String, u64> {
 fn every_number_is_the_ledgers_and_nothing_is_missing() {
     let ledger = distinct();
     let mut s = snapshot(vec![process(7, "x", ledger)]);
-    s.overflow = testing::read_send();
+    s.overflow = testing::read_send().into();
     let value = to_json(&s);
     for part in [&value["totals"], &value["processes"][0]] {
         let mut found = BTreeMap::new();
@@ -85,7 +88,7 @@ fn every_number_is_the_ledgers_and_nothing_is_missing() {
     }
     assert_eq!(value["overflow"]["paths"]["read"]["payload_bytes"], 64 << 20);
     assert_eq!(value.get("ended"), None, "while there is nothing in it");
-    s.ended = Folded { processes: 3, ledger: testing::read_send(), ..Folded::default() };
+    s.ended = Folded { processes: 3, ledger: testing::read_send().into(), ..Folded::default() };
     let ended = &to_json(&s)["ended"];
     assert_eq!(ended["processes"], 3);
     assert_eq!(ended["paths"]["read"]["payload_bytes"], 64 << 20);
@@ -111,14 +114,15 @@ fn sizes_are_named_by_their_largest() {
 fn golden() {
     let mut s = snapshot(vec![process(1234, "nginx", testing::sendfile())]);
     s.probes.truncate(1);
-    s.softirq = LedgerBuilder::new().copied(Path::Softirq, Direction::InKernel, 10, 1).0;
+    s.softirq = LedgerBuilder::new().copied(Path::Softirq, Direction::InKernel, 10, 1).0.into();
     let ledger = concat!(
         r#""paths":{"sendfile":{"calls":64,"payload_bytes":67108864,"syscalls":64,"#,
-        r#""zero_copied_bytes":67108864,"copied_bytes":{"to_user":0,"from_user":0,"in_kernel":0},"#,
+        r#""zero_copied_bytes":67108864,"discarded_bytes":0,"unexplained_bytes":0,"copied_bytes":{"to_user":0,"from_user":0,"in_kernel":0},"#,
         r#""copies":{"to_user":0,"from_user":0,"in_kernel":0}},"#,
         r#""other_syscall":{"calls":0,"payload_bytes":0,"syscalls":3,"zero_copied_bytes":0,"#,
+        r#""discarded_bytes":0,"unexplained_bytes":0,"#,
         r#""copied_bytes":{"to_user":0,"from_user":0,"in_kernel":0},"#,
-        r#""copies":{"to_user":0,"from_user":0,"in_kernel":0}}},"copies_per_byte":0.0,"#,
+        r#""copies":{"to_user":0,"from_user":0,"in_kernel":0}}},"unexplained_bytes":0,"copies_per_byte":0.0,"#,
         r#""copied_without_payload_bytes":{},"#,
         r#""other_kinds":{"checksum":0,"crypto":0},"#,
         r#""control_bytes":{"to_user":0,"from_user":0,"in_kernel":0},"#,
@@ -154,7 +158,7 @@ fn golden() {
 fn what_is_not_observed_is_absent() {
     let mut s = blind(vec![process(7, "x", testing::read_send())]);
     s.observed.interrupts = false;
-    s.softirq = distinct();
+    s.softirq = distinct().into();
     let value = to_json(&s);
     let process = &value["processes"][0];
     let mut found = BTreeMap::new();

@@ -38,6 +38,7 @@ fn active_paths(ledger: &Ledger) -> impl Iterator<Item = Path> + '_ {
             || ledger.crypto[i] != Count::default()
             || ledger.payload[i] != Count::default()
             || ledger.referenced[i] > 0
+            || ledger.discarded[i] > 0
             || ledger.syscalls[i] > 0
     })
 }

@@ -9,7 +9,7 @@ mod samples;
 
 use std::collections::HashMap;
 
-use tracer_ebpf::abi::{Direction, Ledger, Path};
+use tracer_ebpf::abi::Direction;
 
 use self::families::Families;
 pub use self::families::{Labels, labels};
@@ -22,7 +22,7 @@ pub use self::samples::Active;
 use self::samples::samples;
 use super::{active_paths, human, rfc3339, self_stat};
 use crate::copy_sizes::CopySizes;
-use crate::snapshot::{CoverageState, Derived, Process, Snapshot};
+use crate::snapshot::{CoverageState, Derived as _, Highest, Process, Snapshot, Tally};
 
 /// For the HTTP header.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -30,12 +30,12 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Makes the text. Keeps what a counter that is derived needs in order to never go back.
 #[derive(Default)]
 pub struct Exporter {
-    zero_copied: HashMap<Zeroed, u64>,
+    highest: HashMap<Whose, Highest>,
 }
 
-/// The series of one process (0: not a process) and path, with the start time as text so that a pid
-/// that is used again starts anew.
-type Zeroed = (u32, Option<String>, &'static str);
+/// The labels of a ledger that is no process's, or a process's pid, with the start time as text so that a pid that is
+/// used again starts anew.
+type Whose = (Labels, Option<String>);
 
 impl Exporter {
     pub fn new() -> Self {
@@ -44,29 +44,24 @@ impl Exporter {
 
     pub fn render(&mut self, snapshot: &Snapshot) -> String {
         let mut families = Families::default();
-        let mut zero_copied = HashMap::new();
+        let mut all = HashMap::new();
         for subject in subjects(snapshot) {
-            let highest = |path: Path| {
-                // While a call runs its copies are counted and its payload not yet, so the difference
-                // can dip, and a counter that dips is taken for a restart.
-                let key = subject.zeroed(path);
-                let before = self.zero_copied.get(&key).copied().unwrap_or(0);
-                let highest = before.max(subject.ledger.zero_copied(path));
-                zero_copied.insert(key, highest);
-                highest
-            };
+            let whose = subject.whose();
+            let mut highest = self.highest.get(&whose).copied().unwrap_or_default();
+            highest.raise(subject.ledger);
+            all.insert(whose, highest);
             samples(
                 subject.ledger,
                 Active::of(subject.ledger),
                 &snapshot.observed,
-                highest,
+                &highest,
                 |metric, detail, value| {
                     families.add(metric.name(), subject.labels(&detail.labels), value);
                 },
             );
             subject.copy_sizes(&mut families);
         }
-        self.zero_copied = zero_copied;
+        self.highest = all;
         processes(snapshot, &mut families);
         probes(snapshot, &mut families);
         coverage(snapshot, &mut families);
@@ -79,7 +74,7 @@ impl Exporter {
 struct Subject<'a> {
     own: Labels,
     process: Option<&'a Process>,
-    ledger: &'a Ledger,
+    ledger: &'a Tally,
     sizes: &'a CopySizes,
 }
 
@@ -113,10 +108,13 @@ impl Subject<'_> {
         labels
     }
 
-    fn zeroed(&self, path: Path) -> Zeroed {
-        let pid = self.process.map_or(0, |process| process.pid);
-        let start = self.process.and_then(|process| process.start_time).and_then(rfc3339);
-        (pid, start, path.name())
+    fn whose(&self) -> Whose {
+        let own = match self.process {
+            // Whatever it is called by now.
+            Some(process) => labels([("pid", &process.pid.to_string())]),
+            None => self.own.clone(),
+        };
+        (own, self.process.and_then(|process| process.start_time).and_then(rfc3339))
     }
 
     fn copy_sizes(&self, families: &mut Families) {

@@ -1,4 +1,4 @@
-use tracer_ebpf::abi::{BUCKETS, DeviceOp};
+use tracer_ebpf::abi::{BUCKETS, DeviceOp, Path};
 
 use super::*;
 use crate::sink::testing::{self, HOSTILE, LedgerBuilder, blind, distinct, process, snapshot};
@@ -40,6 +40,8 @@ fn every_number_is_the_ledgers() {
         expect("tracer_payload_calls_total", &by_path, ledger.payload[i].calls);
         expect("tracer_syscalls_total", &by_path, ledger.syscalls[i]);
         expect("tracer_zero_copied_bytes_total", &by_path, ledger.zero_copied(path));
+        expect("tracer_discarded_bytes_total", &by_path, ledger.discarded[i]);
+        expect("tracer_unexplained_bytes_total", &by_path, Tally::of(ledger).unexplained(path));
     }
     for direction in Direction::ALL {
         let labels = format!("direction=\"{}\"", direction.name());
@@ -83,8 +85,14 @@ fn sizes_are_a_histogram() {
 fn what_is_not_observed_has_no_series() {
     let mut s = blind(vec![process(7, "x", testing::read_send())]);
     let text = render(&s);
-    for absent in ["tracer_copied_", "tracer_copies_", "tracer_zero_copied", "tracer_control", "_call_sites"]
-    {
+    for absent in [
+        "tracer_copied_",
+        "tracer_copies_",
+        "tracer_zero_copied",
+        "tracer_unexplained",
+        "tracer_control",
+        "_call_sites",
+    ] {
         assert!(!text.contains(absent), "{absent} in\n{text}");
     }
     assert!(text.contains("tracer_coverage_complete 0\n") && text.contains("tracer_payload_bytes_total{"));
@@ -155,9 +163,9 @@ fn a_reused_pid_is_one_series() {
 #[test]
 fn unattributed_and_overflow_have_names_of_their_own() {
     let mut s = snapshot(Vec::new());
-    s.overflow = testing::sendfile();
-    s.ended = Folded { processes: 9, ledger: testing::sendfile(), ..Folded::default() };
-    s.softirq = LedgerBuilder::new().copied(Path::Softirq, Direction::InKernel, 10, 1).0;
+    s.overflow = testing::sendfile().into();
+    s.ended = Folded { processes: 9, ledger: testing::sendfile().into(), ..Folded::default() };
+    s.softirq = LedgerBuilder::new().copied(Path::Softirq, Direction::InKernel, 10, 1).0.into();
     let text = render(&s);
     assert!(
         text.contains("tracer_payload_bytes_total{pid=\"overflow\",comm=\"overflow\",path=\"sendfile\"}")
@@ -185,8 +193,8 @@ fn hostile_names_stay_in_their_label() {
 fn prom_sample() {
     let mut s = snapshot(vec![process(7, HOSTILE, distinct()), process(8, "nginx", testing::sendfile())]);
     s.processes[0].copy_sizes.add(Path::Read, Direction::ToUser, 16, 3);
-    s.overflow = distinct();
-    s.softirq = distinct();
+    s.overflow = distinct().into();
+    s.softirq = distinct().into();
     let text = render(&s);
     // The daemon's own are in its pages (serve/page_tests.rs).
     let names = METRICS.iter().filter(|(.., help)| !help.ends_with("(serve).")).map(|(name, ..)| *name);

@@ -5,8 +5,8 @@
 
 use tracer_ebpf::abi::{Direction, Ledger, Path};
 
-use super::{checksummed_in_all, encrypted_in_all, human};
-use crate::snapshot::{Derived, Observed};
+use super::{checksummed_in_all, encrypted_in_all, human, zero_copied_is_observed};
+use crate::snapshot::{Derived, Explained, NEXT_TO_NONE, Observed, Tally};
 
 /// What the sentences may rely on.
 #[derive(Clone, Copy, Debug)]
@@ -19,7 +19,7 @@ pub struct Grounds {
 }
 
 /// `None` if not even payload was observed.
-pub fn sentence(ledger: &Ledger, grounds: Grounds) -> Option<String> {
+pub fn sentence(ledger: &Tally, grounds: Grounds) -> Option<String> {
     let observed = grounds.observed;
     if !observed.payload {
         return None;
@@ -31,9 +31,11 @@ pub fn sentence(ledger: &Ledger, grounds: Grounds) -> Option<String> {
         let (moved, calls) = (moved(ledger), human::counted(ledger.payload().calls, "call"));
         return Some(format!("{moved} in {calls}; whether the CPU copied them was not observed."));
     }
-    let mut text = how_often(ledger, grounds.all_seen) + &apart(ledger, "; ", "more ") + ".";
+    let mut text = how_often(ledger, grounds) + &apart(ledger, "; ", "more ") + ".";
     text += &other_kinds(ledger);
-    if let Some(advice) = grounds.one_process.then(|| Relay::of(ledger)?.advice()).flatten() {
+    let is_explained = ledger.unexplained_in_all() == 0;
+    if let Some(advice) = (grounds.one_process && is_explained).then(|| Relay::of(ledger)?.advice()).flatten()
+    {
         text += " ";
         text += &advice;
     }
@@ -41,23 +43,59 @@ pub fn sentence(ledger: &Ledger, grounds: Grounds) -> Option<String> {
 }
 
 /// The table's total in words.
-fn how_often(ledger: &Ledger, all_seen: bool) -> String {
-    let (moved, copied) = (moved(ledger), ledger.copied_with_payload());
+fn how_often(ledger: &Tally, grounds: Grounds) -> String {
+    let (mut moved, copied) = (moved(ledger), ledger.copied_with_payload());
     let ratio = ledger.copies_per_byte().unwrap_or(0.0);
+    let references = zero_copied_is_observed(&grounds.observed);
+    let unexplained = if references { ledger.unexplained_in_all() } else { 0 };
+    if unexplained > 0 {
+        moved += &match unexplained == ledger.payload().bytes {
+            true => ", all of it unexplained".to_owned(),
+            false => format!(", of which {} are unexplained", human::bytes(unexplained)),
+        };
+    }
+    let all_seen = grounds.all_seen && unexplained == 0;
+    if copied == 0 && unexplained > 0 {
+        return format!("{moved}; no CPU copy was seen");
+    }
+    if copied == 0 && !references {
+        return format!("{moved}; no CPU copy was seen, and what is handed on by reference is not observed");
+    }
+    if copied == 0 && discarded(ledger) == ledger.payload().bytes {
+        return format!("{moved}, all of it discarded or made of nothing: there was nothing to copy");
+    }
     if copied == 0 {
         let plain = if checksummed_in_all(ledger) > 0 { "plain " } else { "" };
         // What a zero-copy send handed over may be copied later, for a receiver on this machine.
         let during = if ledger.copied(Path::Softirq).bytes > 0 { " during the calls" } else { "" };
         let hedge = if all_seen { "" } else { " that was seen" };
-        return format!("{moved} without a {plain}CPU copy{during}{hedge}");
+        return format!("{moved} without a {plain}CPU copy{during}{hedge}{}", by_other_means(ledger));
     }
     let at_least = if all_seen { "" } else { "at least " };
     // Here a ratio would say less than the bytes.
-    if ratio < 0.005 {
+    if ratio < NEXT_TO_NONE {
         return format!("{moved}, {at_least}{} of them copied by the CPU", human::bytes(copied));
     }
     let average = if is_even(ledger) { "" } else { " on average" };
     format!("{moved}, each byte copied {at_least}{} times{average} by the CPU", human::ratio(ratio))
+}
+
+fn discarded(ledger: &Tally) -> u64 {
+    sum_of(ledger, |explained| explained.discarded)
+}
+
+fn sum_of(ledger: &Tally, part: impl Fn(&Explained) -> u64) -> u64 {
+    Path::ALL.iter().map(|&path| part(&ledger.explained(path))).sum()
+}
+
+/// `; 8.00 MiB of them were moved by devices (DMA)`: what was neither copied nor handed on by reference.
+fn by_other_means(ledger: &Tally) -> String {
+    let means = [
+        (sum_of(ledger, |explained| explained.dma), "moved by devices (DMA)"),
+        (discarded(ledger), "discarded or made of nothing"),
+    ];
+    let seen = means.into_iter().filter(|(bytes, _)| *bytes > 0);
+    seen.map(|(bytes, how)| format!("; {} of them were {how}", human::bytes(bytes))).collect()
 }
 
 /// `64.0 MiB moved by read and send`.

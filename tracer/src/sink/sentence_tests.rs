@@ -4,7 +4,16 @@ use crate::sink::testing::{LedgerBuilder, MIB, everything};
 const SURE: Grounds = Grounds { observed: everything(), all_seen: true, one_process: true };
 
 fn said(ledger: LedgerBuilder) -> String {
-    sentence(&ledger.0, SURE).unwrap()
+    said_on(ledger, SURE)
+}
+
+fn said_on(ledger: LedgerBuilder, grounds: Grounds) -> String {
+    sentence(&ledger.0.into(), grounds).unwrap()
+}
+
+/// Moved by pages that change hands.
+fn handed_on(path: Path, bytes: u64) -> LedgerBuilder {
+    LedgerBuilder::new().moved(path, bytes, 1).referenced(path, bytes)
 }
 
 /// As much in as out, copied once on either side.
@@ -26,7 +35,12 @@ fn the_ratio_is_the_tables_and_the_rest_has_an_if() {
          2,048 of 4,096 mode switches."
     );
     assert_eq!(
-        said(relay(Path::Read, Path::Write).moved(Path::Read, 832, 1)),
+        said(relay(Path::Read, Path::Write).moved(Path::Read, 832, 1).copied(
+            Path::Read,
+            Direction::ToUser,
+            64 * MIB + 832,
+            1025
+        )),
         "128 MiB moved by read and write, each byte copied 1.00 times by the CPU. \
          If the bytes written are those read (64.0 MiB by 1,025 calls of read and 1,024 calls of write), each \
          was copied 2.00 times on its way: into a socket or pipe, sendfile or splice would save up to 128 MiB \
@@ -67,7 +81,7 @@ fn no_advice_where_it_does_not_follow() {
     assert!(!advises(relay(Path::Read, Path::Send).moved(Path::Sendfile, 64 * MIB, 1)));
     // What one process reads another one may write, without ever passing it on.
     let several = Grounds { one_process: false, ..SURE };
-    assert!(!sentence(&relay(Path::Read, Path::Send).0, several).unwrap().contains("If "));
+    assert!(!said_on(relay(Path::Read, Path::Send), several).contains("If "));
 }
 
 #[test]
@@ -79,28 +93,30 @@ fn one_path() {
         16384,
     );
     assert_eq!(said(write), "64.0 MiB moved by write, each byte copied 1.00 times by the CPU.");
-    let sendfile = LedgerBuilder::new().moved(Path::Sendfile, 64 * MIB, 1);
+    let sendfile = || handed_on(Path::Sendfile, 64 * MIB);
     assert_eq!(
-        sentence(&sendfile.0, Grounds { all_seen: false, ..SURE }).unwrap(),
+        said_on(sendfile(), Grounds { all_seen: false, ..SURE }),
         "64.0 MiB moved by sendfile without a CPU copy that was seen."
     );
-    assert_eq!(said(sendfile), "64.0 MiB moved by sendfile without a CPU copy.");
+    assert_eq!(said(sendfile()), "64.0 MiB moved by sendfile without a CPU copy.");
 }
 
 #[test]
 fn several_paths() {
-    let two = LedgerBuilder::new().moved(Path::Sendfile, MIB, 1).moved(Path::Splice, MIB, 1);
+    let two = handed_on(Path::Sendfile, MIB).moved(Path::Splice, MIB, 1).referenced(Path::Splice, MIB);
     assert_eq!(said(two), "2.00 MiB moved by sendfile and splice without a CPU copy.");
-    let uneven = || relay(Path::Read, Path::Send).moved(Path::Sendfile, 64 * MIB, 1);
+    let uneven = || {
+        relay(Path::Read, Path::Send).moved(Path::Sendfile, 64 * MIB, 1).referenced(Path::Sendfile, 64 * MIB)
+    };
     assert_eq!(
         said(uneven()),
         "192 MiB moved by read, send and sendfile, each byte copied 0.67 times on average by the CPU."
     );
     assert_eq!(
-        sentence(&uneven().0, Grounds { all_seen: false, ..SURE }).unwrap(),
+        said_on(uneven(), Grounds { all_seen: false, ..SURE }),
         "192 MiB moved by read, send and sendfile, each byte copied at least 0.67 times on average by the CPU."
     );
-    let hardly = LedgerBuilder::new().moved(Path::Sendfile, 64 * MIB, 1).moved(Path::Read, 832, 1).copied(
+    let hardly = handed_on(Path::Sendfile, 64 * MIB).moved(Path::Read, 832, 1).copied(
         Path::Read,
         Direction::ToUser,
         832,
@@ -134,12 +150,7 @@ fn copies_without_payload_are_named_and_in_no_ratio() {
         "921 B moved by read, each byte copied 1.00 times by the CPU; 10 B more were copied by sendfile calls \
          that reported nothing moved, 76.0 KiB by page faults (copy-on-write) and 4.00 KiB by ioctl."
     );
-    let zero = LedgerBuilder::new().moved(Path::Sendfile, MIB, 1).copied(
-        Path::MmapFault,
-        Direction::InKernel,
-        4096,
-        1,
-    );
+    let zero = handed_on(Path::Sendfile, MIB).copied(Path::MmapFault, Direction::InKernel, 4096, 1);
     assert_eq!(
         said(zero),
         "1.00 MiB moved by sendfile without a CPU copy; 4.00 KiB more were copied by page faults \
@@ -181,11 +192,51 @@ fn nothing_moved_and_nothing_observed() {
          (copy-on-write)."
     );
     let observed = Observed { copies: false, ..everything() };
-    let ledger = LedgerBuilder::new().moved(Path::Read, MIB, 2).0;
+    let ledger = Tally::of(LedgerBuilder::new().moved(Path::Read, MIB, 2).0);
     assert_eq!(
         sentence(&ledger, Grounds { observed, ..SURE }).unwrap(),
         "1.00 MiB moved by read in 2 calls; whether the CPU copied them was not observed."
     );
     let observed = Observed { payload: false, ..everything() };
     assert_eq!(sentence(&ledger, Grounds { observed, ..SURE }), None);
+}
+
+#[test]
+fn unexplained_payload_is_never_said_to_be_without_a_copy() {
+    let unseen = || LedgerBuilder::new().moved(Path::Write, 2 * MIB, 32);
+    assert_eq!(said(unseen()), "2.00 MiB moved by write, all of it unexplained; no CPU copy was seen.");
+    let most = unseen().copied(Path::Write, Direction::FromUser, MIB, 16);
+    assert_eq!(
+        said(most),
+        "2.00 MiB moved by write, of which 1.00 MiB are unexplained, each byte copied at least 0.50 times by the CPU."
+    );
+    let hardly = unseen().copied(Path::Write, Direction::FromUser, 10, 1);
+    assert!(said(hardly).contains("at least 10 B of them copied"));
+    // Both sides are copied, but not all of it: nothing is advised.
+    let relay = relay(Path::Read, Path::Send).moved(Path::Send, 10, 1);
+    assert!(!said(relay).contains("If "));
+    // Where pages that change hands are not seen, it is not known what is unexplained.
+    let observed = Observed { references: false, ..everything() };
+    assert_eq!(
+        said_on(unseen(), Grounds { observed, ..SURE }),
+        "2.00 MiB moved by write; no CPU copy was seen, and what is handed on by reference is not observed."
+    );
+}
+
+#[test]
+fn what_is_neither_copied_nor_handed_on_says_what_became_of_it() {
+    let mut null = LedgerBuilder::new().moved(Path::Write, 2 * MIB, 32);
+    null.0.discarded[Path::Write as usize] = 2 * MIB;
+    assert_eq!(
+        said(null),
+        "2.00 MiB moved by write, all of it discarded or made of nothing: there was nothing to copy."
+    );
+    let mut direct = LedgerBuilder::new().moved(Path::Read, 8 * MIB, 8).moved(Path::Write, MIB, 1);
+    (direct.0.direct, direct.0.device) = ([8 * MIB, 0], [8 * MIB, 0, 0, 0]);
+    direct.0.discarded[Path::Write as usize] = MIB;
+    assert_eq!(
+        said(direct),
+        "9.00 MiB moved by read and write without a CPU copy; 8.00 MiB of them were moved by devices (DMA); \
+         1.00 MiB of them were discarded or made of nothing."
+    );
 }

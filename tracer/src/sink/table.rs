@@ -5,9 +5,9 @@ use tracer_ebpf::abi::{Direction, Ledger};
 use super::devices::device_bytes;
 use super::sentence::{Grounds, sentence};
 use super::table_grid::{self, Figures};
-use super::verdict::{fallbacks, verdicts};
+use super::verdict::{Sight, fallbacks, unexplained, verdicts};
 use super::{active_paths, checksummed_in_all, encrypted_in_all, human};
-use crate::snapshot::{CoverageState, Derived, Process, Snapshot};
+use crate::snapshot::{CoverageState, Derived, Process, Snapshot, Tally};
 
 /// Processes listed one by one; the others are in the sum.
 const TOP: usize = 20;
@@ -172,7 +172,7 @@ impl Page<'_> {
     }
 
     /// The ledger to be shown, if there is anything in it.
-    fn one(&mut self, process: &Process) -> Option<Ledger> {
+    fn one(&mut self, process: &Process) -> Option<Tally> {
         if !process.ledger.is_empty() {
             return Some(process.ledger);
         }
@@ -186,7 +186,7 @@ impl Page<'_> {
     }
 
     /// One row per process; the ledger to be shown is their sum.
-    fn many(&mut self) -> Option<Ledger> {
+    fn many(&mut self) -> Option<Tally> {
         let s = self.snapshot;
         let sum = s.sum();
         if sum.is_empty() {
@@ -229,7 +229,7 @@ impl Page<'_> {
     }
 
     /// One row per path on which bytes moved or were copied; the other system calls are one line.
-    fn paths(&mut self, ledger: &Ledger) {
+    fn paths(&mut self, ledger: &Tally) {
         let shown = active_paths(ledger).filter(|&path| {
             let i = path as usize;
             ledger.payload[i].bytes > 0 || ledger.copied(path).bytes > 0
@@ -284,7 +284,7 @@ impl Page<'_> {
         }
     }
 
-    fn conclusion(&mut self, ledger: &Ledger) {
+    fn conclusion(&mut self, ledger: &Tally) {
         let s = self.snapshot;
         let all_seen = s.coverage.state == CoverageState::Complete && s.lost_events() == 0;
         let one_process = s.processes.iter().any(|p| p.ledger == *ledger);
@@ -293,8 +293,13 @@ impl Page<'_> {
             self.prose(Look::Bold, &sentence);
         }
         if s.observed.copies && s.observed.payload {
-            let said = verdicts(ledger, all_seen).into_iter().chain(fallbacks(ledger, &s.linear_devices));
+            let references = s.observed.references;
+            let said = verdicts(ledger, Sight { all_seen, references }).into_iter();
+            let said = said.chain(fallbacks(ledger, &s.linear_devices));
             said.for_each(|sentence| self.prose(Look::Plain, &sentence));
+            if let Some(sentence) = unexplained(ledger).filter(|_| references) {
+                self.prose(Look::Alarm, &sentence);
+            }
         }
     }
 

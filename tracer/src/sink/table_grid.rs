@@ -2,10 +2,10 @@
 
 use std::ops::RangeInclusive;
 
-use tracer_ebpf::abi::{DIRECTIONS, Direction, Ledger, Path};
+use tracer_ebpf::abi::{DIRECTIONS, Direction, Path};
 
 use super::{human, zero_copied_is_observed};
-use crate::snapshot::{Derived, Observed};
+use crate::snapshot::{Derived, Observed, Tally};
 
 /// One row's numbers, before anything is decided about how they look.
 pub struct Figures {
@@ -14,12 +14,13 @@ pub struct Figures {
     payload: u64,
     copied: [u64; DIRECTIONS],
     zero_copied: u64,
+    unexplained: u64,
     copies_per_byte: Option<f64>,
     switches_per_mib: Option<f64>,
 }
 
 impl Figures {
-    pub fn of_path(ledger: &Ledger, path: Path) -> Self {
+    pub fn of_path(ledger: &Tally, path: Path) -> Self {
         let payload = ledger.payload[path as usize];
         let switches = 2 * ledger.syscalls[path as usize];
         Figures {
@@ -28,13 +29,14 @@ impl Figures {
             payload: payload.bytes,
             copied: ledger.copied[path as usize].map(|count| count.bytes),
             zero_copied: ledger.zero_copied(path),
-            copies_per_byte: ledger.path_copies_per_byte(path),
+            unexplained: ledger.unexplained(path),
+            copies_per_byte: ledger.sure_path_copies_per_byte(path),
             switches_per_mib: (payload.bytes > 0)
                 .then(|| switches as f64 / payload.bytes as f64 * f64::from(1 << 20)),
         }
     }
 
-    pub fn of_all(label: String, ledger: &Ledger) -> Self {
+    pub fn of_all(label: String, ledger: &Tally) -> Self {
         let payload = ledger.payload();
         Figures {
             label,
@@ -42,7 +44,8 @@ impl Figures {
             payload: payload.bytes,
             copied: Direction::ALL.map(|direction| ledger.copied_in(direction).bytes),
             zero_copied: Path::ALL.iter().map(|&path| ledger.zero_copied(path)).sum(),
-            copies_per_byte: ledger.copies_per_byte(),
+            unexplained: ledger.unexplained_in_all(),
+            copies_per_byte: ledger.sure_copies_per_byte(),
             switches_per_mib: ledger.mode_switches_per_mib(),
         }
     }
@@ -52,6 +55,8 @@ struct Column {
     heading: [&'static str; 2],
     observed: fn(&Observed) -> bool,
     cell: fn(&Figures) -> String,
+    /// True if it is left out where no row has anything in it.
+    if_any: Option<fn(&Figures) -> bool>,
     /// The layouts that have it, as indices of [`GAPS`].
     layouts: RangeInclusive<usize>,
 }
@@ -64,59 +69,75 @@ const ALL: RangeInclusive<usize> = 0..=4;
 /// The layouts with a column per direction.
 const DIRECTED: RangeInclusive<usize> = 0..=3;
 
-const COLUMNS: [Column; 9] = [
+const COLUMNS: [Column; 10] = [
     Column {
         heading: ["", "calls"],
         observed: |o| o.payload,
         cell: |f| human::count(f.calls),
+        if_any: None,
         layouts: 0..=2,
     },
     Column {
         heading: ["", "payload"],
         observed: |o| o.payload,
         cell: |f| human::bytes(f.payload),
+        if_any: None,
         layouts: ALL,
     },
     Column {
         heading: ["copied", "to user"],
         observed: |o| o.copies,
         cell: |f| human::bytes(f.copied[Direction::ToUser as usize]),
+        if_any: None,
         layouts: DIRECTED,
     },
     Column {
         heading: ["copied", "from user"],
         observed: |o| o.copies,
         cell: |f| human::bytes(f.copied[Direction::FromUser as usize]),
+        if_any: None,
         layouts: DIRECTED,
     },
     Column {
         heading: ["copied", "in kernel"],
         observed: |o| o.copies,
         cell: |f| human::bytes(f.copied[Direction::InKernel as usize]),
+        if_any: None,
         layouts: DIRECTED,
     },
     Column {
         heading: ["", "copied"],
         observed: |o| o.copies,
         cell: |f| human::bytes(f.copied.iter().sum()),
+        if_any: None,
         layouts: 4..=4,
     },
     Column {
         heading: ["zero-", "copied"],
         observed: zero_copied_is_observed,
         cell: |f| human::bytes(f.zero_copied),
+        if_any: None,
+        layouts: ALL,
+    },
+    Column {
+        heading: ["unex-", "plained"],
+        observed: zero_copied_is_observed,
+        cell: |f| human::bytes(f.unexplained),
+        if_any: Some(|f| f.unexplained > 0),
         layouts: ALL,
     },
     Column {
         heading: ["copies", "/byte"],
         observed: |o| o.copies && o.payload,
         cell: |f| f.copies_per_byte.map_or("-".to_owned(), human::ratio),
+        if_any: None,
         layouts: ALL,
     },
     Column {
         heading: ["switches", "/MiB"],
         observed: |o| o.syscalls && o.payload,
         cell: |f| f.switches_per_mib.map_or("-".to_owned(), human::rate),
+        if_any: None,
         layouts: 0..=0,
     },
 ];
@@ -126,8 +147,9 @@ pub fn lines(title: &str, rows: &[Figures], observed: &Observed, width: Option<u
     let limit = width.map_or(usize::MAX, usize::from);
     let mut text = Vec::new();
     for (layout, gap) in GAPS.into_iter().enumerate() {
-        let columns: Vec<_> =
-            COLUMNS.iter().filter(|c| (c.observed)(observed) && c.layouts.contains(&layout)).collect();
+        let is_needed = |c: &&Column| c.if_any.is_none_or(|has| rows.iter().any(has));
+        let is_shown = |c: &&Column| (c.observed)(observed) && c.layouts.contains(&layout);
+        let columns: Vec<_> = COLUMNS.iter().filter(is_shown).filter(is_needed).collect();
         text = align(&cells(title, rows, &columns), gap);
         if text.iter().all(|line| human::columns(line) <= limit) {
             break;

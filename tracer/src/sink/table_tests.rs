@@ -54,8 +54,8 @@ fn many_processes_losses_and_everything_else() {
         process(99, HOSTILE, ledger),
         process(3, "idle", Ledger::ZERO),
     ]);
-    s.overflow = testing::sendfile();
-    s.softirq = LedgerBuilder::new().copied(Path::Softirq, Direction::InKernel, 10, 1).0;
+    s.overflow = testing::sendfile().into();
+    s.softirq = LedgerBuilder::new().copied(Path::Softirq, Direction::InKernel, 10, 1).0.into();
     s.coverage.state = CoverageState::Incomplete;
     s.coverage.reasons.push("module xfs was loaded after the start".to_owned());
     s.losses.push(LossCount { reason: "return_missed", count: 1200, loses_events: true });
@@ -75,7 +75,7 @@ fn only_the_top_processes_are_listed() {
 #[test]
 fn the_sum_of_ended_processes_is_a_row() {
     let mut s = snapshot(vec![process(7, "x", testing::sendfile())]);
-    s.ended = Folded { processes: 1234, ledger: testing::sendfile(), ..Folded::default() };
+    s.ended = Folded { processes: 1234, ledger: testing::sendfile().into(), ..Folded::default() };
     let text = render(&s, PLAIN);
     assert!(text.starts_with("1,235 processes "), "{text}");
     assert!(text.contains("\n(1,234 ended) "), "{text}");

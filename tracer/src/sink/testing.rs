@@ -6,7 +6,7 @@ use tracer_ebpf::abi::{Count, Direction, Ledger, Path};
 
 use crate::copy_sizes::{CopySizes, UnnamedSizes};
 use crate::snapshot::{
-    Coverage, CoverageState, Folded, LossCount, Observed, Probe, Process, SiteCount, Snapshot, plus,
+    Coverage, CoverageState, Folded, LossCount, Observed, Probe, Process, SiteCount, Snapshot, Tally, plus,
     words_mut,
 };
 
@@ -96,7 +96,6 @@ pub fn distinct() -> Ledger {
     for (i, word) in words_mut(&mut ledger).iter_mut().enumerate() {
         *word = 1_000_003 + 7919 * i as u64;
     }
-    ledger.reserved = [0; 2];
     ledger
 }
 
@@ -108,7 +107,7 @@ pub fn process(pid: u32, comm: &str, ledger: Ledger) -> Process {
         exited: false,
         exe: "/usr/sbin/nginx".to_owned(),
         cgroup: String::new(),
-        ledger,
+        ledger: ledger.into(),
         copy_sizes: CopySizes::default(),
     }
 }
@@ -137,10 +136,10 @@ pub fn snapshot(processes: Vec<Process>) -> Snapshot {
         ],
         total: processes.iter().fold(Ledger::ZERO, |sum, p| plus(&sum, &p.ledger)),
         processes,
-        overflow: Ledger::ZERO,
+        overflow: Tally::ZERO,
         ended: Folded::default(),
-        softirq: Ledger::ZERO,
-        kernel_threads: Ledger::ZERO,
+        softirq: Tally::ZERO,
+        kernel_threads: Tally::ZERO,
         unnamed_sizes: UnnamedSizes::default(),
         linear_devices: Vec::new(),
         notes: Vec::new(),

@@ -47,6 +47,15 @@ impl<T: Copy> Mapped<T> {
         (index < self.len).then(|| unsafe { self.base.add(index).read_volatile() })
     }
 
+    /// A copy of what is `offset` bytes into one element: an integer, or an array or struct of integers.
+    pub fn field<F: Copy>(&self, index: usize, offset: usize) -> Option<F> {
+        let inside = index < self.len
+            && offset.is_multiple_of(align_of::<F>())
+            && offset.checked_add(size_of::<F>()).is_some_and(|end| end <= size_of::<T>());
+        // SAFETY: inside the element, and aligned in it as the element is in the mapping; as `get`.
+        inside.then(|| unsafe { self.base.add(index).byte_add(offset).cast::<F>().read_volatile() })
+    }
+
     /// The sum of one element's words of 64 bits, beyond which it wraps around.
     pub fn sum(&self, index: usize) -> u64 {
         const { assert!(size_of::<T>().is_multiple_of(size_of::<__m128i>())) };
@@ -114,6 +123,11 @@ mod tests {
         let file = memory(elements.as_flattened());
         let mapped: Mapped<[u64; 4]> = Mapped::new(file.as_fd(), elements.len()).unwrap();
         assert_eq!([0, 1, 2, 3].map(|index| mapped.sum(index)), [10, 3, 7, 0]);
+        let pair: Option<[u64; 2]> = mapped.field(1, 16);
+        assert_eq!(
+            (pair, mapped.field::<[u64; 2]>(1, 24), mapped.field::<u64>(3, 0)),
+            (Some([5, u64::MAX]), None, None)
+        );
         mapped.set(2, [1; 4]);
         assert_eq!((mapped.get(2), mapped.get(3), mapped.sum(2)), (Some([1; 4]), None, 4));
     }

@@ -8,11 +8,14 @@ use super::buckets::{Buckets, copy_sizes};
 use crate::copy_sizes::CopySizes;
 use crate::sink::devices::device_bytes;
 use crate::sink::{active_paths, checksummed, checksummed_in_all, encrypted_in_all, zero_copied_is_observed};
-use crate::snapshot::{Derived as _, Observed};
+use crate::snapshot::{Derived as _, Observed, Tally};
 
 #[derive(Serialize)]
 pub(super) struct LedgerView {
     paths: Named<PathView>,
+    /// Over all paths.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unexplained_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     copies_per_byte: Option<f64>,
     /// In `copied_bytes` of their paths, and not in `copies_per_byte`.
@@ -52,13 +55,14 @@ struct ContextSwitches {
 }
 
 impl LedgerView {
-    pub fn of(ledger: &Ledger, sizes: &CopySizes, observed: &Observed) -> Self {
+    pub fn of(ledger: &Tally, sizes: &CopySizes, observed: &Observed) -> Self {
         let ratio_is_observed = observed.copies && observed.payload;
         LedgerView {
             paths: active_paths(ledger)
                 .map(|path| (path.name(), PathView::of(ledger, sizes, path, observed)))
                 .collect(),
-            copies_per_byte: ledger.copies_per_byte().filter(|_| ratio_is_observed),
+            unexplained_bytes: zero_copied_is_observed(observed).then(|| ledger.unexplained_in_all()),
+            copies_per_byte: ledger.sure_copies_per_byte().filter(|_| ratio_is_observed),
             copied_without_payload_bytes: ratio_is_observed.then(|| {
                 let paths = ledger.copied_without_payload().into_iter();
                 paths.map(|(path, bytes)| (path.name(), bytes)).collect()
@@ -96,6 +100,10 @@ struct PathView {
     #[serde(skip_serializing_if = "Option::is_none")]
     zero_copied_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    discarded_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unexplained_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     copied_bytes: Option<Named<u64>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     copies: Option<Named<u64>>,
@@ -109,14 +117,16 @@ struct PathView {
 }
 
 impl PathView {
-    pub fn of(ledger: &Ledger, sizes: &CopySizes, path: Path, observed: &Observed) -> Self {
-        let i = path as usize;
+    pub fn of(ledger: &Tally, sizes: &CopySizes, path: Path, observed: &Observed) -> Self {
+        let (i, explained) = (path as usize, zero_copied_is_observed(observed));
         let nonzero = |bytes: u64| (observed.copies && bytes > 0).then_some(bytes);
         PathView {
             calls: observed.payload.then_some(ledger.payload[i].calls),
             payload_bytes: observed.payload.then_some(ledger.payload[i].bytes),
             syscalls: observed.syscalls.then_some(ledger.syscalls[i]),
-            zero_copied_bytes: zero_copied_is_observed(observed).then(|| ledger.zero_copied(path)),
+            zero_copied_bytes: explained.then(|| ledger.zero_copied(path)),
+            discarded_bytes: explained.then_some(ledger.discarded[i]),
+            unexplained_bytes: explained.then(|| ledger.unexplained(path)),
             copied_bytes: observed.copies.then(|| by_direction(&ledger.copied[i], |c| c.bytes)),
             copies: observed.copies.then(|| by_direction(&ledger.copied[i], |c| c.calls)),
             copy_sizes: copy_sizes(sizes, path),

@@ -4,13 +4,13 @@
 use std::fmt::Write as _;
 
 use prometheus::proto::MetricType;
-use tracer_ebpf::abi::{Ledger, PATHS};
+use tracer_ebpf::abi::Ledger;
 
 use super::families::{Families, Labels};
 use super::metrics::{METRICS, Metric};
 use super::samples::{Active, samples};
 use super::{coverage, own, probes};
-use crate::snapshot::{Observed, Snapshot};
+use crate::snapshot::{Highest, Observed, Snapshot};
 
 /// One group.
 pub struct GroupSeries<'a> {
@@ -19,7 +19,7 @@ pub struct GroupSeries<'a> {
     /// Paths on which anything was counted.
     pub active: Active,
     pub ledger: &'a Ledger,
-    pub zero_copied: &'a [u64; PATHS],
+    pub highest: &'a Highest,
 }
 
 /// A metric of the daemon itself.
@@ -52,7 +52,7 @@ impl GroupPages {
                 group.ledger,
                 group.active,
                 &snapshot.observed,
-                |path| group.zero_copied[path as usize],
+                group.highest,
                 |metric, detail, value| texts[metric as usize].sample(group.labels, &detail.text, value),
             );
         }
@@ -78,7 +78,7 @@ impl GroupPages {
 /// Number of series that a group has.
 pub fn series(observed: &Observed, ledger: &Ledger, active: Active, has_info: bool) -> usize {
     let mut series = usize::from(has_info);
-    samples(ledger, active, observed, |_| 0, |_, _, _| series += 1);
+    samples(ledger, active, observed, &Highest::default(), |_, _, _| series += 1);
     series
 }
 

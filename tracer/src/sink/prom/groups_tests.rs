@@ -13,7 +13,7 @@ use crate::snapshot::{Derived as _, words_mut};
 pub struct Plain {
     pub labels: Labels,
     pub ledger: Ledger,
-    pub zero_copied: [u64; PATHS],
+    pub highest: Highest,
     pub info: Option<Labels>,
 }
 
@@ -45,8 +45,20 @@ impl Plain {
                 families.add("tracer_payload_bytes_total", labels.clone(), ledger.payload[i].bytes);
                 families.add("tracer_payload_calls_total", labels.clone(), ledger.payload[i].calls);
                 if zero_copied_is_observed(observed) {
-                    families.add("tracer_zero_copied_bytes_total", labels.clone(), self.zero_copied[i]);
+                    families.add(
+                        "tracer_zero_copied_bytes_total",
+                        labels.clone(),
+                        self.highest.zero_copied[i],
+                    );
+                    families.add(
+                        "tracer_unexplained_bytes_total",
+                        labels.clone(),
+                        self.highest.unexplained[i],
+                    );
                 }
+            }
+            if zero_copied_is_observed(observed) && ledger.discarded[i] > 0 {
+                families.add("tracer_discarded_bytes_total", labels.clone(), ledger.discarded[i]);
             }
             if observed.syscalls && ledger.syscalls[i] > 0 {
                 families.add("tracer_syscalls_total", labels, ledger.syscalls[i]);
@@ -131,7 +143,6 @@ pub fn some_ledger(random: &mut Random, large: &[u64]) -> Ledger {
         let large = random.pick(large);
         *word = if random.one_in(sparse) { random.below(large) } else { 0 };
     }
-    ledger.reserved = [0; 2];
     // Nobody counts calls that copied or moved nothing, or bytes without a call.
     for count in ledger.checksum.iter_mut().flatten().chain(&mut ledger.payload) {
         if count.bytes == 0 || count.calls == 0 {
@@ -165,12 +176,13 @@ fn the_text_is_that_of_the_families() {
             let pid = [random.below(30).to_string(), "ended".into()][usize::from(random.one_in(4))].clone();
             let comm = [HOSTILE, "a", "a b", "a\"", "a!", "\\", ""][random.below(7) as usize];
             let labels = labels([("pid", &pid), ("comm", comm)]);
-            let zero_copied = std::array::from_fn(|_| random.below(1 << 40));
+            let mut some = || std::array::from_fn(|_| random.below(1 << 40));
+            let highest = Highest { zero_copied: some(), unexplained: some() };
             let info = (!random.one_in(3)).then(|| labels.clone());
             let plain = Plain {
                 labels: labels.clone(),
                 ledger: some_ledger(&mut random, &[10, 1_000_000, 1 << 53, 1 << 58]),
-                zero_copied,
+                highest,
                 info,
             };
             groups.insert(labels, plain);
@@ -181,7 +193,7 @@ fn the_text_is_that_of_the_families() {
             labels,
             active: Active::of(&group.ledger),
             ledger: &group.ledger,
-            zero_copied: &group.zero_copied,
+            highest: &group.highest,
         });
         let infos = groups.values().zip(&texts).filter(|(group, _)| group.info.is_some());
         let infos = infos.map(|(_, text)| text.trim_end_matches(','));
@@ -229,6 +241,6 @@ fn metrics_have_their_names() {
     for (metric, name) in names {
         assert_eq!(metric.name(), name);
     }
-    assert_eq!(page.sizes.len(), 12);
+    assert_eq!(page.sizes.len(), 14);
     assert!(series(&snapshot(Vec::new()).observed, &distinct(), Active::of(&distinct()), true) > 100);
 }

@@ -13,6 +13,8 @@ pub enum Metric {
     PayloadBytes,
     PayloadCalls,
     ZeroCopiedBytes,
+    UnexplainedBytes,
+    DiscardedBytes,
     ModeSwitches,
     Syscalls,
     ContextSwitches,
@@ -30,7 +32,7 @@ impl Metric {
 
 /// Every metric there is: name, type, help.
 #[rustfmt::skip]
-pub const METRICS: [(&str, MetricType, &str); 44] = [
+pub const METRICS: [(&str, MetricType, &str); 46] = [
     ("tracer_copied_bytes_total", MetricType::COUNTER, "Bytes that the CPU moved from one place in memory to another."),
     ("tracer_copies_total", MetricType::COUNTER, "Number of such moves."),
     ("tracer_copy_size_bytes", MetricType::HISTOGRAM, "Sizes of such moves (kind copy), one per call of a wrapper; with --sizes."),
@@ -38,6 +40,8 @@ pub const METRICS: [(&str, MetricType, &str); 44] = [
     ("tracer_payload_bytes_total", MetricType::COUNTER, "Bytes that data-moving calls reported as moved."),
     ("tracer_payload_calls_total", MetricType::COUNTER, "Data-moving calls that moved at least one byte."),
     ("tracer_zero_copied_bytes_total", MetricType::COUNTER, "Payload bytes handed over by reference and never copied."),
+    ("tracer_unexplained_bytes_total", MetricType::COUNTER, "Payload bytes that were neither copied, handed over, moved by a device nor discarded, as far as was seen."),
+    ("tracer_discarded_bytes_total", MetricType::COUNTER, "Payload bytes that were thrown away, or made of nothing."),
     ("tracer_mode_switches_total", MetricType::COUNTER, "Crossings of the user/kernel boundary, in either direction."),
     ("tracer_syscalls_total", MetricType::COUNTER, "System calls entered."),
     ("tracer_context_switches_total", MetricType::COUNTER, "Times the scheduler put another task on the CPU."),

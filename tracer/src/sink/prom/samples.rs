@@ -7,7 +7,7 @@ use tracer_ebpf::abi::{Count, DEVICE_OPS, DIRECTIONS, DeviceOp, Direction, Ledge
 use super::metrics::Metric;
 use crate::sink::devices::device_bytes;
 use crate::sink::{active_paths, zero_copied_is_observed};
-use crate::snapshot::{Derived as _, Observed};
+use crate::snapshot::{Derived as _, Highest, Observed};
 
 /// Labels that tell a ledger's series of one metric apart.
 pub struct Detail {
@@ -82,13 +82,12 @@ impl Active {
 const _: () = assert!(PATHS <= u16::BITS as usize);
 
 /// Tells `sample` each series of a ledger, copies by size and the information on its process apart; those of
-/// one metric in the order of their labels. `zero_copied` is asked for the bytes of a path: they may not follow
-/// from the ledger, because this counter must not go back.
+/// one metric in the order of their labels. `highest` has what must not go back, and may not follow from the ledger.
 pub fn samples(
     ledger: &Ledger,
     active: Active,
     observed: &Observed,
-    mut zero_copied: impl FnMut(Path) -> u64,
+    highest: &Highest,
     mut sample: impl FnMut(Metric, &'static Detail, u64),
 ) {
     let details = &*DETAILS;
@@ -102,8 +101,12 @@ pub fn samples(
             sample(Metric::PayloadBytes, detail, payload.bytes);
             sample(Metric::PayloadCalls, detail, payload.calls);
             if zero_copied_is_observed(observed) {
-                sample(Metric::ZeroCopiedBytes, detail, zero_copied(path));
+                sample(Metric::ZeroCopiedBytes, detail, highest.zero_copied[i]);
+                sample(Metric::UnexplainedBytes, detail, highest.unexplained[i]);
             }
+        }
+        if zero_copied_is_observed(observed) && ledger.discarded[i] > 0 {
+            sample(Metric::DiscardedBytes, detail, ledger.discarded[i]);
         }
         if observed.syscalls && syscalls > 0 {
             sample(Metric::Syscalls, detail, syscalls);
