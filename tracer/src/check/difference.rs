@@ -63,6 +63,8 @@ fn of_path(rows: &mut Vec<Row>, path: Option<&str>, before: Side, after: Side) {
         add(what, true, &|(r, part)| part.copied(&r.observed, path, Some(direction)));
     }
     add("without a copy", true, &|(_, part)| part.zero_copied(path));
+    add("discarded", true, &|(_, part)| part.discarded(path));
+    add("unexplained", true, &|(_, part)| part.unexplained(path));
     add("system calls", false, &|(_, part)| part.syscalls(path));
 }
 
@@ -95,7 +97,8 @@ fn ratio(out: &mut String, before: &Recording, after: &Recording) {
         let part = recording.everything();
         let copied = part.copied(&recording.observed, None, None)?;
         let payload = part.payload(None).filter(|payload| *payload > 0)?;
-        Some(human::ratio(copied as f64 / payload as f64))
+        let is_known = copied > 0 || part.unexplained(None).unwrap_or(0) == 0;
+        Some(if is_known { human::ratio(copied as f64 / payload as f64) } else { "unknown".to_owned() })
     };
     if let (Some(old), Some(new)) = (ratio(before), ratio(after)) {
         let _ = writeln!(out, "\ncopies per byte: {old} -> {new}");

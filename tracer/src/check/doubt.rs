@@ -30,7 +30,7 @@ fn survives(claim: Claim, nature: Nature, of_a_process: bool, doubt: Doubt) -> b
     // A sum that can only grow. Of a ratio only this much is left: it is not 0 if its numerator is not.
     let grows = match claim {
         Claim::AtLeast => is_sum,
-        Claim::NotZero => nature != Nature::Either,
+        Claim::NotZero => !matches!(nature, Nature::Either | Nature::Unexplained),
         Claim::AtMost | Claim::Exactly => false,
     };
     match doubt {
@@ -38,12 +38,14 @@ fn survives(claim: Claim, nature: Nature, of_a_process: bool, doubt: Doubt) -> b
         _ if nature == Nature::Fixed => true,
         Doubt::EventsMissing | Doubt::TooShort => grows,
         Doubt::ProcessesMerged => grows || !of_a_process,
-        Doubt::CopiesMissing => match nature {
+        // What is unexplained is so, whatever explains it in truth.
+        Doubt::PayloadUnexplained if nature == Nature::Unexplained => true,
+        Doubt::CopiesMissing | Doubt::PayloadUnexplained => match nature {
             // Not of copies.
             Nature::Events | Nature::EventRatio | Nature::Fixed => true,
             // The payload below the line is exact.
             Nature::Copies | Nature::CopyRatio => matches!(claim, Claim::AtLeast | Claim::NotZero),
-            Nature::Either => false,
+            Nature::Either | Nature::Unexplained => false,
         },
     }
 }
@@ -55,8 +57,10 @@ mod tests {
     #[test]
     fn what_survives_which_doubt() {
         use Claim::{AtLeast, AtMost, Exactly, NotZero};
-        use Doubt::{CopiesMissing, EventsMissing, Everything, ProcessesMerged, TooShort};
-        use Nature::{Copies, CopyRatio, Either, EventRatio, Events, Fixed};
+        use Doubt::{
+            CopiesMissing, EventsMissing, Everything, PayloadUnexplained, ProcessesMerged, TooShort,
+        };
+        use Nature::{Copies, CopyRatio, Either, EventRatio, Events, Fixed, Unexplained};
         // claim, nature, doubt: certain?
         let cases = [
             (AtLeast, Copies, EventsMissing, true),
@@ -77,6 +81,16 @@ mod tests {
             (AtLeast, Fixed, Everything, false),
             (AtLeast, Copies, Everything, false),
             (AtMost, Copies, ProcessesMerged, true),
+            (AtLeast, Copies, PayloadUnexplained, true),
+            (NotZero, CopyRatio, PayloadUnexplained, true),
+            (AtMost, CopyRatio, PayloadUnexplained, false),
+            (AtMost, Either, PayloadUnexplained, false),
+            (AtLeast, Either, PayloadUnexplained, false),
+            (AtMost, Events, PayloadUnexplained, true),
+            (NotZero, Unexplained, PayloadUnexplained, true),
+            (AtMost, Unexplained, PayloadUnexplained, true),
+            (NotZero, Unexplained, CopiesMissing, false),
+            (NotZero, Unexplained, EventsMissing, false),
         ];
         for (claim, nature, doubt, certain) in cases {
             let found = is_certain(claim, nature, false, &[doubt]);

@@ -34,6 +34,15 @@ pub fn policy(recording: &Recording, run: &Run) -> String {
         human::label(&recording.kernel, 80),
         human::label(recording.coverage.state.as_deref().unwrap_or("unknown"), 20),
     );
+    if let Some(bytes) = part.unexplained(None).filter(|bytes| *bytes > 0) {
+        let _ = writeln!(
+            out,
+            "# {} of the payload were not explained: no probe saw them copied, handed over, moved by a device or\n\
+             # discarded. While that is so, every assertion about copies is inconclusive: `sudo tracer doctor`,\n\
+             # `sudo tracer audit`.",
+            human::bytes(bytes)
+        );
+    }
     out += "version: 1\n";
     programs(&mut out, recording, run);
     window(&mut out, run);
@@ -124,6 +133,12 @@ fn assertions(out: &mut String, recording: &Recording, part: &Part, payload: u64
         );
         any = true;
     }
+    if part.unexplained(None).is_some() && payload > 0 {
+        out.push_str(
+            "  # Every byte was copied, handed over, moved by a device or discarded, as a probe saw it.\n  \
+             - {name: every byte is explained, metric: unexplained_bytes, max: 0}\n",
+        );
+    }
     if !any {
         out.push_str(
             "  # Nothing was moved in the run: this one is only an example.\n  \
@@ -143,7 +158,22 @@ fn of_path(out: &mut String, recording: &Recording, part: &Part, path: &str, sha
     let Some(copied) = part.copied(&recording.observed, Some(path), None) else { return false };
     let Some(payload) = part.payload(Some(path)).filter(|payload| *payload > 0) else { return false };
     let ratio = copied as f64 / payload as f64;
-    if copied == 0 {
+    let unexplained = part.unexplained(Some(path)).unwrap_or(0);
+    if copied == 0 && unexplained > 0 {
+        let _ = writeln!(
+            out,
+            "  # Seen: {} by {path}, {} of them unexplained: nothing can be said of their copies.",
+            human::bytes(payload),
+            human::bytes(unexplained)
+        );
+    } else if copied == 0 && part.discarded(Some(path)) == Some(payload) {
+        let _ = writeln!(
+            out,
+            "  # Seen: {} by {path}, all of it discarded or made of nothing: there was nothing to copy.\n  \
+             - {{name: {path} copies nothing, path: {path}, metric: copies_per_byte, max: 0}}",
+            human::bytes(payload)
+        );
+    } else if copied == 0 {
         let _ = writeln!(
             out,
             "  # Seen: no copy of {} by {path}. No headroom: one byte is one too many.\n  \

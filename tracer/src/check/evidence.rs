@@ -22,8 +22,23 @@ pub fn of(assertion: &Assertion, recording: &Recording) -> Evidence {
         | Metric::DeviceBytes
         | Metric::MissedEvents
         | Metric::CallSites => Evidence::default(),
+        Metric::UnexplainedBytes => unexplained(recording, &part),
         _ => copies(assertion, recording, &part),
     }
+}
+
+fn unexplained(recording: &Recording, part: &Part) -> Evidence {
+    let of_path = |path: &str| (path.to_owned(), part.unexplained(Some(path)).unwrap_or(0), String::new());
+    let paths = top(part.path_names().map(of_path));
+    let processes = top(recording.processes.iter().map(|process| {
+        let name = format!("{} {}", process.pid, human::label(&process.comm, 20));
+        (name, process.part.unexplained(None).unwrap_or(0), String::new())
+    }));
+    let advice = vec![
+        "`sudo tracer audit --pid PID` looks for what copied them, `sudo tracer doctor` tells what is not covered"
+            .to_owned(),
+    ];
+    Evidence { of: "unexplained", paths, processes, sites: Vec::new(), advice }
 }
 
 fn copies(assertion: &Assertion, recording: &Recording, part: &Part) -> Evidence {

@@ -2,7 +2,7 @@
 
 use super::compare;
 use super::evidence;
-use super::policy::{Assertion, Coverage, Policy, Require};
+use super::policy::{Assertion, Coverage, Policy, Require, Severity};
 use super::reason::{Doubt, Reason};
 use super::verdict::{
     Calibration, Finding, InWindow, Judged, Observation, Report, Status, Summary, Verdict, Window,
@@ -94,6 +94,13 @@ fn of_window(policy: &Policy, window: &Window) -> Vec<Finding> {
     for (reason, detail) in of_trust(require, recording) {
         find(reason, detail);
     }
+    let about_copies =
+        |assertion: &Assertion| assertion.severity == Severity::Error && is_about_copies(assertion);
+    if let Some((reason, detail)) =
+        unexplained(recording).filter(|_| policy.assertions.iter().any(about_copies))
+    {
+        find(reason, detail);
+    }
     if recording.merged_events() > 0 {
         let count = human::count(recording.merged_events());
         find(Reason::MapFull, format!("no slot was left for {count} processes: they share one row"));
@@ -114,6 +121,28 @@ fn of_window(policy: &Policy, window: &Window) -> Vec<Finding> {
         _ => {}
     }
     findings
+}
+
+fn is_about_copies(assertion: &Assertion) -> bool {
+    assertion.metric.is_about_copies()
+}
+
+/// Payload of which it is not known whether it was copied. (A recording that does not tell, of an earlier version, is
+/// judged as it was then.)
+fn unexplained(recording: &Recording) -> Option<(Reason, String)> {
+    let part = recording.everything();
+    let bytes = part.unexplained(None).filter(|bytes| *bytes > 0)?;
+    let paths = part.path_names().filter_map(|path| {
+        let bytes = part.unexplained(Some(path)).filter(|bytes| *bytes > 0)?;
+        Some(format!("{} by {}", human::bytes(bytes), human::label(path, 40)))
+    });
+    let paths: Vec<String> = paths.collect();
+    let detail = format!(
+        "{} of payload were not seen copied, handed over, moved by a device or discarded: {}",
+        human::bytes(bytes),
+        paths.join(", ")
+    );
+    Some((Reason::UnexplainedBytes, detail))
 }
 
 /// Coverage and missed events: what a baseline must satisfy as well.
@@ -156,7 +185,10 @@ fn of_trust(require: &Require, recording: &Recording) -> Vec<(Reason, String)> {
 
 fn one(assertion: &Assertion, policy: &Policy, seen: &Observation, doubts: &[Vec<Doubt>]) -> Judged {
     let baseline = assertion.baseline.as_ref().and_then(|name| seen.baselines.get(name));
-    let unusable = baseline.and_then(|baseline| of_trust(&policy.require, baseline).into_iter().next());
+    let unusable = baseline.and_then(|baseline| {
+        let unexplained = unexplained(baseline).filter(|_| is_about_copies(assertion));
+        of_trust(&policy.require, baseline).into_iter().next().or(unexplained)
+    });
     let windows: Vec<InWindow> = seen
         .windows
         .iter()
@@ -205,6 +237,7 @@ fn summary(recording: &Recording) -> Summary {
         seconds: recording.window_seconds.filter(|s| s.is_finite()),
         payload: recording.everything().payload(None),
         missed: recording.missed_events(),
+        unexplained: recording.everything().unexplained(None),
         attached: attached.count(),
         methods,
         refused: recording.probes.iter().filter(|p| !p.attached).map(|p| p.probe.clone()).collect(),

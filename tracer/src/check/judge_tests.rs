@@ -308,3 +308,80 @@ fn a_violation_shows_where_the_bytes_went() {
     let evidence = share.assertions[0].evidence.as_ref().expect("violated");
     assert!(evidence.advice[0].contains("that splice did not"), "{:?}", evidence.advice);
 }
+
+/// The sample with another process-path, of which so many bytes are unexplained and copied.
+fn with_unexplained(unexplained: u64, copied: u64) -> Recording {
+    let read = json!({"calls": 4, "payload_bytes": 4 * MIB, "zero_copied_bytes": 0, "discarded_bytes": 0,
+        "unexplained_bytes": unexplained, "copied_bytes": {"to_user": copied, "from_user": 0, "in_kernel": 0}});
+    recording(&[
+        ("/processes/0/paths/read", read),
+        ("/processes/0/paths/sendfile/unexplained_bytes", json!(0)),
+        ("/processes/0/paths/sendfile/discarded_bytes", json!(0)),
+    ])
+}
+
+#[test]
+fn unexplained_payload_never_passes_for_copies_and_hides_no_violation() {
+    let explained = with_unexplained(0, 4 * MIB);
+    let hole = with_unexplained(MIB, 3 * MIB);
+    let unseen = with_unexplained(4 * MIB, 0);
+    // assertion; if all is explained; with a hole; if nothing was seen.
+    use Verdict::{Inconclusive, Pass, Violated};
+    let cases = [
+        ("{metric: unexplained_bytes, max: 0}", Pass, Violated, Violated),
+        ("{metric: unexplained_bytes, path: read, max: 1MiB}", Pass, Pass, Violated),
+        ("{metric: unexplained_bytes, path: sendfile, max: 0}", Pass, Pass, Pass),
+        ("{metric: copied_bytes, max: 4MiB}", Pass, Inconclusive, Inconclusive),
+        ("{metric: copied_bytes, path: read, max: 2MiB}", Violated, Violated, Inconclusive),
+        ("{metric: copies_per_byte, path: read, max: 1}", Pass, Inconclusive, Inconclusive),
+        ("{metric: copies_per_byte, path: read, max: 0}", Violated, Violated, Inconclusive),
+        ("{metric: copies_per_byte, path: read, max: 0.7}", Violated, Violated, Inconclusive),
+        ("{metric: zero_copied_share, path: sendfile, min: 99%}", Pass, Inconclusive, Inconclusive),
+        // Not about copies.
+        ("{metric: payload_share, path: sendfile, min: 10%}", Pass, Pass, Pass),
+        ("{metric: mode_switches, max: 1000}", Pass, Pass, Pass),
+        ("{metric: copied_bytes, max: 0, severity: warn}", Pass, Pass, Pass),
+    ];
+    for (assertion, all, some, none) in cases {
+        for (window, verdict) in [(&explained, all), (&hole, some), (&unseen, none)] {
+            let report = judge(&policy(assertion, ""), &seen(vec![window.clone()]));
+            assert_eq!(
+                report.verdict, verdict,
+                "{assertion}\n{:#?}\n{:#?}",
+                report.findings, report.assertions
+            );
+            if verdict == Inconclusive {
+                assert!(reasons(&report).contains(&Reason::UnexplainedBytes), "{assertion}");
+            }
+            // No value says that there was none.
+            let none = report.assertions[0].windows[0].value.is_none_or(|value| value.as_f64() > 0.0);
+            assert!(none || !assertion.contains("copies_per_byte"), "{assertion}");
+        }
+    }
+    let report = judge(&policy("{metric: copies, max: 99}", ""), &seen(vec![hole]));
+    let detail = &report.findings[0].detail;
+    assert!(detail.starts_with("1.00 MiB of payload") && detail.ends_with("1.00 MiB by read"), "{detail}");
+    assert_eq!(report.windows[0].unexplained, Some(MIB));
+}
+
+#[test]
+fn a_recording_that_does_not_tell_is_judged_as_it_was() {
+    let report = judge(&policy(ZERO_COPY, ""), &seen(vec![recording(&[])]));
+    assert_eq!((report.verdict, report.windows[0].unexplained), (Verdict::Pass, None));
+    let asked = judge(&policy("{metric: unexplained_bytes, max: 0}", ""), &seen(vec![recording(&[])]));
+    assert_eq!((asked.verdict, reasons(&asked)), (Verdict::Inconclusive, vec![Reason::NotObserved]));
+}
+
+#[test]
+fn a_baseline_with_a_hole_is_no_baseline_for_copies() {
+    let against = |metric: &str, baseline: Recording| {
+        let mut seen = seen(vec![with_unexplained(0, 4 * MIB)]);
+        seen.baselines.insert("b.json".to_owned(), baseline);
+        let assertion = format!("{{metric: {metric}, baseline: b.json, max_increase: 5%}}");
+        judge(&policy(&assertion, ""), &seen)
+    };
+    let hole = || with_unexplained(MIB, 4 * MIB);
+    assert_eq!(reasons(&against("copied_bytes", hole())), [Reason::BaselineUnusable]);
+    assert_eq!(against("payload_bytes", hole()).verdict, Verdict::Pass);
+    assert_eq!(against("copied_bytes", with_unexplained(0, 4 * MIB)).verdict, Verdict::Pass);
+}

@@ -67,6 +67,7 @@ impl Subject<'_> {
             }
             Metric::CopiesPerByte => {
                 let copied = self.copied_with_payload()?;
+                self.is_known(copied)?;
                 self.per_payload(copied, 1.0)
             }
             Metric::ControlBytes => {
@@ -84,6 +85,7 @@ impl Subject<'_> {
                 let bytes = self.part.zero_copied(path).ok_or_else(|| not_observed("zero-copied bytes"))?;
                 self.per_payload(bytes, 1.0)
             }
+            Metric::UnexplainedBytes => whole(self.part.unexplained(path), "unexplained bytes"),
             Metric::Syscalls => whole(self.part.syscalls(path), "system calls"),
             Metric::ModeSwitches => self.switches().map(Amount::Whole),
             Metric::ModeSwitchesPerMib => {
@@ -146,6 +148,16 @@ impl Subject<'_> {
             self.allowed.push(format!("without payload, so not in this ratio: {}", apart.join(", ")));
         }
         Ok(sum)
+    }
+
+    /// An error if a ratio of `copied` bytes would say "none" of payload that nothing explains.
+    fn is_known(&self, copied: u64) -> Result<(), NoValue> {
+        match self.part.unexplained(self.select.get(Selector::Path)) {
+            Some(bytes) if bytes > 0 && copied == 0 => {
+                Err(not_observed(&format!("copies of {} that are unexplained", human::bytes(bytes))))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Copies that `allow` takes out of a selection. A cell (path and direction) is taken out once.

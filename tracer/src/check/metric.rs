@@ -12,6 +12,7 @@ pub enum Metric {
     PayloadShare,
     ZeroCopiedBytes,
     ZeroCopiedShare,
+    UnexplainedBytes,
     Syscalls,
     ModeSwitches,
     ModeSwitchesPerMib,
@@ -60,6 +61,8 @@ pub enum Nature {
     EventRatio,
     /// Grows or shrinks with what was not seen.
     Either,
+    /// Payload that nothing explains: every copy that is missed makes it larger, every missed call smaller.
+    Unexplained,
     /// Does not depend on what was seen.
     Fixed,
 }
@@ -75,7 +78,7 @@ pub struct Row {
 
 use Selector as S;
 
-pub const ROWS: [Row; 17] = [
+pub const ROWS: [Row; 18] = [
     Row {
         metric: Metric::CopiedBytes,
         name: "copied_bytes",
@@ -147,6 +150,14 @@ pub const ROWS: [Row; 17] = [
         nature: Nature::Either,
         selectors: &[S::Path, S::Process],
         help: "zero-copied bytes per byte of payload, of the path if one is given",
+    },
+    Row {
+        metric: Metric::UnexplainedBytes,
+        name: "unexplained_bytes",
+        unit: Unit::Bytes,
+        nature: Nature::Unexplained,
+        selectors: &[S::Path, S::Process],
+        help: "payload that was neither copied, handed over, moved by a device nor discarded, as far as was seen",
     },
     Row {
         metric: Metric::Syscalls,
@@ -222,6 +233,12 @@ impl Metric {
 
     pub fn name(self) -> &'static str {
         self.row().name
+    }
+
+    /// True if it says how often payload was copied, which is not known of payload that nothing explains.
+    pub fn is_about_copies(self) -> bool {
+        let nature = self.row().nature;
+        matches!(nature, Nature::Copies | Nature::CopyRatio | Nature::Either) && self != Metric::ControlBytes
     }
 
     pub fn named(name: &str) -> Option<Metric> {

@@ -20,6 +20,8 @@ pub enum Reason {
     /// Nothing is known to be missing, but completeness is not proven.
     CoverageUnproven,
     EventsMissed,
+    /// Payload moved, and no row saw it copied, handed over, moved by a device or discarded.
+    UnexplainedBytes,
     /// Some processes were counted together.
     MapFull,
     TooLittlePayload,
@@ -46,12 +48,14 @@ pub enum Doubt {
     CopiesMissing,
     /// The numbers are right, but of too little: sums can only grow, ratios may change.
     TooShort,
+    /// It is not known whether a part of the payload was copied: sums of copies may be larger in truth.
+    PayloadUnexplained,
     /// Sums over everything are right, those of one process may be larger.
     ProcessesMerged,
 }
 
 impl Reason {
-    pub const ALL: [Reason; 18] = [
+    pub const ALL: [Reason; 19] = [
         Reason::UnsupportedKernel,
         Reason::TracerFailed,
         Reason::CalibrationOff,
@@ -61,6 +65,7 @@ impl Reason {
         Reason::CoverageIncomplete,
         Reason::CoverageUnproven,
         Reason::EventsMissed,
+        Reason::UnexplainedBytes,
         Reason::MapFull,
         Reason::TooLittlePayload,
         Reason::TargetEndedEarly,
@@ -84,6 +89,7 @@ impl Reason {
             Reason::CoverageIncomplete => "coverage_incomplete",
             Reason::CoverageUnproven => "coverage_unproven",
             Reason::EventsMissed => "events_missed",
+            Reason::UnexplainedBytes => "unexplained_bytes",
             Reason::MapFull => "map_full",
             Reason::TooLittlePayload => "too_little_payload",
             Reason::TargetEndedEarly => "target_ended_early",
@@ -113,6 +119,7 @@ impl Reason {
             | Reason::DriverEndedEarly
             | Reason::TimedOut
             | Reason::Interrupted => Doubt::TooShort,
+            Reason::UnexplainedBytes => Doubt::PayloadUnexplained,
             Reason::MapFull => Doubt::ProcessesMerged,
         }
     }
@@ -139,6 +146,9 @@ impl Reason {
                 "let tracer read /proc/kcore and /proc/kallsyms as root, or say `coverage: unproven` and live with it"
             }
             Reason::EventsMissed => "run again with less load beside it; `missed_events: N` tolerates some",
+            Reason::UnexplainedBytes => {
+                "`sudo tracer audit --pid PID` looks for what copied them, `sudo tracer doctor` tells what is not covered"
+            }
             Reason::MapFull => "count fewer processes, or assert without `process`",
             Reason::TooLittlePayload => "make the driver move more, or lower `min_payload`",
             Reason::TargetEndedEarly => "the target must live until its driver has ended",

@@ -203,6 +203,8 @@ pub struct Summary {
     pub seconds: Option<f64>,
     pub payload: Option<u64>,
     pub missed: Option<u64>,
+    /// Payload that nothing explains.
+    pub unexplained: Option<u64>,
     /// `attached`, `refused` by name.
     pub attached: usize,
     pub methods: BTreeMap<String, usize>,

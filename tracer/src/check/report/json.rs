@@ -55,6 +55,7 @@ fn window(window: &Summary) -> Value {
         "seconds": window.seconds,
         "payload_bytes": window.payload,
         "missed_events": window.missed,
+        "unexplained_bytes": window.unexplained,
         "probes": {"attached": window.attached, "methods": window.methods, "refused": window.refused},
     })
 }

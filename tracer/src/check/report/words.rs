@@ -50,7 +50,10 @@ pub fn window(index: usize, window: &Summary) -> String {
         window.payload.map_or("payload not observed".to_owned(), |p| format!("{} moved", human::bytes(p)));
     let time = window.seconds.map_or_else(String::new, |s| format!(" in {s:.1} s"));
     let missed = window.missed.map_or("unknown".to_owned(), human::count);
-    format!("window {}: {moved}{time}, {missed} events missed", index + 1)
+    let unexplained = window.unexplained.filter(|bytes| *bytes > 0);
+    let unexplained =
+        unexplained.map_or_else(String::new, |bytes| format!(", {} unexplained", human::bytes(bytes)));
+    format!("window {}: {moved}{time}, {missed} events missed{unexplained}", index + 1)
 }
 
 pub fn calibration(calibration: &Calibration) -> String {
