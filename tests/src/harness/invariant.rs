@@ -1,9 +1,9 @@
-//! `sum(processes) + ended + overflow == totals`, number by number: a full map costs
-//! detail, never truth.
+//! What holds in every window: `sum(processes) + ended + overflow == totals`, number by number (a full map costs
+//! detail, never truth), and every byte of payload is explained.
 
 use std::collections::BTreeSet;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 /// The parts of a process that are sums.
@@ -28,6 +28,34 @@ pub fn check(total: &Value) -> Result<()> {
         "sum(processes) + ended + overflow differs from totals:\n  {}",
         differences.join("\n  ")
     );
+    is_explained(total)
+}
+
+/// Payload that no row explains yet, by path. A hole goes with the row that closes it.
+const HOLES: [(&str, &str); 4] = [
+    ("recv", "recv_trunc_tcp: MSG_TRUNC throws the bytes away"),
+    ("read", "zero_to_null: /dev/zero makes them of nothing"),
+    ("write", "zero_to_null: /dev/null throws them away"),
+    ("splice", "tee_null: /dev/null throws pages away"),
+];
+
+/// Every byte of payload was copied, handed on, moved by a device or discarded; where that can be observed at all.
+fn is_explained(total: &Value) -> Result<()> {
+    let observed = |what: &str| total["observed"][what] == true;
+    let coverage = total["coverage"]["state"] == "complete";
+    if !(observed("copies") && observed("payload") && observed("references") && coverage) {
+        return Ok(());
+    }
+    let parts = total["processes"].as_array().into_iter().flatten();
+    let parts = parts.chain([&total["overflow"], &total["ended"], &total["totals"]]);
+    for part in parts.filter(|part| part.is_object()) {
+        for (path, counts) in part["paths"].as_object().into_iter().flatten() {
+            let bytes = counts["unexplained_bytes"].as_u64();
+            let bytes = bytes.with_context(|| format!("{path} has no unexplained_bytes in {part}"))?;
+            let is_known = HOLES.iter().any(|(hole, _)| hole == path);
+            ensure!(bytes == 0 || is_known, "{bytes} bytes of {path} are unexplained in {part}");
+        }
+    }
     Ok(())
 }
 
@@ -77,5 +105,21 @@ mod tests {
     fn names_what_is_lost() {
         let message = check(&total(4)).unwrap_err().to_string();
         assert!(message.contains("paths.read.copied_bytes.to_user: 11, totals say 12"), "{message}");
+    }
+
+    #[test]
+    fn every_byte_is_explained() {
+        let window = |bytes: Value| {
+            json!({
+                "observed": {"copies": true, "payload": true, "references": true},
+                "coverage": {"state": "complete"},
+                "processes": [{"paths": {"send": {"unexplained_bytes": bytes}}}],
+                "totals": {"paths": {"send": {"unexplained_bytes": bytes}}},
+            })
+        };
+        check(&window(json!(0))).unwrap();
+        let message = check(&window(json!(7))).unwrap_err().to_string();
+        assert!(message.contains("7 bytes of send are unexplained"), "{message}");
+        assert!(check(&window(Value::Null)).unwrap_err().to_string().contains("no unexplained_bytes"));
     }
 }
