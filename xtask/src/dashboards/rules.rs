@@ -86,19 +86,18 @@ fn records() -> Group {
         record("tracer_copied_bytes:rate5m", rate("tracer_copied_bytes_total", "kind='copy'"));
         record("tracer_payload_bytes:rate5m", rate("tracer_payload_bytes_total", ""));
         record("tracer_mode_switches:rate5m", rate("tracer_mode_switches_total", ""));
+        record("tracer_unexplained_bytes:rate5m", rate("tracer_unexplained_bytes_total", ""));
+        // Payload that nothing explains may have been copied: beside it nothing is said to be without a copy.
+        let unless = format!("unless {level}:tracer_unexplained_bytes:rate5m > 0");
+        let per_payload = format!("/ ({level}:tracer_payload_bytes:rate5m > 0)");
+        let copied = rate("tracer_copied_bytes_total", &format!("kind='copy', {data}"));
         record(
             "tracer_copies_per_byte:ratio_rate5m",
-            format!(
-                "{} / ({level}:tracer_payload_bytes:rate5m > 0)",
-                rate("tracer_copied_bytes_total", &format!("kind='copy', {data}"))
-            ),
+            format!("{copied} {per_payload} > 0 or {copied} {per_payload} {unless}"),
         );
         record(
             "tracer_zero_copy_share:ratio_rate5m",
-            format!(
-                "{} / ({level}:tracer_payload_bytes:rate5m > 0)",
-                rate("tracer_zero_copied_bytes_total", "")
-            ),
+            format!("{} {per_payload} {unless}", rate("tracer_zero_copied_bytes_total", "")),
         );
         record(
             "tracer_mode_switches_per_mib:ratio_rate5m",
@@ -180,6 +179,16 @@ fn health() -> Group {
             "tracer on {{ $labels.instance }} missed events",
             "{{ $value | humanize }} events in 10 minutes happened and were not counted, so that its counters are too low. \
              tracer_probe_missed_total and tracer_events_lost_total tell which and why.",
+        ),
+        alert(
+            "TracerUnexplainedBytes",
+            "warning",
+            "0m",
+            "sum by (job, instance, comm) (increase(tracer_unexplained_bytes_total{pid!='ended'}[10m])) > 0",
+            "{{ $labels.comm }} on {{ $labels.instance }} moves bytes that nothing explains",
+            "{{ $value | humanize1024 }}B in 10 minutes were neither copied, handed on by reference, moved by a device nor \
+             discarded as far as tracer saw, so that its ratios of copies may be too low. `tracer audit --pid` on one of its \
+             processes looks for what copied them, `tracer doctor` tells what is not covered.",
         ),
         alert(
             "TracerSeriesOverflow",

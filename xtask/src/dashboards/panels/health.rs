@@ -41,6 +41,13 @@ fn trust() -> Vec<Panel> {
         ),
         panel(
             Kind::Number,
+            "Unexplained",
+            "bytes",
+            "Payload of the last hour that was neither copied, handed on, moved by a device nor discarded, as far as was seen.",
+            &[("sum by (instance) (increase(tracer_unexplained_bytes_total{$of}[1h]))", "{{instance}}")],
+        ),
+        panel(
+            Kind::Number,
             "Probes attached",
             "none",
             "Of those that are meant for this kernel.",

@@ -57,6 +57,13 @@ fn copies() -> Vec<Panel> {
         ),
         panel(
             Kind::Lines,
+            "Unexplained, by path",
+            BYTES,
+            "Payload of which nothing was seen: neither copied, nor handed on, moved by a device or discarded. 0 as it should be.",
+            &[("sum by (path) (rate(tracer_unexplained_bytes_total{$who}[$__rate_interval]))", "{{path}}")],
+        ),
+        panel(
+            Kind::Lines,
             "Checksummed and encrypted",
             BYTES,
             "What else the CPU did while it touched every byte; no copies.",
