@@ -141,9 +141,15 @@ pub struct Config {
     pub skb_data: u32,
     pub skb_mac_header: u32,
     pub socket_sk: u32,
+    /// The byte of `fuse_copy_state` that tells the direction, and its bits; [`ABSENT`] where FUSE is a module.
+    pub fuse_copy_write: u32,
+    pub fuse_copy_write_mask: u32,
+    /// `device.bus` and `bus_type.name`: persistent memory hangs on a bus, and does no DMA.
+    pub device_bus: u32,
+    pub bus_name: u32,
 }
 impl Config {
-    pub const WORDS: usize = 69;
+    pub const WORDS: usize = 73;
 }
 const _: () = assert!(size_of::<Config>() == Config::WORDS * 4);
 

@@ -1,7 +1,7 @@
 //! Bytes that devices move by DMA: block transfers by who submitted them, packets by whose socket it is.
 //!
 //! A device is one that hangs on a bus (`device.parent` is set): loop, zram, device-mapper, loopback, veth and
-//! bridges pass on to one of those, or copy.
+//! bridges pass on to one of those, or copy. Persistent memory hangs on a bus of its own and copies as well.
 
 use aya_ebpf::{
     macros::{fentry, fexit, kprobe, raw_tracepoint},
@@ -30,7 +30,12 @@ fn book_device(slot: u32, op: u32, bytes: u64) {
     });
 }
 
-/// True if a bio's disk hangs on a bus.
+/// The name of libnvdimm's bus, drivers/nvdimm/bus.c: its disks are memory, which the CPU copies.
+const MEMORY_BUS: u32 = u32::from_ne_bytes(*b"nd\0\0") & NAME_MASK;
+/// Of the first four bytes of a name that ends with the second.
+const NAME_MASK: u32 = 0x00ff_ffff;
+
+/// True if a bio's disk hangs on a bus and is no memory.
 #[inline(always)]
 fn is_physical(bio: u64) -> Option<bool> {
     let mut disk: u64 = read(bio, config!(bio_device))?;
@@ -40,7 +45,16 @@ fn is_physical(bio: u64) -> Option<bool> {
     if config!(disk_part0) != ABSENT {
         disk = read(disk, config!(disk_part0))?;
     }
-    Some(read::<u64>(disk, config!(part0_parent))? != 0)
+    let parent = read::<u64>(disk, config!(part0_parent))?;
+    if parent == 0 {
+        return Some(false);
+    }
+    let bus = read::<u64>(parent, config!(device_bus))?;
+    if bus == 0 {
+        return Some(true);
+    }
+    let name = read::<u64>(bus, config!(bus_name))?;
+    Some(read::<u32>(name, 0)? & NAME_MASK != MEMORY_BUS)
 }
 
 /// Whose a bio is that is submitted now; `None` if a process's that is not counted.

@@ -3,6 +3,7 @@
 mod account;
 mod check;
 mod device;
+mod file;
 mod iter;
 mod kernel;
 mod life;

@@ -187,9 +187,19 @@ fn from_iter(probe: u32, call: &impl Call) {
     copied(probe, call, Direction::FromUser, 0);
 }
 
-/// DAX moves both ways through one function: the iterator says which.
+/// DAX moves both ways through one function: the iterator says which. It has no pages to refer to, so that it copies
+/// into a pipe as well.
 #[inline(always)]
 fn dax(probe: u32, call: &impl Call) {
+    if iter::is_pipe(call.pointer(1)) {
+        let bytes = call.ret();
+        if bytes > 0
+            && let (Some(slot), Some(place)) = (current_slot(), place())
+        {
+            book_copy(slot, probe, Kind::Copy, place.path, Direction::InKernel, bytes as u64);
+        }
+        return;
+    }
     let direction = match iter::is_source(call.pointer(1)) {
         Some(true) => Direction::FromUser,
         Some(false) => Direction::ToUser,

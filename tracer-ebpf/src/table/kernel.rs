@@ -1,13 +1,13 @@
 //! Copies between kernel buffers, and what else touches every byte.
 
-use super::row::{ANY, Row, before, copy, kprobe, only, optional, since, trampoline, unpreempted};
+use super::row::{ANY, Row, before, copy, kprobe, only, optional, trampoline, unpreempted};
 
 /// Packets, pages, checksums, encryption; and the kprobes on call sites.
 pub const ROWS: &[Row] = &[
     copy(
         "page_copy",
-        "copy-on-write and migrated pages",
-        since(5, 19),
+        "copy-on-write and migrated pages, reads of persistent memory",
+        ANY,
         &[
             trampoline("copy_mc_to_kernel", 3, &["page_copy_fexit"]),
             unpreempted(kprobe("copy_mc_to_kernel", &["page_copy_kprobe"])),

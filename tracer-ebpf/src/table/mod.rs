@@ -9,6 +9,7 @@
 
 mod caller;
 mod device;
+mod file;
 mod kernel;
 mod mark;
 mod primitive;
@@ -21,8 +22,8 @@ pub use caller::{CALLERS, Callers, caller_class};
 pub use primitive::{PRIMITIVES, Primitive, primitive};
 pub use row::{Group, Method, Releases, Row, Way};
 
-const SECTIONS: [&[Row]; 6] =
-    [user::ROWS, kernel::ROWS, reference::ROWS, mark::ROWS, switch::ROWS, device::ROWS];
+const SECTIONS: [&[Row]; 7] =
+    [user::ROWS, kernel::ROWS, file::ROWS, reference::ROWS, mark::ROWS, switch::ROWS, device::ROWS];
 const LEN: usize = {
     let mut len = 0;
     let mut i = 0;

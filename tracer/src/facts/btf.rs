@@ -260,6 +260,21 @@ impl Btf {
         Some(self.member(struct_name, path)?.offset)
     }
 
+    /// The first byte of a member that is not 0 if it is true, and the bits of that byte that are its own: also of a bit
+    /// field. Not for members of anonymous structs.
+    pub fn flag(&self, struct_name: &str, member: &str) -> Option<(u32, u32)> {
+        self.named(struct_name, &[kind::STRUCT]).find_map(|(_, ty)| {
+            let at = (0..ty.vlen).map(|i| ty.tail + i * 12).find(|at| {
+                u32_at(&self.data, *at).is_some_and(|name| self.bytes(name) == member.as_bytes())
+            })?;
+            let raw = u32_at(&self.data, at + 8)?;
+            let (bits, width) = if ty.flag { (raw & 0xff_ffff, raw >> 24) } else { (raw, 0) };
+            let mask =
+                if width == 0 { 0xff } else { (1u32.checked_shl(width)?).wrapping_sub(1) << (bits % 8) };
+            Some((bits / 8, mask & 0xff))
+        })
+    }
+
     /// Elements of an array member; `Some(0)` for a flexible one, `None` for no array.
     pub fn array_len(&self, struct_name: &str, path: &str) -> Option<u32> {
         let member = self.member(struct_name, path)?;

@@ -50,6 +50,9 @@ pub fn config(btf: &Btf) -> Result<Config> {
     config.filename_max = longest_path(btf, config.filename_iname);
     iterators(btf, &mut config)?;
     devices(btf, &mut config)?;
+    // An int up to 6.12, a bit later; x86 keeps either's lowest bit in its first byte.
+    (config.fuse_copy_write, config.fuse_copy_write_mask) =
+        btf.flag("fuse_copy_state", "write").unwrap_or((ABSENT, 0));
     Ok(config)
 }
 
@@ -83,6 +86,8 @@ fn devices(btf: &Btf, config: &mut Config) -> Result<()> {
     config.file_inode = at("file", "f_inode")?;
     config.inode_mode = at("inode", "i_mode")?;
     config.socket_sk = at("socket", "sk")?;
+    config.device_bus = at("device", "bus")?;
+    config.bus_name = at("bus_type", "name")?;
     Ok(())
 }
 
