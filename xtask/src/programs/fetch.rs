@@ -28,6 +28,10 @@ pub fn newest(wanted: &Wanted) -> Result<Cached> {
             ));
             Ok(have)
         }
+        (Err(error), None) if super::older(wanted)?.is_some() => {
+            sh::progress(&format!("programs: the list has changed and Debian cannot be asked: {error:#}"));
+            super::older(wanted)?.context("the older programs are gone")
+        }
         (Err(error), None) => Err(error.context(format!(
             "no programs for the VMs: fetching them from Debian ({}) failed; when the mirror can be \
              reached again, run `cargo xtask setup` (everything but the tests of real programs works \

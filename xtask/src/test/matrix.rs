@@ -180,10 +180,15 @@ fn boot(chosen: &Boot, programs: &Programs, filter: Option<&str>) -> Part {
     }
 }
 
+/// Two pieces of memory that the kernel takes for persistent: `/dev/pmem0` and `/dev/pmem1` once `nd_pmem` and `nd_e820`
+/// are loaded.
+const PERSISTENT_MEMORY: &str = "memmap=32M!1G memmap=32M!1536M";
+
 /// A VM that runs the matrix's tests.
 pub fn spec(kernel: &str, programs: &Programs, filter: Option<&str>) -> Result<VmSpec> {
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let mut spec = VmSpec { timeout: LIMIT, silence: SILENCE, ..VmSpec::new(kernel) };
+    spec.kernel_args = PERSISTENT_MEMORY.into();
     spec.command = vec![text(&programs.matrix), "--test-threads=1".into()];
     spec.command.extend(filter.map(String::from));
     let all = [&programs.tracer, &programs.matrix, &programs.workload];

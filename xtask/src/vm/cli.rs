@@ -18,7 +18,7 @@ use crate::{build, paths, programs, sh};
 /// below /tmp, /run and /dev are under /host), an empty /tmp in memory, the kernel's modules for
 /// modprobe, loopback, tracer (if it has been built) and promtool on PATH.
 /// CMD's stdout and stderr come out separately; they are pipes, stdin is empty. With virtio_blk, virtio_net and
-/// vmxnet3 loaded there are an empty disk, /dev/vda, and two network devices, behind which is nothing but an
+/// vmxnet3 loaded there are two empty disks, /dev/vda and /dev/vdb, and two network devices, behind which is nothing but an
 /// echo and a discard service.
 ///
 /// KVM is used where it works (found out once per boot of the host); TRACER_KVM=0|1 decides.

@@ -83,9 +83,10 @@ pub fn command(run: &Path, kernel: &Cached, spec: &VmSpec, accel: Accel) -> Resu
         command.args(["-chardev", &format!("socket,id={port},path={socket}")]);
         command.args(["-device", &format!("virtserialport,chardev={port},name={port}")]);
     }
-    disk(&mut command, run)?;
+    disk(&mut command, run, "disk", DISK)?;
     // Whoever counts instructions has no use for what answers in the host's time.
     if !spec.counted {
+        disk(&mut command, run, "second", SECOND_DISK)?;
         network(&mut command);
     }
     share(&mut command, "root", Path::new("/"), false)?;
@@ -102,13 +103,17 @@ pub fn command(run: &Path, kernel: &Cached, spec: &VmSpec, accel: Accel) -> Resu
 /// Size of the scratch disk, of which the host stores what is written.
 const DISK: u64 = 512 << 20;
 
-/// An empty disk, `/dev/vda` once `virtio_blk` is loaded: one whose transfers a guest can count.
-fn disk(command: &mut Command, run: &Path) -> Result<()> {
-    let path = run.join("disk");
+/// The same of another one, with room for many file systems.
+const SECOND_DISK: u64 = 2 << 30;
+
+/// An empty disk, `/dev/vda` once `virtio_blk` is loaded (the second is `/dev/vdb`): one whose transfers a guest can
+/// count.
+fn disk(command: &mut Command, run: &Path, name: &str, bytes: u64) -> Result<()> {
+    let path = run.join(name);
     let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
-    file.set_len(DISK).with_context(|| format!("cannot size {}", path.display()))?;
-    let drive = format!("file={},if=none,id=disk,format=raw,cache=unsafe", option(&path)?);
-    command.args(["-drive", &drive, "-device", "virtio-blk-pci,drive=disk"]);
+    file.set_len(bytes).with_context(|| format!("cannot size {}", path.display()))?;
+    let drive = format!("file={},if=none,id={name},format=raw,cache=unsafe", option(&path)?);
+    command.args(["-drive", &drive, "-device", &format!("virtio-blk-pci,drive={name}")]);
     Ok(())
 }
 
