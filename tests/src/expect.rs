@@ -12,6 +12,10 @@ const FROM_6_1: &[&str] = &["6.1", "6.12", "7.2"];
 
 const FROM_6_12: &[&str] = &["6.12", "7.2"];
 
+pub mod files;
+
+pub use files::Fs;
+
 /// Who of the two is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -30,6 +34,7 @@ pub enum Place {
     Ext4Cold,
     /// From ext4 to tmpfs.
     Across,
+    On(Fs),
 }
 
 impl Place {
@@ -42,6 +47,7 @@ impl Place {
             Place::Ext4 => "@ext4",
             Place::Ext4Cold => "@ext4-cold",
             Place::Across => "@across",
+            Place::On(fs) => fs.suffix(),
         }
     }
 }
@@ -323,7 +329,7 @@ pub const ROWS: &[Row] = &[
 
 /// The rows of a kernel.
 pub fn rows(kernel: &str) -> impl Iterator<Item = &'static Row> {
-    ROWS.iter().filter(move |row| row.kernels.contains(&kernel))
+    ROWS.iter().chain(files::ROWS).filter(move |row| row.kernels.contains(&kernel))
 }
 
 /// The row of one process of one run.
@@ -355,7 +361,7 @@ mod tests {
 
     #[test]
     fn every_workload_has_a_row_or_a_test_of_its_own() {
-        const OWN: [&str; 11] = [
+        const OWN: [&str; 13] = [
             "pingpong",
             "threads",
             "children",
@@ -368,6 +374,9 @@ mod tests {
             "splice_nic",
             "zerocopy_nic",
             "echo_nic",
+            // fuse.rs
+            "fuse_direct",
+            "fuse_cached",
         ];
         for entry in registry::ALL {
             let has_row = ROWS.iter().any(|row| row.workload == entry.name)

@@ -14,7 +14,8 @@ use tracer_tests::workload::protocol::Drive;
 use tracer_tests::workload::receive::{self, Receiver};
 use tracer_tests::workload::scene::feeder;
 use tracer_tests::workload::{
-    EXIT_SKIP, Options, Skip, children, forks, pingpong, process_vm, protocol, registry, selftest, signals,
+    EXIT_SKIP, Options, Skip, children, forks, fuse_daemon, pingpong, process_vm, protocol, registry,
+    selftest, signals,
 };
 
 const USAGE: &str = "\
@@ -89,6 +90,11 @@ fn run_role(role: &str, arguments: &[String]) -> Result<()> {
             let wake = line.word.take().context("feed WAKE")?;
             let (sink, memory, pipe) = (line.take_fd()?, line.take_fd()?, line.take_fd()?);
             feeder::feed(&line.options, &wake, sink, memory, pipe)
+        }
+        "fuse" => {
+            let mode = line.word.clone().context("fuse direct|cached")?;
+            let device = line.take_fd()?;
+            fuse_daemon::serve(&line.options, &mode, device)
         }
         "memory" => process_vm::hold(&line.options),
         _ => bail!("no role is called {role}"),

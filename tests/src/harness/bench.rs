@@ -6,10 +6,12 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+use super::mounts::Mounts;
 use super::process::{self, Truth};
 use super::session::{Session, Started};
 use super::tracer::Tracer;
@@ -25,6 +27,9 @@ pub struct Bench {
     pub tmpfs: PathBuf,
     /// A mounted ext4, or why there is none.
     pub ext4: Result<PathBuf, String>,
+    root: PathBuf,
+    /// Mounted for whoever asks first.
+    mounts: OnceLock<Mounts>,
 }
 
 /// Why the matrix cannot run here; `None` if it can.
@@ -58,6 +63,8 @@ impl Bench {
             prometheus: std::env::var_os("PROMETHEUS").map(PathBuf::from),
             ext4: mount_ext4(&tmpfs, &root.join("ext4")).map_err(|error| format!("{error:#}")),
             tmpfs,
+            root,
+            mounts: OnceLock::new(),
         })
     }
 
@@ -70,6 +77,7 @@ impl Bench {
     pub fn dir(&self, place: Place) -> Result<&Path, String> {
         match place {
             Place::Tmpfs => Ok(&self.tmpfs),
+            Place::On(fs) => self.mounts.get_or_init(|| Mounts::new(&self.root)).dir(fs),
             Place::Ext4 | Place::Ext4Cold | Place::Across => {
                 self.ext4.as_deref().map_err(|cause| format!("no ext4: {cause}"))
             }
@@ -84,7 +92,7 @@ impl Bench {
         };
         let mut arguments = sized(bytes, dir);
         match place {
-            Place::Tmpfs | Place::Ext4 => {}
+            Place::Tmpfs | Place::Ext4 | Place::On(_) => {}
             Place::Ext4Cold => arguments.push("--cold".into()),
             Place::Across => arguments.extend(["--to".into(), self.tmpfs.display().to_string()]),
         }

@@ -14,6 +14,7 @@ pub mod exactly;
 pub mod invariant;
 pub mod ledger;
 pub mod metrics;
+pub mod mounts;
 pub mod nic;
 pub mod privilege;
 pub mod process;

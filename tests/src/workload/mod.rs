@@ -12,6 +12,8 @@ pub mod control;
 pub mod counts;
 pub mod faults;
 pub mod forks;
+pub mod fuse;
+pub mod fuse_daemon;
 pub mod job;
 pub mod ktls;
 pub mod memory;

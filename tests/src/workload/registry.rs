@@ -11,7 +11,7 @@ use super::scene::{
 use super::transport::Transport;
 use super::uring::{Uring, Way};
 use super::{Mechanism, Options, lacking, memory, methods, misaligned, threads};
-use super::{children, cold, control, faults, pingpong, process_vm, remote, special};
+use super::{children, cold, control, faults, fuse, pingpong, process_vm, remote, special};
 
 pub struct Entry {
     pub name: &'static str,
@@ -43,6 +43,8 @@ enum Kind {
     /// File to a host behind a network device; with MSG_ZEROCOPY or not.
     Remote(bool, Method),
     Echo,
+    /// Files of a FUSE file system, opened so.
+    Fuse(&'static str),
     Misaligned,
     ZeroToNull,
     Random,
@@ -139,6 +141,8 @@ pub const ALL: &[Entry] = &[
     Entry { name: "splice_nic", kind: Remote(false, methods::splice) },
     Entry { name: "zerocopy_nic", kind: Remote(true, methods::zerocopy) },
     Entry { name: "echo_nic", kind: Echo },
+    Entry { name: "fuse_direct", kind: Fuse("direct") },
+    Entry { name: "fuse_cached", kind: Fuse("cached") },
     Entry { name: "idle", kind: Idle },
     // What they must show is in exact.rs.
     Entry { name: "ring_enter", kind: Scene(rings::enter) },
@@ -241,6 +245,7 @@ impl Entry {
             PingPong => Box::new(pingpong::PingPong::new()?),
             Threads => Box::new(threads::Threads::new(options)?),
             Children(flow) => Box::new(children::Children::new(options, flow)?),
+            Fuse(mode) => Box::new(fuse::Fuse::new(options, mode)?),
             Idle => Box::new(special::Idle),
             Scene(make) => Box::new(make(options)?),
         })

@@ -51,7 +51,7 @@ fn cause_of_absence(workload: &str, place: Place) -> String {
     row.map_or(String::new(), |row| row.cause.to_string())
 }
 
-fn equals_table(bench: &Bench, workload: &str, place: Place, window: &Window) -> Result<()> {
+pub fn equals_table(bench: &Bench, workload: &str, place: Place, window: &Window) -> Result<()> {
     let facts = compare::Facts::new(&window.books);
     for (role, pid) in [(Role::Worker, Some(window.worker)), (Role::Peer, window.peer)] {
         let row = expect::find(&bench.kernel, workload, place, role);

@@ -30,6 +30,8 @@ mod doctor;
 mod exact;
 mod fallbacks;
 mod faults_forced;
+mod filesystems;
+mod fuse;
 mod in_flight;
 mod lockdown;
 mod mechanisms;
@@ -154,6 +156,8 @@ fn plain_checks() -> Vec<Check> {
     let mut checks = copies::checks();
     checks.extend(mechanisms::checks());
     checks.extend(exact::checks());
+    checks.extend(filesystems::checks());
+    checks.extend(fuse::checks());
     checks.extend(witness::checks());
     checks.extend(fallbacks::checks());
     checks.extend(bystander::checks());

@@ -1,0 +1,218 @@
+//! A FUSE daemon on the raw device: three files in one directory, whose every request is one read(2) and every reply
+//! one write(2). What it moves is therefore arithmetic.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use anyhow::{Result, bail};
+use serde_json::json;
+
+use super::memory::{self, Checksum, Mapping, fill};
+use super::{Options, sys};
+
+/// `struct fuse_in_header` and `struct fuse_out_header`, include/uapi/linux/fuse.h.
+pub const REQUEST: u64 = 40;
+pub const REPLY: u64 = 16;
+/// `struct fuse_read_in`, `struct fuse_write_in` and `struct fuse_write_out`.
+pub const READ: u64 = 40;
+pub const WRITE: u64 = 40;
+pub const WRITTEN: u64 = 8;
+
+/// The files: what is read, what is written, and what the first calls of each kind are made on.
+pub const FILES: [&str; 3] = ["source", "out", "warm"];
+const ROOT: u64 = 1;
+const SOURCE: u64 = 2;
+const FOPEN_DIRECT_IO: u32 = 1;
+/// So long that nothing is asked again.
+const FOR_EVER: u64 = 1 << 30;
+/// The largest request: of 32 pages, which no side has to ask for.
+pub const MOST: usize = 128 << 10;
+
+mod opcode {
+    pub const LOOKUP: u32 = 1;
+    pub const FORGET: u32 = 2;
+    pub const GETATTR: u32 = 3;
+    pub const SETATTR: u32 = 4;
+    pub const OPEN: u32 = 14;
+    pub const READ: u32 = 15;
+    pub const WRITE: u32 = 16;
+    pub const RELEASE: u32 = 18;
+    pub const FLUSH: u32 = 25;
+    pub const INIT: u32 = 26;
+    pub const INTERRUPT: u32 = 36;
+    pub const BATCH_FORGET: u32 = 42;
+}
+
+/// `workload role fuse direct|cached`: serves until the file system is unmounted, then says what was written.
+pub fn serve(options: &Options, mode: &str, device: OwnedFd) -> Result<()> {
+    let mut daemon = Daemon {
+        device: device.into(),
+        open_flags: if mode == "direct" { FOPEN_DIRECT_IO } else { 0 },
+        files: [
+            Mapping::anonymous(options.bytes)?,
+            Mapping::anonymous(options.bytes)?,
+            Mapping::anonymous(options.bytes)?,
+        ],
+        request: Mapping::anonymous(MOST + 4096)?,
+        reply: Mapping::anonymous(MOST + 4096)?,
+    };
+    fill(daemon.files[0].bytes_mut());
+    memory::lock_all();
+    println!("{}", json!({"ready": true}));
+    loop {
+        let length = match sys::read(daemon.device.as_fd(), daemon.request.bytes_mut()) {
+            Ok(length) => length,
+            // Unmounted.
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => break,
+            // The request was taken back.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => continue,
+            Err(error) => bail!("read of /dev/fuse: {error}"),
+        };
+        daemon.answer(length)?;
+    }
+    println!("{}", json!({"checksum": Checksum::of(daemon.files[1].bytes())}));
+    Ok(())
+}
+
+struct Daemon {
+    device: File,
+    open_flags: u32,
+    files: [Mapping; 3],
+    request: Mapping,
+    reply: Mapping,
+}
+
+impl Daemon {
+    fn answer(&mut self, length: usize) -> Result<()> {
+        let (opcode, node) = (self.word(4), self.long(16));
+        let file = node.checked_sub(SOURCE).map(|file| file as usize).filter(|file| *file < self.files.len());
+        match (opcode, file) {
+            (opcode::FORGET | opcode::BATCH_FORGET | opcode::INTERRUPT, _) => Ok(()),
+            (opcode::INIT, _) => self.reply_init(),
+            (opcode::LOOKUP, _) => {
+                let name = &self.request.bytes()[REQUEST as usize..length - 1];
+                match FILES.iter().position(|file| file.as_bytes() == name) {
+                    Some(file) => self.reply_entry(SOURCE + file as u64),
+                    None => self.reply_error(libc::ENOENT),
+                }
+            }
+            (opcode::GETATTR | opcode::SETATTR, _) => {
+                self.put_long(0, FOR_EVER);
+                self.put_long(8, 0);
+                self.put_attributes(16, node);
+                self.send(104)
+            }
+            (opcode::OPEN, Some(_)) => {
+                self.put_long(0, 0);
+                self.put_word(8, self.open_flags);
+                self.put_word(12, 0);
+                self.send(16)
+            }
+            (opcode::READ, Some(file)) => {
+                let (offset, size) = (self.long(48) as usize, self.word(56) as usize);
+                let end = (offset + size).min(self.files[file].bytes().len());
+                let data = &self.files[file].bytes()[offset.min(end)..end];
+                self.reply.bytes_mut()[REPLY as usize..][..data.len()].copy_from_slice(data);
+                self.send(end - offset.min(end))
+            }
+            (opcode::WRITE, Some(file)) => {
+                let (offset, size) = (self.long(48) as usize, self.word(56) as usize);
+                let data = &self.request.bytes()[(REQUEST + WRITE) as usize..][..size];
+                self.files[file].bytes_mut()[offset..offset + size].copy_from_slice(data);
+                self.put_long(0, size as u64);
+                self.send(WRITTEN as usize)
+            }
+            (opcode::FLUSH | opcode::RELEASE, _) => self.send(0),
+            _ => self.reply_error(libc::ENOSYS),
+        }
+    }
+
+    fn reply_init(&mut self) -> Result<()> {
+        const BIG_WRITES: u32 = 1 << 5;
+        self.reply.bytes_mut()[REPLY as usize..][..64].fill(0);
+        // Version 7.31, 128 KiB to read ahead, flags, requests in the background, and the largest write.
+        for (at, value) in [
+            (0, 7),
+            (4, 31),
+            (8, MOST as u32),
+            (12, BIG_WRITES),
+            (16, 12 | 9 << 16),
+            (20, MOST as u32),
+            (24, 1),
+        ] {
+            self.put_word(at, value);
+        }
+        self.send(64)
+    }
+
+    fn reply_entry(&mut self, node: u64) -> Result<()> {
+        for (at, value) in [(0, node), (8, 0), (16, FOR_EVER), (24, FOR_EVER), (32, 0)] {
+            self.put_long(at, value);
+        }
+        self.put_attributes(40, node);
+        self.send(128)
+    }
+
+    fn reply_error(&mut self, error: i32) -> Result<()> {
+        self.finish(0, -error)
+    }
+
+    fn send(&mut self, bytes: usize) -> Result<()> {
+        self.finish(bytes, 0)
+    }
+
+    /// Header and body in one write.
+    fn finish(&mut self, bytes: usize, error: i32) -> Result<()> {
+        let (total, unique) = (REPLY as usize + bytes, self.long(8));
+        let reply = self.reply.bytes_mut();
+        reply[..4].copy_from_slice(&(total as u32).to_ne_bytes());
+        reply[4..8].copy_from_slice(&error.to_ne_bytes());
+        reply[8..16].copy_from_slice(&unique.to_ne_bytes());
+        match sys::write(self.device.as_fd(), &self.reply.bytes()[..total]) {
+            Ok(_) => Ok(()),
+            // Nobody waits for it any more.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+            Err(error) => bail!("write to /dev/fuse: {error}"),
+        }
+    }
+
+    /// `struct fuse_attr`.
+    fn put_attributes(&mut self, at: usize, node: u64) {
+        let size = self.files[0].bytes().len() as u64;
+        let mode = if node == ROOT { libc::S_IFDIR | 0o755 } else { libc::S_IFREG | 0o644 };
+        for (place, value) in [node, size, size / 512, 0, 0, 0].into_iter().enumerate() {
+            self.put_long(at + 8 * place, value);
+        }
+        for (place, value) in [0, 0, 0, mode, 1, 0, 0, 0, 4096, 0].into_iter().enumerate() {
+            self.put_word(at + 48 + 4 * place, value);
+        }
+    }
+
+    fn word(&self, at: usize) -> u32 {
+        u32::from_ne_bytes(self.request.bytes()[at..at + 4].try_into().expect("4 bytes"))
+    }
+
+    fn long(&self, at: usize) -> u64 {
+        u64::from_ne_bytes(self.request.bytes()[at..at + 8].try_into().expect("8 bytes"))
+    }
+
+    /// Of the body of the reply.
+    fn put_word(&mut self, at: usize, value: u32) {
+        self.reply.bytes_mut()[REPLY as usize + at..][..4].copy_from_slice(&value.to_ne_bytes());
+    }
+
+    fn put_long(&mut self, at: usize, value: u64) {
+        self.reply.bytes_mut()[REPLY as usize + at..][..8].copy_from_slice(&value.to_ne_bytes());
+    }
+}
+
+/// Mounts what a daemon on `device` serves.
+pub fn mount(device: &OwnedFd, dir: &std::path::Path) -> io::Result<()> {
+    let data = format!("fd={},rootmode=40000,user_id=0,group_id=0\0", device.as_raw_fd());
+    let target = std::ffi::CString::new(dir.as_os_str().as_encoded_bytes())?;
+    // SAFETY: all strings are terminated.
+    let ret =
+        unsafe { libc::mount(c"fuse".as_ptr(), target.as_ptr(), c"fuse".as_ptr(), 0, data.as_ptr().cast()) };
+    if ret == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

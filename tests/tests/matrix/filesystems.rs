@@ -1,0 +1,61 @@
+//! File systems besides tmpfs and ext4, all in one window of one tracer.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use tracer_tests::expect::{self, Role, files};
+use tracer_tests::harness::batch::{Batches, Key};
+use tracer_tests::harness::bench::{Bench, Observed};
+
+use crate::{Check, Verdict, checked, copies};
+
+/// Not exact yet: `copy_mc_to_kernel` and the usercopy check are booked whoever calls them, and on 5.10 the position of
+/// `fuse_perform_write`'s iterator is not known. With the kernels, all if there are none.
+const NOT_YET: &[(&str, &[&str])] = &[
+    ("odirect_rw@pmem", &[]),
+    ("sendfile_tcp@dax", &[]),
+    ("copy_file_range@dax", &[]),
+    ("rw_file@dax", &["5.10"]),
+    ("mmap_write_file@dax", &["5.10"]),
+    ("odirect_rw@dax", &["5.10"]),
+    ("fuse", &["5.10"]),
+];
+
+/// Why a check is skipped, if it is one of [`NOT_YET`].
+pub fn not_yet(name: &str, kernel: &str) -> Option<String> {
+    let waits = NOT_YET.iter().find(|(waiting, _)| *waiting == name)?;
+    (waits.1.is_empty() || waits.1.contains(&kernel)).then(|| "callers are not told apart yet".into())
+}
+
+pub fn checks() -> Vec<Check> {
+    let mut keys: Vec<Key> = files::ROWS.iter().map(|row| (row.workload, row.place)).collect();
+    keys.dedup();
+    let batches = Arc::new(Batches::default());
+    keys.iter().map(|key| of(*key, keys.clone(), Arc::clone(&batches))).collect()
+}
+
+fn of(key: Key, batch: Vec<Key>, batches: Arc<Batches>) -> Check {
+    checked(&format!("filesystems::{}{}", key.0, key.1.suffix()), move |bench| {
+        observe(bench, key, &batch, &batches)
+    })
+}
+
+fn observe(bench: &Bench, key: Key, batch: &[Key], batches: &Batches) -> Result<Verdict> {
+    let (workload, place) = key;
+    if let Some(cause) = not_yet(&format!("{workload}{}", place.suffix()), &bench.kernel) {
+        return Ok(Verdict::Skipped(cause));
+    }
+    if expect::find(&bench.kernel, workload, place, Role::Worker).is_none() {
+        let row = files::ROWS.iter().find(|row| (row.workload, row.place) == key);
+        return Ok(Verdict::Skipped(row.map_or(String::new(), |row| row.cause.to_string())));
+    }
+    let here = |key: &Key| expect::find(&bench.kernel, key.0, key.1, Role::Worker).is_some();
+    let batch: Vec<Key> = batch.iter().copied().filter(here).collect();
+    match batches.observe(bench, &batch, key)? {
+        Observed::Skipped(cause) => Ok(Verdict::Skipped(cause)),
+        Observed::Window(window) => {
+            copies::equals_table(bench, workload, place, &window)?;
+            Ok(Verdict::Passed)
+        }
+    }
+}

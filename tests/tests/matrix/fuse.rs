@@ -1,0 +1,93 @@
+//! FUSE: the program that reads and writes, and the daemon that serves it. One copy a byte at each.
+
+use anyhow::{Result, ensure};
+use tracer_tests::harness::bench::{Bench, MIB, run, watch};
+use tracer_tests::harness::ledger::{self, DIRECTIONS, Ledger};
+use tracer_tests::harness::session::{Session, Started};
+use tracer_tests::harness::tracer::Tracer;
+use tracer_tests::workload::fuse_daemon::{READ, REPLY, REQUEST, WRITE, WRITTEN};
+
+use crate::{Check, Verdict, checked, filesystems, sound};
+
+/// What is read; half as much is written.
+const N: u64 = 4 * MIB as u64;
+const CHUNK: u64 = 64 << 10;
+
+pub fn checks() -> Vec<Check> {
+    vec![checked("filesystems::fuse", both_sides)]
+}
+
+/// Direct I/O and the page cache, each with a daemon of its own, under one tracer.
+fn both_sides(bench: &Bench) -> Result<Verdict> {
+    if let Some(cause) = filesystems::not_yet("fuse", &bench.kernel) {
+        return Ok(Verdict::Skipped(cause));
+    }
+    // Built in from 6.12 on; what is missing is said by the workload.
+    let _ = run("modprobe", &["fuse"]);
+    let mut sessions = Vec::new();
+    for name in ["fuse_direct", "fuse_cached"] {
+        let arguments = ["--bytes", &N.to_string(), "--dir", &bench.tmpfs.display().to_string()];
+        match Session::start(&bench.workload, name, &arguments.map(String::from))? {
+            Started::Ready(session) => sessions.push(session),
+            Started::Skipped(cause) => return Ok(Verdict::Skipped(cause)),
+        }
+    }
+    let pids: Vec<u32> =
+        sessions.iter().flat_map(|session| [Some(session.pid), session.peer]).flatten().collect();
+    ensure!(pids.len() == 4, "a daemon is missing");
+    let mut tracer = Tracer::start(&bench.tracer, &watch(&pids, &[]))?;
+    tracer.wait_counting(&pids)?;
+    for session in &mut sessions {
+        session.window()?;
+    }
+    let total = tracer.stop()?.total()?;
+    for session in sessions {
+        session.finish()?;
+    }
+    let of = |pid| ledger::process(&total, pid);
+    direct(of(pids[0])?, of(pids[1])?)?;
+    cached(of(pids[2])?, of(pids[3])?)?;
+    sound(&total)?;
+    Ok(Verdict::Passed)
+}
+
+/// A request for each call: its header and arguments to the daemon, with the data of a write; the reply's header back,
+/// with the data of a read. The client's pages are handed over, and copied by the daemon's calls.
+fn direct(client: Ledger, daemon: Ledger) -> Result<()> {
+    let (reads, writes) = (N / CHUNK, N / 2 / CHUNK);
+    expect("client", client, &[("read", N, [0; 3]), ("write", N / 2, [0; 3])])?;
+    ensure!(client.of_path("read", "zero_copied_bytes") == N, "the client's pages are handed over");
+    ensure!(client.of_path("write", "zero_copied_bytes") == N / 2, "the client's pages are handed over");
+    let requests = reads * (REQUEST + READ) + writes * (REQUEST + WRITE + CHUNK);
+    let replies = reads * (REPLY + CHUNK) + writes * (REPLY + WRITTEN);
+    let to_and_fro = [("read", requests, [requests, 0, 0]), ("write", replies, [0, replies, 0])];
+    expect("daemon", daemon, &to_and_fro)
+}
+
+/// Through the page cache of the client, whose readahead decides how many requests there are.
+fn cached(client: Ledger, daemon: Ledger) -> Result<()> {
+    expect("client", client, &[("read", N, [N, 0, 0]), ("write", N / 2, [0, N / 2, 0])])?;
+    let moved = |path| daemon.of_path(path, "payload_bytes");
+    let (requests, replies) = (moved("read"), moved("write"));
+    ensure!(requests > N / 2 && replies > N, "requests of {requests} bytes, replies of {replies}");
+    expect("daemon", daemon, &[("read", requests, [requests, 0, 0]), ("write", replies, [0, replies, 0])])
+}
+
+/// Path, payload, and what is copied in each direction. All other paths have neither.
+fn expect(who: &str, ledger: Ledger, paths: &[(&str, u64, [u64; 3])]) -> Result<()> {
+    let mut names = ledger.path_names();
+    names.extend(paths.iter().map(|(path, ..)| *path));
+    for path in names {
+        let known = paths.iter().find(|(name, ..)| *name == path);
+        let (payload, copied) = known.map_or((0, [0; 3]), |(_, payload, copied)| (*payload, *copied));
+        let found = ledger.of_path(path, "payload_bytes");
+        ensure!(found == payload, "{who}: payload of {path} is {found}, known are {payload}");
+        for (direction, known) in DIRECTIONS.iter().zip(copied) {
+            let found = ledger.copied(path, direction);
+            ensure!(found == known, "{who}: {path}.{direction} is {found}, known are {known}");
+        }
+        let unexplained = ledger.of_path(path, "unexplained_bytes");
+        ensure!(unexplained == 0, "{who}: {unexplained} bytes of {path} are unexplained");
+    }
+    Ok(())
+}
