@@ -99,8 +99,6 @@ impl Row {
     }
 }
 
-const BY_TASK: &str = "io_uring's work is booked by the system call that the task is in";
-const BY_SIZE: &str = "data and argument blocks are told apart by size and address";
 const BY_ASKED: &str = "the check sees what was asked for";
 const CONSTANT: &str = "copies of constant size are not seen";
 const NOT_SAID: &str = "discarded payload is not booked";
@@ -130,64 +128,51 @@ const IOVECS: &str = "up to 6.1 arrays of vectors are copied by copy_from_user, 
 pub const ROWS: &[Row] = &[
     // io_uring, the task in different places.
     row("ring_enter", RING).control(0, 0),
-    row("ring_epoll", RING).control(0, 0).pending(BY_TASK),
-    row("ring_spin", RING).control(0, 0).pending(BY_TASK),
-    row("ring_pipe", &[to_user("io_uring", RECEIVED), to_user("read", rings::TURNS)])
-        .control(0, 0)
-        .pending(BY_TASK),
-    row("ring_futex", RING).control(0, 0).pending(BY_TASK),
-    row("ring_sleep", RING).control(0, 0).pending(BY_TASK),
+    row("ring_epoll", RING).control(0, 0),
+    row("ring_spin", RING).control(0, 0),
+    row("ring_pipe", &[to_user("io_uring", RECEIVED), to_user("read", rings::TURNS)]).control(0, 0),
+    row("ring_futex", RING).control(0, 0),
+    row("ring_sleep", RING).control(0, 0),
     row("ring_sqpoll", RING).control(0, 0),
     row("ring_deferred", RING).only(FROM_6_1, "DEFER_TASKRUN came with 6.1").control(0, 0),
-    row("ring_multishot", RING)
-        .only(FROM_6_1, "multishot receives came with 6.0")
-        .control(0, 0)
-        .pending(BY_TASK),
+    row("ring_multishot", RING).only(FROM_6_1, "multishot receives came with 6.0").control(0, 0),
     row("ring_pipe_multishot", &[to_user("io_uring", rings::PIPE_CHUNK * rings::PIPE_TURNS)])
         .only(FROM_6_12, "READ_MULTISHOT came with 6.7")
-        .control(0, 0)
-        .pending(BY_TASK),
+        .control(0, 0),
     row("ring_readv", &[to_user("io_uring", READV)])
         .only(UP_TO_6_1, IOVECS)
-        .control(0, rings::VECTORS * IOVEC * rings::READS)
-        .pending(BY_SIZE),
+        .control(0, rings::VECTORS * IOVEC * rings::READS),
     row("ring_readv", &[to_user("io_uring", READV)]).only(FROM_6_12, IOVECS).control(0, 0),
     // Data that looks like an argument block.
     row("writev_udp", &[from_user("write", SMALL), to_user("recv", SMALL)])
         .only(UP_TO_6_1, IOVECS)
-        .control(0, vectors::SMALL_VECTORS * IOVEC * vectors::DATAGRAMS)
-        .pending(BY_SIZE),
+        .control(0, vectors::SMALL_VECTORS * IOVEC * vectors::DATAGRAMS),
     row("writev_udp", &[from_user("write", SMALL), to_user("recv", SMALL)])
         .only(FROM_6_12, IOVECS)
-        .control(0, 0)
-        .pending(BY_SIZE),
+        .control(0, 0),
     row("sendmsg_pktinfo", &[from_user("send", QUIC), to_user("recv", QUIC)])
         .only(UP_TO_6_1, IOVECS)
-        .control(0, (vectors::PKTINFO + IOVEC) * vectors::QUIC_PACKETS)
-        .pending(BY_SIZE),
+        .control(0, (vectors::PKTINFO + IOVEC) * vectors::QUIC_PACKETS),
     row("sendmsg_pktinfo", &[from_user("send", QUIC), to_user("recv", QUIC)])
         .only(FROM_6_12, IOVECS)
-        .control(0, vectors::PKTINFO * vectors::QUIC_PACKETS)
-        .pending(BY_SIZE),
+        .control(0, vectors::PKTINFO * vectors::QUIC_PACKETS),
     row("sendmsg_vectors", &[from_user("send", VECTORED), to_user("recv", VECTORED)])
         .only(UP_TO_6_1, IOVECS)
-        .control(0, vectors::VECTORS * IOVEC * vectors::MESSAGES)
-        .pending(BY_SIZE),
+        .control(0, vectors::VECTORS * IOVEC * vectors::MESSAGES),
     row("sendmsg_vectors", &[from_user("send", VECTORED), to_user("recv", VECTORED)])
         .only(FROM_6_12, IOVECS)
         .control(0, 0),
     row("readv_on_stack", &[to_user("read", SCORES)])
         .only(UP_TO_6_1, IOVECS)
-        .control(0, 2 * IOVEC * vectors::SCORES)
-        .pending(BY_SIZE),
-    row("readv_on_stack", &[to_user("read", SCORES)]).only(FROM_6_12, IOVECS).control(0, 0).pending(BY_SIZE),
+        .control(0, 2 * IOVEC * vectors::SCORES),
+    row("readv_on_stack", &[to_user("read", SCORES)]).only(FROM_6_12, IOVECS).control(0, 0),
     // Messages.
     row("mqueue", &[from_user("send", QUEUED), to_user("recv", QUEUED)]).control(0, 0).pending(BY_CALL),
     row("sysv_messages", &[from_user("send", QUEUED), to_user("recv", QUEUED)])
         .control(0, 0)
         .pending(BY_CALL),
     // What was asked for is not what was copied.
-    row("maps_bytewise", &[Cell { payload: Payload::Booked, ..to_user("read", 0) }]).pending(BY_ASKED),
+    row("maps_bytewise", &[Cell { payload: Payload::Booked, ..to_user("read", 0) }]),
     row("unmapped_tcp", UNMAPPED_WRITES).pending(BY_ASKED),
     row("unmapped_unix", UNMAPPED_WRITES).pending(BY_ASKED),
     // Sockets.

@@ -16,6 +16,9 @@ pub const COPIES_ARE_PAYLOAD: Entry = 0x20;
 pub const HAS_ARGUMENT_BLOCK: Entry = 0x40;
 /// `(fd, iovec, count)`: the block's size is known from the third argument.
 pub const IOVEC: Entry = 0x80;
+/// Of sends and receives, whose vectors are in a header: `(fd, buffer, len, flags, address, length)`, so that there is
+/// no argument block where the fifth argument is NULL. 64-bit calls only.
+pub const ADDRESSED: Entry = IOVEC;
 /// Calls that return 0 in a new task, which did not enter them. Without an argument block the bit has no other
 /// meaning.
 pub const FORK: Entry = Path::OtherSyscall as Entry | IOVEC;
@@ -58,6 +61,9 @@ const fn vectored(path: Path) -> Entry {
 const fn message(path: Path) -> Entry {
     data(path) | HAS_ARGUMENT_BLOCK
 }
+const fn addressed(path: Path) -> Entry {
+    message(path) | ADDRESSED
+}
 const fn messages(path: Path) -> Entry {
     path as Entry | COPIES_ARE_PAYLOAD | HAS_ARGUMENT_BLOCK
 }
@@ -79,11 +85,13 @@ const CALLS: &[Call] = &[
     (20, 146, vectored(Path::Write)),
     (296, 334, vectored(Path::Write)),
     (328, 379, vectored(Path::Write)),
-    (45, 371, message(Path::Recv)),
+    (45, -1, addressed(Path::Recv)),
+    (-1, 371, message(Path::Recv)),
     (47, 372, message(Path::Recv)),
     (299, 337, messages(Path::Recv)),
     (-1, 417, messages(Path::Recv)), // recvmmsg_time64
-    (44, 369, message(Path::Send)),
+    (44, -1, addressed(Path::Send)),
+    (-1, 369, message(Path::Send)),
     (46, 370, message(Path::Send)),
     (307, 345, messages(Path::Send)),
     (40, 187, data(Path::Sendfile)),

@@ -61,6 +61,12 @@ pub struct Config {
     pub task_ti_status: u32,
     /// 1 if the verifier knows the current task and its registers (`bpf_task_pt_regs`, since 5.15).
     pub task_is_typed: u32,
+    /// `task_struct.pagefault_disabled`: not 0 in `copy_from_user_nofault()` and the like.
+    pub task_pagefault_disabled: u32,
+    /// `task_struct.mm`: of a kernel thread not NULL while it works on a process's memory (`kthread_use_mm()`).
+    pub task_mm: u32,
+    /// `PF_USER_WORKER` (vhost's workers, 6.4), 0 where the kernel has none.
+    pub user_worker: u32,
 
     pub iter_type: u32,
     /// 1 if the iterator's type shares an `unsigned int` with the direction bit (up to 5.13), and the
@@ -149,7 +155,7 @@ pub struct Config {
     pub bus_name: u32,
 }
 impl Config {
-    pub const WORDS: usize = 73;
+    pub const WORDS: usize = 76;
 }
 const _: () = assert!(size_of::<Config>() == Config::WORDS * 4);
 

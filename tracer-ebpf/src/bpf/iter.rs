@@ -16,7 +16,7 @@ pub enum Memory {
 
 /// The iterator's `enum iter_type`.
 #[inline(always)]
-fn kind(iter: Pointer) -> Option<u32> {
+pub fn kind(iter: Pointer) -> Option<u32> {
     if config!(iter_is_flags) != 0 {
         // Up to 5.13: `unsigned int type`, one bit per type, the lowest one is the direction.
         return Some(iter.read::<u32>(config!(iter_type))? & !1);
@@ -27,14 +27,25 @@ fn kind(iter: Pointer) -> Option<u32> {
 /// True if references go to a pipe.
 #[inline(always)]
 pub fn is_pipe(iter: Pointer) -> bool {
-    config!(iter_pipe) != 0 && kind(iter) == Some(config!(iter_pipe))
+    kind(iter).is_some_and(is_pipe_kind)
+}
+
+/// The same of an iterator of this kind.
+#[inline(always)]
+pub fn is_pipe_kind(kind: u32) -> bool {
+    config!(iter_pipe) != 0 && kind == config!(iter_pipe)
 }
 
 #[inline(always)]
 pub fn memory(iter: Pointer) -> Option<Memory> {
-    let kind = kind(iter)?;
+    Some(memory_of(kind(iter)?))
+}
+
+/// The memory behind an iterator of this kind.
+#[inline(always)]
+pub fn memory_of(kind: u32) -> Memory {
     let bit = if config!(iter_is_flags) != 0 { kind } else { 1 << (kind & 31) };
-    Some(if bit & config!(iter_user) != 0 {
+    if bit & config!(iter_user) != 0 {
         Memory::User
     } else if bit & config!(iter_no_copy) != 0 {
         Memory::NoCopy
@@ -42,7 +53,7 @@ pub fn memory(iter: Pointer) -> Option<Memory> {
         Memory::Pages
     } else {
         Memory::Kernel
-    })
+    }
 }
 
 /// Bytes left in the iterator.

@@ -4,11 +4,11 @@ use core::ffi::c_void;
 use core::mem::MaybeUninit;
 
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_task_pt_regs};
-use aya_ebpf::helpers::{bpf_get_current_task, bpf_get_smp_processor_id};
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_smp_processor_id};
 use tracer_ebpf::abi::Loss;
 use tracer_ebpf::syscalls::{self, Entry};
 
-use super::maps::{IN_SOFTIRQ, PREEMPT, REGS_OFFSET, config, lose};
+use super::maps::{DEPTH, IN_SOFTIRQ, PREEMPT, REGS_OFFSET, config, lose};
 
 /// `task_struct.flags`, include/linux/sched.h; the values have not changed since 5.10.
 const PF_IO_WORKER: u32 = 0x0000_0010;
@@ -16,6 +16,8 @@ const PF_KTHREAD: u32 = 0x0020_0000;
 /// `thread_info.status` on x86, arch/x86/include/asm/thread_info.h.
 const TS_COMPAT: u32 = 0x0002;
 /// Offsets in x86's `struct pt_regs`: user ABI, arch/x86/include/uapi/asm/ptrace.h.
+pub const REGS_R8: u32 = 72;
+const REGS_AX: u32 = 80;
 pub const REGS_DX: u32 = 96;
 pub const REGS_DI: u32 = 112;
 const REGS_ORIG_AX: u32 = 120;
@@ -74,18 +76,86 @@ impl Pointer {
     }
 }
 
+/// `-ENOSYS`: what entry code puts into `ax` before the call runs (arch/x86/entry/entry_64.S, all kernels; also for
+/// `int 0x80` and with FRED).
+const IN_CALL: u64 = -38i64 as u64;
+
+/// True if the current task runs io_uring's task work (splice.rs marks it).
+#[inline(always)]
+fn marked_as_io_uring() -> bool {
+    // SAFETY: the value is read at once.
+    unsafe { DEPTH.get(&bpf_get_current_pid_tgid()) }.is_some_and(|depth| depth.io_uring != 0)
+}
+
+/// The address of what user mode left in the current task's registers.
+#[derive(Clone, Copy)]
+pub struct Registers(u64);
+
+impl Registers {
+    #[inline(always)]
+    fn pointer(self) -> Pointer {
+        Pointer { address: self.0, typed: config!(task_is_typed) != 0 }
+    }
+
+    /// What the call has returned ([`IN_CALL`] until then), and its number. False if they cannot
+    /// be read. (No `Option`: 5.10's verifier would see a part that nothing wrote.)
+    #[inline(always)]
+    fn result_and_call(self, result: &mut u64, call: &mut u64) -> bool {
+        if config!(task_is_typed) != 0 {
+            // SAFETY: the current task's registers, which the verifier knows.
+            unsafe {
+                *result = core::ptr::read_volatile((self.0 + REGS_AX as u64) as *const u64);
+                *call = core::ptr::read_volatile((self.0 + REGS_ORIG_AX as u64) as *const u64);
+            }
+            return true;
+        }
+        // One read of what lies between as well, because each is a helper's call. Zeroed one by one: a `memset` is a
+        // loop over bytes.
+        let mut block = MaybeUninit::<[u64; 6]>::uninit();
+        let words: *mut u64 = block.as_mut_ptr().cast();
+        let source = (self.0 + REGS_AX as u64) as *const c_void;
+        // SAFETY: the helper checks the address; all words are written before they are read.
+        unsafe {
+            core::ptr::write_volatile(words, 0);
+            core::ptr::write_volatile(words.add(1), 0);
+            core::ptr::write_volatile(words.add(2), 0);
+            core::ptr::write_volatile(words.add(3), 0);
+            core::ptr::write_volatile(words.add(4), 0);
+            core::ptr::write_volatile(words.add(5), 0);
+            if bpf_probe_read_kernel(words.cast(), 48, source) != 0 {
+                lose(Loss::UnreadableStructure);
+                return false;
+            }
+            *result = core::ptr::read_volatile(words);
+            *call = core::ptr::read_volatile(words.add(5));
+        }
+        true
+    }
+}
+
 /// What a task does right now, as its own kernel stack says.
 pub enum Service {
     /// In a system call: its table entry, and where its registers are.
     Call {
         entry: Entry,
-        regs: Pointer,
+        regs: Registers,
     },
     /// In user mode when something (a fault, an interrupt) took it into the kernel.
     Fault,
     /// An io_uring worker or SQPOLL thread: never in a system call.
     IoUring,
     KernelThread,
+}
+
+impl Service {
+    /// The register at `offset`, in a system call.
+    #[inline(always)]
+    pub fn argument(&self, offset: u32) -> Option<u64> {
+        match self {
+            Service::Call { regs, .. } => regs.pointer().read(offset),
+            _ => None,
+        }
+    }
 }
 
 /// A task.
@@ -167,20 +237,40 @@ impl Task {
         self.registers()?.read(REGS_ORIG_AX)
     }
 
+    /// Of the current task.
     #[inline(always)]
     pub fn service(self) -> Option<Service> {
         let flags: u32 = self.field(config!(task_flags))?;
-        if flags & (PF_KTHREAD | PF_IO_WORKER) != 0 {
-            let is_kernel_thread = flags & PF_KTHREAD != 0;
-            return Some(if is_kernel_thread { Service::KernelThread } else { Service::IoUring });
+        if flags & (PF_KTHREAD | PF_IO_WORKER | config!(user_worker)) != 0 {
+            let is_io_worker = flags & PF_IO_WORKER != 0;
+            return Some(if is_io_worker { Service::IoUring } else { Service::KernelThread });
         }
-        let regs = self.registers()?;
-        let nr: u64 = regs.read(REGS_ORIG_AX)?;
+        let regs = Registers(self.registers()?.address);
+        let (mut ax, mut nr) = (0, 0);
+        if !regs.result_and_call(&mut ax, &mut nr) {
+            return None;
+        }
+        // Work that a task does for io_uring on its way out of the kernel: after a call, or after an interrupt.
+        if ax != IN_CALL && marked_as_io_uring() {
+            return Some(Service::IoUring);
+        }
         // Entry code stores -1 where no system call is to be restarted: exceptions and interrupts.
         if (nr as i64) < 0 {
             return Some(Service::Fault);
         }
         Some(Service::Call { entry: entry(nr, self.is_compat()), regs })
+    }
+
+    /// True for a kernel thread that works on a process's memory.
+    #[inline(always)]
+    pub fn has_memory(self) -> bool {
+        self.field::<u64>(config!(task_mm)).is_some_and(|mm| mm != 0)
+    }
+
+    /// True while page faults are not served: `copy_from_user_nofault()` and the like.
+    #[inline(always)]
+    pub fn faults_are_off(self) -> bool {
+        self.field::<u32>(config!(task_pagefault_disabled)).is_none_or(|depth| depth != 0)
     }
 }
 

@@ -145,6 +145,9 @@ pub struct Depth {
     pub splice: u32,
     /// In a page-cache or pipe function with a kernel-backed iterator (5.10).
     pub muted: u32,
+    /// In io_uring's task work, which runs as the task leaves the kernel, whatever took it in.
+    pub io_uring: u32,
+    pub reserved: u32,
 }
 
 #[repr(C)]

@@ -1,15 +1,18 @@
 //! The programs, by what they count. Entry points are one line; bodies are inlined into them.
 
 mod account;
+mod caller;
 mod check;
 mod device;
 mod file;
+mod io_uring;
 mod iter;
 mod kernel;
 mod life;
 mod maps;
 mod marked;
 mod namespace;
+mod pages;
 mod preempt;
 mod reference;
 mod site;

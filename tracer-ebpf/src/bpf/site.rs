@@ -14,7 +14,8 @@ use super::account::{current_slot, is_compared, place};
 use super::iter::{self, Memory};
 use super::kernel::{Pointer, read};
 use super::maps::{WITNESS, lose};
-use super::wrapper::{book_iter, book_pages};
+use super::pages::book_pages;
+use super::wrapper::book_iter_as;
 
 /// The integer registers of a call, in x86-64's order of arguments.
 struct Registers([u64; 4]);
@@ -56,7 +57,7 @@ fn site(ctx: &ProbeContext, arguments: Arguments, direction: Direction) {
     let iter = Pointer::untyped(iter);
     if let Some(bytes) = clipped(bytes, iter)
         && bytes > 0
-        && let Some(direction) = book_iter(slot, const { row("call_site") }, iter, direction, bytes)
+        && let Some(direction) = book_iter_as(slot, const { row("call_site") }, iter, direction, bytes, true)
         && is_compared()
     {
         // A kprobe's handler finds the instruction pointer behind the breakpoint's one byte.

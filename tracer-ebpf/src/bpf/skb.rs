@@ -175,7 +175,7 @@ on_entry! { "swiotlb_bounce": bounce; swiotlb_bounce_fentry, swiotlb_bounce_kpro
 /// `copy_user_huge_page(dst, src, addr_hint, vma, pages)` of 5.10 and 6.1.
 #[inline(always)]
 fn huge_page(probe: u32, arg: impl Fn(usize) -> u64) {
-    super::wrapper::book_pages(probe, (arg(4) as u32 as u64) * 4096);
+    super::pages::book_pages(probe, (arg(4) as u32 as u64) * 4096);
 }
 on_entry! { "cow_huge": huge_page; cow_huge_fentry, cow_huge_kprobe }
 

@@ -22,12 +22,17 @@ use super::wrapper::{Call, Exit, enter, leave, wrapper};
 
 /// Changes the current task's mark; removes it when nothing is left of it.
 #[inline(always)]
-fn change(change: impl Fn(&mut Depth)) {
+pub fn change(change: impl Fn(&mut Depth)) {
     let key = bpf_get_current_pid_tgid();
     // SAFETY: only this task uses this key.
-    let mut depth = unsafe { DEPTH.get(&key) }.copied().unwrap_or(Depth { splice: 0, muted: 0 });
+    let mut depth = unsafe { DEPTH.get(&key) }.copied().unwrap_or(Depth {
+        splice: 0,
+        muted: 0,
+        io_uring: 0,
+        reserved: 0,
+    });
     change(&mut depth);
-    if depth.splice == 0 && depth.muted == 0 {
+    if depth.splice == 0 && depth.muted == 0 && depth.io_uring == 0 {
         let _ = DEPTH.remove(&key);
     } else if DEPTH.insert(&key, &depth, 0).is_err() {
         lose(Loss::CallMapFull);
@@ -35,7 +40,7 @@ fn change(change: impl Fn(&mut Depth)) {
 }
 
 #[inline(always)]
-fn is_marked() -> bool {
+pub fn is_marked() -> bool {
     DEPTH.get_ptr(&bpf_get_current_pid_tgid()).is_some()
 }
 

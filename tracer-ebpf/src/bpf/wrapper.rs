@@ -6,15 +6,15 @@
 
 use aya_ebpf::{
     helpers::bpf_get_current_pid_tgid,
-    macros::{fexit, kprobe},
     programs::{FExitContext, ProbeContext, RetProbeContext},
 };
 use tracer_ebpf::abi::{Direction, Loss, Path};
 use tracer_ebpf::{syscalls, table::row};
 
-use super::account::{Kind, book, book_copy, book_payload, counter, current_slot, place, raise};
+use super::account::{Kind, Place, book, book_copy, book_payload, counter, current_slot, place, raise};
+use super::check::PAGE;
 use super::iter::{self, Memory};
-use super::kernel::{Pointer, in_softirq};
+use super::kernel::Pointer;
 use super::maps::{CALLS, CallKey, config, lose};
 use super::splice::moved;
 
@@ -124,7 +124,7 @@ macro_rules! wrapper {
 }
 pub(crate) use wrapper;
 
-/// Books `bytes` that went between an iterator and the kernel; says in which direction, if they were copied.
+/// Books `bytes` of data that went between an iterator and the kernel; says in which direction, if they were copied.
 #[inline(always)]
 pub fn book_iter(
     slot: u32,
@@ -133,7 +133,33 @@ pub fn book_iter(
     direction: Direction,
     bytes: u64,
 ) -> Option<Direction> {
-    let memory = iter::memory(iter)?;
+    book_iter_as(slot, probe, iter, direction, bytes, false)
+}
+
+/// As [`book_iter`]. `may_be_control`: what calls without payload copy may be a structure (socket options, getrandom),
+/// and is taken for one if it is smaller than a page.
+#[inline(always)]
+pub fn book_iter_as(
+    slot: u32,
+    probe: u32,
+    iter: Pointer,
+    direction: Direction,
+    bytes: u64,
+    may_be_control: bool,
+) -> Option<Direction> {
+    book_memory(slot, probe, iter::memory(iter)?, direction, bytes, may_be_control)
+}
+
+/// As [`book_iter_as`], for an iterator over this memory.
+#[inline(always)]
+fn book_memory(
+    slot: u32,
+    probe: u32,
+    memory: Memory,
+    direction: Direction,
+    bytes: u64,
+    may_be_control: bool,
+) -> Option<Direction> {
     if memory == Memory::NoCopy {
         return None;
     }
@@ -144,16 +170,21 @@ pub fn book_iter(
         Memory::Pages if matches!(place.path, Path::IoUring) && !place.in_splice => direction,
         _ => Direction::InKernel,
     };
-    // What a system call without payload copies is control: socket options, execve's headers, getrandom.
-    let kind = match place.path {
-        Path::OtherSyscall | Path::Ioctl => Kind::Control,
-        _ => Kind::Copy,
-    };
-    book_copy(slot, probe, kind, place.path, direction, bytes);
+    if may_be_control && bytes < PAGE && matches!(place.path, Path::OtherSyscall | Path::Ioctl) {
+        book_copy(slot, probe, Kind::Control, place.path, direction, bytes);
+    } else {
+        book_data(slot, probe, place, direction, bytes);
+    }
+    Some(direction)
+}
+
+/// Books a copy of data, and the payload that no return value will tell.
+#[inline(always)]
+pub fn book_data(slot: u32, probe: u32, place: Place, direction: Direction, bytes: u64) {
+    book_copy(slot, probe, Kind::Copy, place.path, direction, bytes);
     if place.entry & syscalls::COPIES_ARE_PAYLOAD != 0 {
         book_payload(slot, place.path, bytes);
     }
-    Some(direction)
 }
 
 /// `ssize_t f(_, iter, ...)`: the return value is the number of bytes copied.
@@ -177,8 +208,13 @@ fn to_iter(probe: u32, call: &impl Call) {
 #[inline(always)]
 fn to_iter_after(probe: u32, call: &impl Call) {
     // Up to 6.4 sendfile and splice read through here (16 times per MiB), and that is asked before all else.
-    if !iter::is_pipe(call.pointer(1)) && call.ret() > 0 {
-        copied(probe, call, Direction::ToUser, call.arg(2) as i64);
+    let Some(kind) = iter::kind(call.pointer(1)) else { return };
+    let bytes = call.ret() - call.arg(2) as i64;
+    if iter::is_pipe_kind(kind) || call.ret() <= 0 || bytes <= 0 {
+        return;
+    }
+    if let Some(slot) = current_slot() {
+        book_memory(slot, probe, iter::memory_of(kind), Direction::ToUser, bytes as u64, false);
     }
 }
 
@@ -209,6 +245,22 @@ fn dax(probe: u32, call: &impl Call) {
 }
 
 wrapper! { "file_read": to_iter_after; file_read_fexit(3); file_read_entry, file_read_return }
+/// As [`to_iter`], but what goes into a pipe (splice up to 6.4) is copied into pages of its own: there the check, which
+/// is told of more than the reader has room for, and this function see the same bytes.
+#[inline(always)]
+fn seq_to_iter(probe: u32, call: &impl Call) {
+    let bytes = call.ret();
+    if bytes <= 0 {
+        return;
+    }
+    let Some(slot) = current_slot() else { return };
+    if !iter::is_pipe(call.pointer(1)) {
+        book_iter(slot, probe, call.pointer(1), Direction::ToUser, bytes as u64);
+    } else if let Some(place) = place() {
+        book_data(slot, probe, place, Direction::InKernel, bytes as u64);
+    }
+}
+wrapper! { "seq_read": seq_to_iter; seq_read_fexit(2); seq_read_entry, seq_read_return }
 wrapper! { "shmem_read": to_iter; shmem_read_fexit(2); shmem_read_entry, shmem_read_return }
 wrapper! { "hugetlbfs_read": to_iter; hugetlbfs_read_fexit(2); hugetlbfs_read_entry, hugetlbfs_read_return }
 wrapper! { "pipe_read": to_iter; pipe_read_fexit(2); pipe_read_entry, pipe_read_return }
@@ -239,7 +291,7 @@ fn random(probe: u32, call: &impl Call) {
         return;
     }
     if let Some(slot) = current_slot() {
-        book_iter(slot, probe, call.pointer(0), Direction::ToUser, bytes as u64);
+        book_iter_as(slot, probe, call.pointer(0), Direction::ToUser, bytes as u64, true);
     }
 }
 wrapper! { "random_read": random; random_read_fexit(1); random_read_entry, random_read_return }
@@ -273,56 +325,6 @@ fn skb_from_iter(probe: u32, call: &impl Call) {
     }
 }
 wrapper! { "skb_from_iter": skb_from_iter; skb_from_iter_fexit(4); skb_from_iter_entry, skb_from_iter_return }
-
-/// Books a copy of pages done for a fault, or for fork, which copies pinned pages at once.
-#[inline(always)]
-pub fn book_pages(probe: u32, bytes: u64) {
-    if in_softirq() {
-        return;
-    }
-    let (Some(slot), Some(place)) = (current_slot(), place()) else {
-        return;
-    };
-    // A fault taken inside a system call (a buffer touched for the first time) is a fault all the same.
-    let path = match place.path {
-        Path::OtherSyscall | Path::KernelThread => place.path,
-        _ => Path::MmapFault,
-    };
-    book_copy(slot, probe, Kind::Copy, path, Direction::InKernel, bytes);
-}
-
-/// `unsigned long copy_mc_to_kernel(dst, src, len)`: returns the bytes *not* copied, which are more than 0
-/// only where memory is broken. So a kprobe on its entry will do, with no return to lose.
-#[fexit]
-pub fn page_copy_fexit(ctx: FExitContext) -> i32 {
-    page_copy(ctx.arg::<u64>(2) as u32 as u64, ctx.arg(3));
-    0
-}
-#[kprobe]
-pub fn page_copy_kprobe(ctx: ProbeContext) -> u32 {
-    page_copy(ctx.arg::<u64>(2).unwrap_or(0) as u32 as u64, 0);
-    0
-}
-#[inline(always)]
-fn page_copy(len: u64, left: u64) {
-    if left < len {
-        book_pages(const { row("page_copy") }, len - left);
-    }
-}
-
-/// `vm_fault_t wp_page_copy(vmf)` of 5.10: copies one page unless the old one was the zero page
-/// (then `vmf->page` is NULL) or memory ran out.
-#[inline(always)]
-fn cow(probe: u32, call: &impl Call) {
-    const VM_FAULT_ERROR: i64 = 0x0873;
-    if call.ret_int() & VM_FAULT_ERROR != 0 || current_slot().is_none() {
-        return;
-    }
-    if call.pointer(0).read::<u64>(config!(vm_fault_page)).is_some_and(|page| page != 0) {
-        book_pages(probe, 4096);
-    }
-}
-wrapper! { "cow": cow; cow_fexit(1); cow_entry, cow_return }
 
 /// kTLS in software: the cipher reads and writes each byte of a record once. `int` or `ssize_t`, the bytes
 /// of plain text; the functions live in a module, for which 5.10 has no BTF.

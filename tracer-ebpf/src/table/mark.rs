@@ -24,6 +24,15 @@ pub const ROWS: &[Row] = &[
     ),
     other(
         Group::Mark,
+        "io_uring_work",
+        "io_uring's task work, which runs as the task leaves the kernel: what it copies is io_uring's",
+        &[
+            trampoline("tctx_task_work", 1, &["io_uring_work_fentry", "io_uring_work_fexit"]),
+            kprobe("tctx_task_work", &["io_uring_work_entry", "io_uring_work_return"]),
+        ],
+    ),
+    other(
+        Group::Mark,
         "softirq_entry",
         "softirq work begins: the current task is a bystander (where `preempt_count` does not tell)",
         &[tracepoint("softirq_entry", 1, &["softirq_entry"])],

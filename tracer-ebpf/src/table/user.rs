@@ -36,6 +36,16 @@ pub const ROWS: &[Row] = &[
         ],
         &["shmem_file_read_iter"],
     ),
+    copy(
+        "seq_read",
+        "reads of files that the kernel writes line by line (most of /proc)",
+        ANY,
+        &[
+            trampoline("seq_read_iter", 2, &["seq_read_fexit"]),
+            kprobe("seq_read_iter", &["seq_read_entry", "seq_read_return"]),
+        ],
+        &["seq_read_iter"],
+    ),
     optional(copy(
         "hugetlbfs_read",
         "reads from hugetlbfs",

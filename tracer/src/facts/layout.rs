@@ -5,6 +5,10 @@ use tracer_ebpf::abi::{ABSENT, Config};
 
 use super::btf::Btf;
 
+/// include/linux/sched.h, since 6.4 (54e6842d0775), which brought `struct vhost_task` too. Before, the bit was unused or
+/// meant something else.
+const PF_USER_WORKER: u32 = 0x0000_4000;
+
 /// Fills the kernel's part of a [`Config`]. An offset that BTF does not tell is an error: never guessed.
 pub fn config(btf: &Btf) -> Result<Config> {
     let at = |structure: &str, member: &str| {
@@ -23,6 +27,9 @@ pub fn config(btf: &Btf) -> Result<Config> {
         signal_live: at("signal_struct", "live")?,
         task_ti_status: at("task_struct", "thread_info.status")?,
         task_is_typed: btf.enum_value("bpf_func_id", "BPF_FUNC_task_pt_regs").is_some().into(),
+        task_pagefault_disabled: at("task_struct", "pagefault_disabled")?,
+        task_mm: at("task_struct", "mm")?,
+        user_worker: if btf.struct_size("vhost_task").is_some() { PF_USER_WORKER } else { 0 },
         task_thread_pid: at("task_struct", "thread_pid")?,
         pid_level: at("pid", "level")?,
         pid_numbers: at("pid", "numbers")?,
