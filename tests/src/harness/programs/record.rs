@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::Kernels;
 use super::books::{Books, DISK, Expected};
 use crate::harness::compare::Differences;
+use crate::harness::invariant;
 use crate::harness::ledger::DIRECTIONS;
 
 /// One way to run a program, and its window.
@@ -67,5 +68,6 @@ pub fn judge(kernel: &str, kernels: Kernels, cases: &[&Case], total: &Value) -> 
     for case in cases {
         case.books.compare(&case.expected, differences.about(&format!("{}, {}", case.program, case.variant)));
     }
-    differences.into_result("programs")
+    differences.into_result("programs")?;
+    if lost == 0 { invariant::every_byte_is_explained(total) } else { Ok(()) }
 }
