@@ -1,5 +1,6 @@
 //! From a wish to a running count: facts, plan, load, attach, open the gate; and back to a snapshot.
 
+mod begun;
 mod config;
 mod everyone;
 mod read;
@@ -71,6 +72,8 @@ pub struct Session {
     names: Names,
     /// Threads that slept in a call on a pipe before anything was attached.
     waiting: Vec<Waiting>,
+    /// What calls may still report that had begun before counting did, by slot.
+    begun: begun::Begun,
     /// Copies in hard interrupts can be told from those of the interrupted process.
     tells_interrupts: bool,
     /// Those of the start.
@@ -141,6 +144,7 @@ impl Session {
             preemption: None,
             names,
             waiting,
+            begun: begun::Begun::new(),
             tells_interrupts,
             net_devices,
             config,
@@ -276,6 +280,7 @@ impl Session {
         for thread in waiting.iter().filter(|thread| !inflight::still(thread)) {
             self.kernel.unmark(thread)?;
         }
+        self.note_begun();
         Ok(())
     }
 

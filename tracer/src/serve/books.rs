@@ -251,7 +251,7 @@ impl Books {
         let moved = left.is_some() || seat.last.is_empty();
         let fresh = minus(&reading.ledger, &seat.last);
         seat.last = reading.ledger;
-        let highest = seat.highest.raise(&Tally::of(reading.ledger));
+        let highest = seat.highest.raise(&Tally { ledger: reading.ledger, unexplained: reading.unexplained });
         self.set_stamp(reading.slot, (identity(&reading.process), stamp(&reading.ledger)));
         if moved {
             self.group(key).living += 1;

@@ -9,7 +9,8 @@ use crate::sink::testing::LedgerBuilder;
 
 fn reading(slot: u32, pid: u32, started: u64, bytes: u64) -> Reading {
     let process = abi::Process { tgid: pid, start_boottime: started, ..abi::Process::default() };
-    Reading { slot, process, ledger: LedgerBuilder::new().moved(Path::Read, bytes, 1).0 }
+    let Tally { ledger, unexplained } = Tally::of(LedgerBuilder::new().moved(Path::Read, bytes, 1).0);
+    Reading { slot, process, ledger, unexplained }
 }
 
 fn who(pid: u32, comm: &str) -> Who {

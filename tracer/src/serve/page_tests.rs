@@ -39,7 +39,12 @@ fn census(dimensions: &[Dimension], max_series: usize) -> Census {
     let mut census = census_of(dimensions, max_series);
     for pid in 1..=20 {
         let process = Process { tgid: pid, start_boottime: 1, ..Default::default() };
-        let reading = Reading { slot: pid + 3, process, ledger: distinct() };
+        let reading = Reading {
+            slot: pid + 3,
+            process,
+            ledger: distinct(),
+            unexplained: Tally::of(distinct()).unexplained,
+        };
         let comm = format!("{HOSTILE}{pid}");
         let who = || Who { pid, comm, exe: HOSTILE.into(), cgroup: format!("/{HOSTILE}"), start_time: None };
         census.books.read(&reading, who);
@@ -87,7 +92,8 @@ fn a_page_is_all_groups_in_order() {
             *ledger = crate::snapshot::plus(ledger, &prom::some_ledger(&mut random, LARGE));
             // Two at a time may have the same pid, for one of them has ended.
             let process = Process { tgid: 8 + slot / 2, start_boottime: *started, ..Process::default() };
-            let reading = Reading { slot, process, ledger: *ledger };
+            let reading =
+                Reading { slot, process, ledger: *ledger, unexplained: Tally::of(*ledger).unexplained };
             let who = Who {
                 pid: process.tgid,
                 start_time: Some(UNIX_EPOCH + Duration::from_secs(*started * 24 + u64::from(slot))),

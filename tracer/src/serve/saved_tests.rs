@@ -53,7 +53,12 @@ fn books_go_on() {
             let start_boottime = u64::from(*before) + 1;
             let process = Process { tgid: pid, start_boottime, ..Process::default() };
             let ledger = LedgerBuilder::new().moved(Path::Read, *bytes, 1).0;
-            let reading = Reading { slot: slot as u32, process, ledger };
+            let reading = Reading {
+                slot: slot as u32,
+                process,
+                ledger,
+                unexplained: crate::snapshot::Tally::of(ledger).unexplained,
+            };
             let who = || Who { pid, comm: format!("c{}", step % 3), ..Who::default() };
             if random.one_in(10) {
                 books.end(&reading, who);

@@ -5,6 +5,7 @@ use aya::maps::MapError;
 use tracer_ebpf::abi::{self, FIRST_PROCESS, Ledger, Loss};
 
 use super::Session;
+use crate::snapshot::{ByPath, Tally};
 use crate::target;
 
 /// `BPF_NOEXIST`, include/uapi/linux/bpf.h.
@@ -15,6 +16,8 @@ pub struct Reading {
     pub slot: u32,
     pub process: abi::Process,
     pub ledger: Ledger,
+    /// Payload that nothing explains.
+    pub unexplained: ByPath,
 }
 
 impl Session {
@@ -79,7 +82,8 @@ impl Session {
 
     /// What was counted for the process that is in a slot.
     pub fn read(&self, slot: u32, process: abi::Process) -> Reading {
-        Reading { slot, process, ledger: self.ledger(slot) }
+        let Tally { ledger, unexplained } = self.tally(slot);
+        Reading { slot, process, ledger, unexplained }
     }
 
     /// Everybody who has a slot.

@@ -112,7 +112,7 @@ impl Session {
             exited: process.exited != 0 || !target::is_alive(pid),
             exe: target.exe,
             cgroup: target.cgroup,
-            ledger: self.ledger(slot).into(),
+            ledger: self.tally(slot),
             copy_sizes: self.copy_sizes(slot),
         }
     }

@@ -17,7 +17,7 @@ impl Session {
             let process = self.process(slot, &process);
             self.ended.push(process);
         }
-        self.kernel.free(&slots)
+        self.free(&slots)
     }
 
     /// The last word on processes that have ended, in slots that are then to be given back.
@@ -28,6 +28,7 @@ impl Session {
 
     /// Gives slots back whose last word was taken.
     pub fn free(&mut self, slots: &[u32]) -> Result<()> {
+        self.begun.retain(|slot, _| !slots.contains(slot));
         self.kernel.free(slots)
     }
 
