@@ -4,9 +4,9 @@ use aya_ebpf::{macros::kprobe, programs::ProbeContext};
 use tracer_ebpf::abi::{ABSENT, Direction, Loss, Path};
 use tracer_ebpf::{syscalls, table::row};
 
-use super::account::{Kind, Place, book_copy, book_payload, current_slot, place};
+use super::account::{Kind, Place, book, book_copy, book_payload, counter, current_slot, place};
 use super::kernel::{Pointer, in_interrupt, read};
-use super::maps::{config, lose};
+use super::maps::{add, config, lose};
 use super::splice::moved;
 use super::wrapper::{Call, Exit, enter, leave, wrapper};
 
@@ -80,6 +80,13 @@ pub fn book_disk(probe: u32, bytes: u64) {
         && let (Some(slot), Some(place)) = (current_slot(), place())
     {
         book_copy(slot, probe, Kind::Copy, place.path, Direction::InKernel, bytes);
+        // Where it is direct I/O, this is what became of the payload.
+        let op = match place.path {
+            Path::Read => 0,
+            Path::Write => 1,
+            _ => return,
+        };
+        book(slot, |ledger| add(counter!(ledger, direct[op]), bytes));
     }
 }
 
