@@ -1,8 +1,10 @@
 //! The only user of aya's loader: loads what the plan chose, attaches it, and keeps it attached.
 
 mod attach;
+mod detach;
 pub mod kept;
 mod links;
+mod pairs;
 pub mod pins;
 mod rows;
 mod slots;
@@ -17,6 +19,7 @@ use aya::{Btf, Ebpf, EbpfLoader};
 use serde::{Deserialize, Serialize};
 use tracer_ebpf::abi::{self, Config, FIRST_PROCESS, Loss, gate};
 
+use self::detach::Detached;
 use self::kept::Kept;
 use self::links::Links;
 use self::pins::Pins;
@@ -78,6 +81,8 @@ pub struct Kernel {
     ended: RingBuf<MapData>,
     /// What the next daemon will need, if it goes on where this one ends.
     pub kept: Option<Kept>,
+    /// The last field, so that it is dropped when all descriptors of programs are closed.
+    detached: Detached,
 }
 
 /// Where the maps are pinned, and whether they are there already, and in use.
@@ -140,6 +145,7 @@ impl Kernel {
             copy_sizes,
             ended,
             kept,
+            detached: Detached::default(),
         })
     }
 
@@ -204,6 +210,11 @@ impl Kernel {
     pub fn set_gate(&mut self, gate_state: u64) -> Result<()> {
         let mut gate: aya::maps::Array<_, u64> = aya::maps::Array::try_from(map_mut(&mut self.ebpf, BSS)?)?;
         gate.set(0, gate_state, 0).context("cannot open the gate of the BPF programs")
+    }
+
+    /// What may go wrong when this is dropped.
+    pub fn warning(&self) -> Option<&'static str> {
+        self.links.detach().warning()
     }
 
     /// Leaves all detaching to a child when this is dropped, not only what takes seconds.

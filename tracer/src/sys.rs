@@ -1,5 +1,6 @@
 //! The one door to system calls that no crate wraps: reading BPF statistics and mapping BPF arrays.
 
+mod file_holder;
 mod leave;
 mod mapped;
 
@@ -9,9 +10,11 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+pub use self::file_holder::FileHolder;
 pub use self::leave::leave_closing;
 pub use self::mapped::Mapped;
 
+const BPF_PROG_GET_FD_BY_ID: libc::c_long = 13;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_ENABLE_STATS: libc::c_long = 32;
 
@@ -94,6 +97,25 @@ pub fn own_links() -> BTreeMap<u32, OwnedFd> {
         Some((id, unsafe { OwnedFd::from_raw_fd(fd as i32) }))
     };
     numbers.collect::<Vec<_>>().into_iter().filter_map(link).collect()
+}
+
+/// True if the kernel still has a program of this number. It has while something is attached with it.
+///
+/// # Errors
+/// EPERM without CAP_SYS_ADMIN.
+pub fn has_program(id: u32) -> io::Result<bool> {
+    let attr = [id, 0, 0];
+    // SAFETY: `attr` outlives the call.
+    let fd = check(unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_GET_FD_BY_ID, &attr, size_of_val(&attr)) });
+    match fd {
+        Ok(fd) => {
+            // SAFETY: a new descriptor that nobody else owns.
+            drop(unsafe { OwnedFd::from_raw_fd(fd as i32) });
+            Ok(true)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Asks the kernel about a BPF object.

@@ -35,6 +35,7 @@ mod fuse;
 mod in_flight;
 mod lockdown;
 mod mechanisms;
+mod namespace_ends;
 mod programs_haproxy;
 mod programs_jvm;
 mod programs_mariadb;
@@ -197,6 +198,8 @@ fn plain_checks() -> Vec<Check> {
     checks.extend(check_record::checks());
     checks.extend(check_ci::checks());
     checks.extend(check_nginx::checks());
+    // Last: if it fails, the machine may be of no more use.
+    checks.extend(namespace_ends::checks());
     checks
 }
 

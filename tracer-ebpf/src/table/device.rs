@@ -1,41 +1,59 @@
 //! Bytes that devices move by DMA, and what tells whose they are.
 
-use super::row::{Group, Row, Way, before, kprobe, only, optional, other, tracepoint, trampoline};
+use super::row::{Group, Row, Way, before, kprobe, needing, only, optional, other, tracepoint, trampoline};
 
 /// Block transfers count when they complete, packets when the driver has taken them or a socket gets them.
 pub const ROWS: &[Row] = &[
-    other(
-        Group::Block,
-        "block_queue",
-        "block transfers, by who submits them",
-        &[
-            tracepoint("block_bio_queue", 2, &["bio_queued_second"]),
-            tracepoint("block_bio_queue", 1, &["bio_queued"]),
-        ],
+    needing(
+        &["block_split", "block_complete"],
+        other(
+            Group::Block,
+            "block_queue",
+            "block transfers, by who submits them",
+            &[
+                tracepoint("block_bio_queue", 2, &["bio_queued_second"]),
+                tracepoint("block_bio_queue", 1, &["bio_queued"]),
+            ],
+        ),
     ),
-    other(
-        Group::Block,
-        "block_split",
-        "parts of block transfers that are too large for their device",
-        &[tracepoint("block_split", 3, &["bio_split_second"]), tracepoint("block_split", 2, &["bio_split"])],
+    needing(
+        &["block_queue", "block_complete"],
+        other(
+            Group::Block,
+            "block_split",
+            "parts of block transfers that are too large for their device",
+            &[
+                tracepoint("block_split", 3, &["bio_split_second"]),
+                tracepoint("block_split", 2, &["bio_split"]),
+            ],
+        ),
     ),
-    other(
-        Group::Block,
-        "block_complete",
-        "block transfers that have ended",
-        &[trampoline("bio_endio", 1, &["bio_ended_fentry"]), kprobe("bio_endio", &["bio_ended_kprobe"])],
+    needing(
+        &["block_queue", "block_split"],
+        other(
+            Group::Block,
+            "block_complete",
+            "block transfers that have ended",
+            &[trampoline("bio_endio", 1, &["bio_ended_fentry"]), kprobe("bio_endio", &["bio_ended_kprobe"])],
+        ),
     ),
-    other(
-        Group::Net,
-        "net_transmit",
-        "packets given to a device's driver",
-        &[tracepoint("net_dev_start_xmit", 2, &["xmit_started"])],
+    needing(
+        &["net_transmitted"],
+        other(
+            Group::Net,
+            "net_transmit",
+            "packets given to a device's driver",
+            &[tracepoint("net_dev_start_xmit", 2, &["xmit_started"])],
+        ),
     ),
-    other(
-        Group::Net,
-        "net_transmitted",
-        "packets that the driver took",
-        &[tracepoint("net_dev_xmit", 4, &["xmit_done"])],
+    needing(
+        &["net_transmit"],
+        other(
+            Group::Net,
+            "net_transmitted",
+            "packets that the driver took",
+            &[tracepoint("net_dev_xmit", 4, &["xmit_done"])],
+        ),
     ),
     net(
         "net_receive",
@@ -45,7 +63,7 @@ pub const ROWS: &[Row] = &[
             kprobe("sk_filter_trim_cap", &["delivered_kprobe"]),
         ],
     ),
-    net(
+    owner(
         "owner_send",
         "whose a socket is that is sent to",
         &[
@@ -56,7 +74,7 @@ pub const ROWS: &[Row] = &[
     // splice_to_socket, which goes by way of sendmsg, is new in 6.5 (2dc334f1a63a).
     only(
         before(6, 5),
-        net(
+        owner(
             "owner_sendpage",
             "whose a socket is that pages are spliced to",
             &[
@@ -65,7 +83,7 @@ pub const ROWS: &[Row] = &[
             ],
         ),
     ),
-    net(
+    owner(
         "owner_receive",
         "whose a socket is that is received from",
         &[
@@ -73,7 +91,7 @@ pub const ROWS: &[Row] = &[
             kprobe("security_socket_recvmsg", &["socket_received_kprobe"]),
         ],
     ),
-    net(
+    owner(
         "owner_splice",
         "whose a socket is that is spliced from",
         &[
@@ -81,7 +99,7 @@ pub const ROWS: &[Row] = &[
             kprobe("tcp_splice_read", &["socket_spliced_kprobe"]),
         ],
     ),
-    net(
+    owner(
         "owner_accept",
         "whose a listening socket is",
         &[
@@ -89,7 +107,7 @@ pub const ROWS: &[Row] = &[
             kprobe("security_socket_accept", &["socket_accepts_kprobe"]),
         ],
     ),
-    net(
+    owner(
         "owner_connect",
         "whose a connecting socket is",
         &[
@@ -98,7 +116,7 @@ pub const ROWS: &[Row] = &[
         ],
     ),
     // Without it what a new connection receives before its first use is nobody's.
-    optional(net(
+    optional(owner(
         "owner_clone",
         "connections of a listening socket",
         &[trampoline("inet_csk_clone_lock", 3, &["socket_cloned"])],
@@ -112,6 +130,11 @@ pub const ROWS: &[Row] = &[
         ],
     ),
 ];
+
+/// What is noted of a socket is wrong once another one lies at its address.
+const fn owner(name: &'static str, help: &'static str, ways: &'static [Way]) -> Row {
+    needing(&["owner_free"], net(name, help, ways))
+}
 
 const fn net(name: &'static str, help: &'static str, ways: &'static [Way]) -> Row {
     other(Group::Net, name, help, ways)

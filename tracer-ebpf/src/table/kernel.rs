@@ -1,6 +1,6 @@
 //! Copies between kernel buffers, and what else touches every byte.
 
-use super::row::{ANY, Row, before, copy, kprobe, only, optional, trampoline, unpreempted};
+use super::row::{ANY, Row, before, copy, in_softirqs, kprobe, only, optional, trampoline, unpreempted};
 
 /// Packets, pages, checksums, encryption; and the kprobes on call sites.
 pub const ROWS: &[Row] = &[
@@ -37,7 +37,7 @@ pub const ROWS: &[Row] = &[
             &["copy_user_huge_page", "copy_subpage"],
         ),
     )),
-    copy(
+    in_softirqs(copy(
         "skb_copy_bits",
         "packet data copied into kernel memory: linearise, pull, copy",
         ANY,
@@ -46,8 +46,8 @@ pub const ROWS: &[Row] = &[
             kprobe("skb_copy_bits", &["skb_copy_bits_kprobe"]),
         ],
         &[],
-    ),
-    copy(
+    )),
+    in_softirqs(copy(
         "skb_store_bits",
         "kernel memory copied into packet data",
         ANY,
@@ -56,8 +56,8 @@ pub const ROWS: &[Row] = &[
             kprobe("skb_store_bits", &["skb_store_bits_kprobe"]),
         ],
         &[],
-    ),
-    copy(
+    )),
+    in_softirqs(copy(
         "skb_copy_ubufs",
         "zero-copy sends that the kernel copied after all",
         ANY,
@@ -66,8 +66,8 @@ pub const ROWS: &[Row] = &[
             kprobe("skb_copy_ubufs", &["skb_copy_ubufs_entry", "skb_copy_ubufs_return"]),
         ],
         &[],
-    ),
-    copy(
+    )),
+    in_softirqs(copy(
         "skb_expand_head",
         "packet headers moved to a larger buffer",
         ANY,
@@ -76,8 +76,8 @@ pub const ROWS: &[Row] = &[
             kprobe("pskb_expand_head", &["skb_expand_head_entry", "skb_expand_head_return"]),
         ],
         &[],
-    ),
-    copy(
+    )),
+    in_softirqs(copy(
         "skb_copy_headers",
         "packet headers copied for a retransmission",
         ANY,
@@ -86,8 +86,8 @@ pub const ROWS: &[Row] = &[
             kprobe("__pskb_copy_fclone", &["skb_copy_headers_kprobe"]),
         ],
         &[],
-    ),
-    optional(copy(
+    )),
+    in_softirqs(optional(copy(
         "swiotlb_bounce",
         "bounce buffers of devices that cannot reach the memory",
         ANY,
@@ -96,7 +96,7 @@ pub const ROWS: &[Row] = &[
             kprobe("swiotlb_bounce", &["swiotlb_bounce_kprobe"]),
         ],
         &[],
-    )),
+    ))),
     // -- checksum and copy in one -------------------------------------------------------------------
     copy(
         "csum_from_user",
@@ -118,7 +118,7 @@ pub const ROWS: &[Row] = &[
         ],
         &[],
     ),
-    copy(
+    in_softirqs(copy(
         "skb_copy_and_csum_bits",
         "packet data copied and checksummed: segmentation for devices without scatter-gather",
         ANY,
@@ -127,7 +127,7 @@ pub const ROWS: &[Row] = &[
             kprobe("skb_copy_and_csum_bits", &["skb_copy_and_csum_bits_kprobe"]),
         ],
         &[],
-    ),
+    )),
     // -- encryption ---------------------------------------------------------------------------------
     optional(copy(
         "ktls_send",

@@ -1,6 +1,6 @@
 //! What other rows need to be exact: where a task is, and on whose behalf.
 
-use super::row::{Group, Row, Way, before, kprobe, only, optional, other, tracepoint, trampoline};
+use super::row::{Group, Row, Way, before, kprobe, needing, only, optional, other, tracepoint, trampoline};
 
 /// Splices, softirqs, and what 5.10 would see twice.
 pub const ROWS: &[Row] = &[
@@ -31,17 +31,23 @@ pub const ROWS: &[Row] = &[
             kprobe("tctx_task_work", &["io_uring_work_entry", "io_uring_work_return"]),
         ],
     ),
-    other(
-        Group::Mark,
-        "softirq_entry",
-        "softirq work begins: the current task is a bystander (where `preempt_count` does not tell)",
-        &[tracepoint("softirq_entry", 1, &["softirq_entry"])],
+    needing(
+        &["softirq_exit"],
+        other(
+            Group::Mark,
+            "softirq_entry",
+            "softirq work begins: the current task is a bystander (where `preempt_count` does not tell)",
+            &[tracepoint("softirq_entry", 1, &["softirq_entry"])],
+        ),
     ),
-    other(
-        Group::Mark,
-        "softirq_exit",
-        "softirq work ends (the same)",
-        &[tracepoint("softirq_exit", 1, &["softirq_exit"])],
+    needing(
+        &["softirq_entry"],
+        other(
+            Group::Mark,
+            "softirq_exit",
+            "softirq work ends (the same)",
+            &[tracepoint("softirq_exit", 1, &["softirq_exit"])],
+        ),
     ),
     mute(
         "mute_file",

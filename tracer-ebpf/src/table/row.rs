@@ -86,6 +86,17 @@ impl Releases {
     }
 }
 
+/// What a row's programs interrupt, which tells whose loss a skipped run is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Context {
+    /// The task whose doing it is.
+    Task,
+    /// Also a bystander: a softirq or an interrupt may be served.
+    Softirq,
+    /// User mode. An interrupt that meets a program on its CPU came from kernel mode and would count nothing.
+    UserMode,
+}
+
 /// One thing that is observed.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
@@ -100,20 +111,21 @@ pub struct Row {
     pub leaves_checked: bool,
     /// True if a stock kernel may lack it (a module, a configuration): its absence is no gap.
     pub optional: bool,
+    /// Rows without which this one would be wrong, or fill a map and report losses for ever: what it begins they end,
+    /// and the reverse. Where one of them is not attached, this one is not.
+    pub needs: &'static [&'static str],
+    pub context: Context,
 }
 
 impl Row {
-    /// True if a run is skipped only where there was nothing to count: an interrupt that meets a program on
-    /// its CPU came from kernel mode, and these rows count those from user mode.
+    /// True if a run is skipped only where there was nothing to count.
     pub fn loses_nothing_when_skipped(&self) -> bool {
-        self.name.starts_with("irq_")
+        self.context == Context::UserMode
     }
 
     /// True if its programs also run while a softirq or an interrupt is served.
     pub fn runs_in_softirqs(&self) -> bool {
-        self.name.starts_with("skb_")
-            || self.name == "swiotlb_bounce"
-            || matches!(self.group, Group::Block | Group::Net)
+        self.context == Context::Softirq
     }
 }
 
@@ -149,14 +161,38 @@ pub(super) const fn copy(
     ways: &'static [Way],
     covers: &'static [&'static str],
 ) -> Row {
-    Row { name, group: Group::Copy, help, releases, ways, covers, leaves_checked: false, optional: false }
+    Row { releases, covers, ..other(Group::Copy, name, help, ways) }
 }
 pub(super) const fn other(group: Group, name: &'static str, help: &'static str, ways: &'static [Way]) -> Row {
-    Row { name, group, help, releases: ANY, ways, covers: &[], leaves_checked: false, optional: false }
+    let context = match group {
+        Group::Block | Group::Net => Context::Softirq,
+        _ => Context::Task,
+    };
+    Row {
+        name,
+        group,
+        help,
+        releases: ANY,
+        ways,
+        covers: &[],
+        leaves_checked: false,
+        optional: false,
+        needs: &[],
+        context,
+    }
 }
 /// The row counts what does not pass the check.
 pub(super) const fn leaves_checked(row: Row) -> Row {
     Row { leaves_checked: true, ..row }
+}
+pub(super) const fn needing(needs: &'static [&'static str], row: Row) -> Row {
+    Row { needs, ..row }
+}
+pub(super) const fn in_softirqs(row: Row) -> Row {
+    Row { context: Context::Softirq, ..row }
+}
+pub(super) const fn in_user_mode(row: Row) -> Row {
+    Row { context: Context::UserMode, ..row }
 }
 pub(super) const fn optional(row: Row) -> Row {
     Row { optional: true, ..row }

@@ -1,19 +1,23 @@
 //! Mode switches, context switches, payload; processes that come and go.
 
 use super::row::{
-    Group, Row, Way, kprobe, optional, other, perf_tracepoint, tracepoint, trampoline, unpreempted,
+    Group, Row, Way, in_user_mode, kprobe, needing, optional, other, perf_tracepoint, tracepoint, trampoline,
+    unpreempted,
 };
 
 /// System calls, faults, interrupts, the scheduler, life.
 pub const ROWS: &[Row] = &[
-    other(
-        Group::Switch,
-        "sys_enter",
-        "begins of system calls, for an audit",
-        &[
-            tracepoint("sys_enter", 2, &["sys_enter"]),
-            unpreempted(perf_tracepoint("raw_syscalls/sys_enter", &["sys_enter_perf"])),
-        ],
+    needing(
+        &["sys_exit"],
+        other(
+            Group::Switch,
+            "sys_enter",
+            "begins of system calls, for an audit",
+            &[
+                tracepoint("sys_enter", 2, &["sys_enter"]),
+                unpreempted(perf_tracepoint("raw_syscalls/sys_enter", &["sys_enter_perf"])),
+            ],
+        ),
     ),
     other(
         Group::Switch,
@@ -72,7 +76,10 @@ pub const ROWS: &[Row] = &[
         ],
     ),
     // -- life ---------------------------------------------------------------------------------------
-    other(Group::Life, "fork", "children", &[tracepoint("sched_process_fork", 2, &["forked"])]),
+    needing(
+        &["exit"],
+        other(Group::Life, "fork", "children", &[tracepoint("sched_process_fork", 2, &["forked"])]),
+    ),
     other(Group::Life, "exec", "new programs", &[tracepoint("sched_process_exec", 3, &["execed"])]),
     other(
         Group::Life,
@@ -83,5 +90,5 @@ pub const ROWS: &[Row] = &[
 ];
 
 const fn interrupt(name: &'static str, help: &'static str, ways: &'static [Way]) -> Row {
-    optional(other(Group::Switch, name, help, ways))
+    optional(in_user_mode(other(Group::Switch, name, help, ways)))
 }

@@ -1,6 +1,8 @@
 //! Copies between user memory and the kernel.
 
-use super::row::{ANY, Row, copy, hosted, kprobe, leaves_checked, optional, trampoline, unpreempted};
+use super::row::{
+    ANY, Row, copy, hosted, in_softirqs, kprobe, leaves_checked, optional, trampoline, unpreempted,
+};
 
 /// Wrappers, and the check that the compiler puts before copies of variable size.
 pub const ROWS: &[Row] = &[
@@ -143,7 +145,7 @@ pub const ROWS: &[Row] = &[
         ],
         &["anon_pipe_write", "pipe_write"],
     ),
-    leaves_checked(copy(
+    in_softirqs(leaves_checked(copy(
         "skb_from_iter",
         "page fragments of packets: AF_UNIX, packet sockets, tun",
         ANY,
@@ -152,7 +154,7 @@ pub const ROWS: &[Row] = &[
             kprobe("skb_copy_datagram_from_iter", &["skb_from_iter_entry", "skb_from_iter_return"]),
         ],
         &["skb_copy_datagram_from_iter"],
-    )),
+    ))),
     copy(
         "process_vm",
         "process_vm_readv and process_vm_writev, by their return value",

@@ -9,9 +9,10 @@ use aya::Btf;
 use aya::programs::{KProbe, ProbeKind, Program};
 use tracer_ebpf::table::{Method, Row, Way};
 
-use super::Kernel;
+use super::detach::Detach;
 use super::links::Link;
 use super::rows::{Attached, settle_hosted};
+use super::{Kernel, pairs};
 use crate::fault::Fault;
 use crate::plan::{Choice, Refusal};
 use crate::sys;
@@ -38,6 +39,7 @@ type Outcome = (Attached, Vec<(&'static str, Link)>);
 struct Attacher<'a> {
     functions: &'a Btf,
     fault: &'a Fault,
+    detach: &'a Detach,
     release: (u16, u16),
 }
 
@@ -66,7 +68,13 @@ impl Attacher<'_> {
         let mut refusal = choice.refused;
         for way in choice.ways {
             match self.way(choice.row, way, programs) {
-                Ok(links) => return (Attached { row: choice.row, way: Ok(way) }, links),
+                Ok(mut links) => {
+                    // Others may have to go again.
+                    if choice.row.needs.is_empty() {
+                        links.iter_mut().for_each(|(_, link)| link.make_safe(self.detach));
+                    }
+                    return (Attached { row: choice.row, way: Ok(way) }, links);
+                }
                 Err(error) => {
                     let this = crate::refusal::explain(way, &error);
                     refusal = Some(match refusal {
@@ -158,7 +166,9 @@ fn unload(program: &mut Program) {
 impl Kernel {
     /// Attaches every row of the plan, by the first way that works.
     pub fn attach(&mut self, plan: Vec<Choice>) {
-        for (attached, links) in self.attach_rows(plan) {
+        let mut rows = self.attach_rows(plan);
+        pairs::settle(&mut rows);
+        for (attached, links) in rows {
             self.rows.push(attached);
             self.keep(links);
         }
@@ -176,7 +186,8 @@ impl Kernel {
         };
         let plan = absent.iter().map(choice).collect();
         for (index, (attached, links)) in absent.into_iter().zip(self.attach_rows(plan)) {
-            if attached.way.is_ok() {
+            let is_attached = |name: &str| self.rows.iter().find(|row| row.row.name == name);
+            if attached.way.is_ok() && pairs::missing(attached.row, is_attached).is_none() {
                 self.rows[index] = attached;
                 self.keep(links);
             }
@@ -185,8 +196,13 @@ impl Kernel {
 
     /// No program is in two rows.
     fn attach_rows(&mut self, plan: Vec<Choice>) -> Vec<Outcome> {
-        let attacher =
-            Attacher { functions: &self.functions, fault: &self.fault, release: self.links.release() };
+        let detach = self.links.detach();
+        let attacher = Attacher {
+            functions: &self.functions,
+            fault: &self.fault,
+            detach,
+            release: self.links.release(),
+        };
         let mut programs: Programs<'_> = self.ebpf.programs_mut().collect();
         let job = |choice: Choice| {
             let names = choice.ways.iter().flat_map(|way| way.programs);
@@ -199,6 +215,16 @@ impl Kernel {
     fn keep(&mut self, links: Vec<(&'static str, Link)>) {
         for (name, link) in links {
             self.links.keep(name, link);
+            self.expect_detached(name);
+        }
+    }
+
+    /// Has the end wait for this program, if a worker of the kernel detaches it.
+    fn expect_detached(&mut self, name: &str) {
+        if matches!(self.links.detach(), Detach::Worker(_))
+            && let Some(Ok(info)) = self.ebpf.program(name).map(Program::info)
+        {
+            self.detached.programs.push(info.id());
         }
     }
 
@@ -221,6 +247,7 @@ impl Kernel {
         let link = program.attach("_stext", site.addr.wrapping_sub(text_start))?;
         let link = Link::kprobe(program.take_link(link)?, self.links.release())?;
         self.links.keep(name, link);
+        self.expect_detached(name);
         Ok(())
     }
 

@@ -4,14 +4,16 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::hash::{Hash, Hasher};
 use std::io::PipeWriter;
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use aya::programs::links::{FdLink, LinkError};
 
+use super::detach::Detach;
 use super::pins::Pins;
 use crate::sys;
 
@@ -42,11 +44,33 @@ pub struct Link {
     /// The kernel's number of a kprobe's link, where it tells what was missed.
     id: Option<u32>,
     is_pinned: bool,
+    descriptor: RawFd,
+    /// A kernel worker closes it if this process is killed.
+    is_safe: bool,
+}
+
+/// aya keeps the descriptor of a link to itself, and makes the link's hash of it.
+fn descriptor(link: &impl Hash) -> RawFd {
+    struct Last(i32);
+    impl Hasher for Last {
+        fn finish(&self) -> u64 {
+            0
+        }
+        fn write(&mut self, _: &[u8]) {}
+        fn write_i32(&mut self, number: i32) {
+            self.0 = number;
+        }
+    }
+    let mut last = Last(-1);
+    link.hash(&mut last);
+    last.0
 }
 
 impl Link {
     fn new(link: FdLink) -> Self {
-        Link { held: Held::Link(link), is_trampoline: false, id: None, is_pinned: false }
+        let descriptor = descriptor(&link);
+        let held = Held::Link(link);
+        Link { held, is_trampoline: false, id: None, is_pinned: false, descriptor, is_safe: false }
     }
 
     pub fn trampoline(link: impl Into<FdLink>) -> Self {
@@ -60,7 +84,7 @@ impl Link {
     /// The link of a kprobe, on a kernel of this release.
     pub fn kprobe<L>(link: L, release: (u16, u16)) -> Result<Self>
     where
-        L: TryInto<FdLink, Error = LinkError> + Any + Send,
+        L: TryInto<FdLink, Error = LinkError> + Hash + Any + Send,
     {
         let mut link = Link::perf(link, release)?;
         if release >= TELLS_MISSED
@@ -74,12 +98,21 @@ impl Link {
     /// The link of what attaches through perf.
     pub fn perf<L>(link: L, release: (u16, u16)) -> Result<Self>
     where
-        L: TryInto<FdLink, Error = LinkError> + Any + Send,
+        L: TryInto<FdLink, Error = LinkError> + Hash + Any + Send,
     {
         if release >= ALL_ARE_LINKS {
             return Ok(Link::new(link.try_into()?));
         }
-        Ok(Link { held: Held::Event(Box::new(link)), is_trampoline: false, id: None, is_pinned: false })
+        let descriptor = descriptor(&link);
+        let held = Held::Event(Box::new(link));
+        Ok(Link { held, is_trampoline: false, id: None, is_pinned: false, descriptor, is_safe: false })
+    }
+
+    /// From here on nothing waits for it in this process, however that ends (see [`Detach`]).
+    pub fn make_safe(&mut self, detach: &Detach) {
+        if !self.is_safe && !self.is_pinned {
+            self.is_safe = detach.hold(self.descriptor);
+        }
     }
 }
 
@@ -95,6 +128,7 @@ pub struct Links {
     open: Mutex<BTreeMap<u32, OwnedFd>>,
     /// Nothing is detached before this process ends: for one whose end nobody shall wait for.
     leaves_all: bool,
+    detach: Detach,
 }
 
 impl Links {
@@ -106,6 +140,7 @@ impl Links {
             probes: BTreeMap::new(),
             open: Mutex::default(),
             leaves_all: false,
+            detach: Detach::choose(release),
         }
     }
 
@@ -113,12 +148,17 @@ impl Links {
         self.release
     }
 
+    pub fn detach(&self) -> &Detach {
+        &self.detach
+    }
+
     pub fn leave_all(&mut self) {
-        self.leaves_all = true;
+        self.leaves_all = matches!(self.detach, Detach::Child);
     }
 
     /// Keeps a program attached.
-    pub fn keep(&mut self, program: &str, link: Link) {
+    pub fn keep(&mut self, program: &str, mut link: Link) {
+        link.make_safe(&self.detach);
         if let Some(id) = link.id {
             self.probes.entry(program.to_owned()).or_default().push(id);
         }
@@ -174,7 +214,8 @@ impl Links {
 
 impl Drop for Links {
     /// Detaches what waits for RCU alone in parallel, and leaves trampolines to a child: each costs a grace period
-    /// of RCU tasks under a lock of ftrace's (docs/coverage.md has the times), and nobody shall wait for that.
+    /// of RCU tasks under a lock of ftrace's (docs/coverage.md has the times), and nobody shall wait for that. In a
+    /// pid namespace there is no child ([`Detach`]): what a kernel worker holds as well, it closes after this.
     fn drop(&mut self) {
         // They hold the links as well.
         self.open.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -187,7 +228,8 @@ impl Drop for Links {
             }
         });
         let mut left = self.trampolines.iter().chain(&self.others);
-        let child = if left.all(|(_, link)| link.is_pinned) { None } else { child() };
+        let leaves = matches!(self.detach, Detach::Child) && !left.all(|(_, link)| link.is_pinned);
+        let child = if leaves { child() } else { None };
         self.trampolines.clear();
         self.others.clear();
         drop(child);

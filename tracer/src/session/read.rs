@@ -225,6 +225,7 @@ impl Session {
                     .to_owned(),
             );
         }
+        notes.extend(self.kernel.warning().map(str::to_owned));
         notes.extend(self.coverage.notes());
         notes
     }
