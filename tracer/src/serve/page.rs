@@ -151,6 +151,23 @@ fn own(census: &Census, daemon: &Daemon, server: &ServerStats) -> Vec<Own> {
     more
 }
 
+/// What was counted of all processes, and by the sum of all groups, as far as it is observed.
+fn totals(snapshot: &Snapshot, groups: &Ledger) -> Value {
+    let copied = |ledger: &Ledger| -> u64 { Path::ALL.iter().map(|path| ledger.copied(*path).bytes).sum() };
+    let payload = |ledger: &Ledger| ledger.payload().bytes;
+    let mut totals = json!({ "adds_up": *groups == snapshot.total });
+    let observed = &snapshot.observed;
+    if observed.copies {
+        totals["copied_bytes"] = copied(&snapshot.total).into();
+        totals["copied_bytes_of_groups"] = copied(groups).into();
+    }
+    if observed.payload {
+        totals["payload_bytes"] = payload(&snapshot.total).into();
+        totals["payload_bytes_of_groups"] = payload(groups).into();
+    }
+    totals
+}
+
 /// The text of `/status`.
 pub fn status(census: &Census, snapshot: &Snapshot, daemon: &Daemon) -> String {
     let mut status = window::to_json(snapshot);
@@ -161,8 +178,6 @@ pub fn status(census: &Census, snapshot: &Snapshot, daemon: &Daemon) -> String {
         for window_only in ["processes", "ended", "overflow", "unattributed", "adds_up", "totals"] {
             fields.remove(window_only);
         }
-        let copied =
-            |ledger: &Ledger| -> u64 { Path::ALL.iter().map(|path| ledger.copied(*path).bytes).sum() };
         let missed: u64 = snapshot.probes.iter().map(|probe| probe.missed).sum();
         let more = json!({
             "schema": SCHEMA,
@@ -180,13 +195,7 @@ pub fn status(census: &Census, snapshot: &Snapshot, daemon: &Daemon) -> String {
                 "merged_into_ended": census.books.merged.0,
                 "merged_into_overflow": census.books.merged.1,
             },
-            "totals": {
-                "copied_bytes": copied(&snapshot.total),
-                "copied_bytes_of_groups": copied(&sum),
-                "payload_bytes": snapshot.total.payload().bytes,
-                "payload_bytes_of_groups": sum.payload().bytes,
-                "adds_up": sum == snapshot.total,
-            },
+            "totals": totals(snapshot, &sum),
             "config_reload_successful": daemon.config.map(|(_, good)| good),
             "capabilities": daemon.capabilities,
             "landlock": daemon.landlock,

@@ -171,3 +171,22 @@ fn status_is_json_without_processes() {
     assert_eq!((&value["landlock"], &value["capabilities"]), (&json!(true), &json!(["CAP_BPF"])));
     assert_eq!(value["processes"], json!({ "living": 20, "ended": 0 }));
 }
+
+#[test]
+fn totals_of_what_is_not_observed_are_absent() {
+    let totals = |copies, payload| {
+        let mut snapshot = snapshot(Vec::new());
+        (snapshot.observed.copies, snapshot.observed.payload) = (copies, payload);
+        let text = status(&census(&[Dimension::Comm], 1_000), &snapshot, &daemon());
+        let value: Value = serde_json::from_str(&text).expect("JSON");
+        let there = |name: &str| value["totals"].get(name).is_some();
+        let each = |name: &str| {
+            assert_eq!(there(name), there(&format!("{name}_of_groups")), "{name}");
+            there(name)
+        };
+        (each("copied_bytes"), each("payload_bytes"), there("adds_up"))
+    };
+    assert_eq!(totals(true, true), (true, true, true));
+    assert_eq!(totals(false, true), (false, true, true));
+    assert_eq!(totals(true, false), (true, false, true));
+}
