@@ -2,6 +2,7 @@
 //! other probe. Four slots per CPU, entry only, x86_64.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::maps::{Array, HashMap, MapData};
@@ -16,6 +17,12 @@ use crate::load::Kernel;
 
 /// Hardware breakpoints that one CPU has (DR0 to DR3).
 pub const SLOTS: usize = 4;
+
+/// The kernel (6.12 and newer) gives a breakpoint back some time after its last descriptor was closed.
+const LONGEST_RELEASE: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// `ENOSPC`.
+const NO_BREAKPOINT_LEFT: i32 = 28;
 
 /// [`WitnessKey`] and [`Count`] for aya's maps.
 #[repr(transparent)]
@@ -66,20 +73,49 @@ pub fn place(kernel: &mut Kernel, primitives: &[(&'static Primitive, u64)]) -> R
             program.load().context("the kernel refuses the breakpoint program")?;
         }
         for cpu in &cpus {
-            let link = program
-                .attach(
-                    PerfEventConfig::Breakpoint(BreakpointConfig::Instruction { address: *address }),
-                    PerfEventScope::AllProcessesOneCpu { cpu: *cpu },
-                    SamplePolicy::Period(1),
-                    false,
-                )
-                .with_context(|| {
-                    format!("cannot place a hardware breakpoint on {} (CPU {cpu})", primitive.name)
-                })?;
+            let link = place_one(program, *address, *cpu).with_context(|| {
+                format!("cannot place a hardware breakpoint on {} (CPU {cpu})", primitive.name)
+            })?;
             placed.links.push((primitive.witness_program, link));
         }
     }
     Ok(placed)
+}
+
+/// Waits for a breakpoint of the CPU to become free, if the round before had all of them.
+fn place_one(program: &mut PerfEvent, address: u64, cpu: u32) -> Result<PerfEventLinkId> {
+    let latest = Instant::now() + LONGEST_RELEASE;
+    loop {
+        let placed = program.attach(
+            PerfEventConfig::Breakpoint(BreakpointConfig::Instruction { address }),
+            PerfEventScope::AllProcessesOneCpu { cpu },
+            SamplePolicy::Period(1),
+            false,
+        );
+        match placed {
+            Err(error) if is_out_of_breakpoints(&error) => {
+                if Instant::now() >= latest {
+                    let seconds = LONGEST_RELEASE.as_secs();
+                    return Err(anyhow!(error).context(format!(
+                        "none of the CPU's {SLOTS} became free within {seconds} s: other users may hold them \
+                         (a debugger, `perf record -e mem:...`, kgdb, another audit)\n  \
+                         end them, or name fewer functions with --primitive"
+                    )));
+                }
+                std::thread::sleep(LOOK_EVERY);
+            }
+            placed => return Ok(placed?),
+        }
+    }
+}
+
+/// ENOSPC, wherever in the chain of causes it is.
+fn is_out_of_breakpoints(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.any(|cause| {
+        let os = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+        os == Some(NO_BREAKPOINT_LEFT)
+    })
 }
 
 impl Breakpoints {

@@ -4,6 +4,7 @@
 use anyhow::{Result, ensure};
 use serde_json::Value;
 use tracer_tests::expect::{self, Amount, Place, Role};
+use tracer_tests::harness::LIMIT;
 use tracer_tests::harness::bench::{Bench, MIB, watch};
 use tracer_tests::harness::ledger::DIRECTIONS;
 use tracer_tests::harness::tracer::Tracer;
@@ -55,7 +56,10 @@ impl Primitive {
 const WINDOWS: u64 = 3;
 
 pub fn checks() -> Vec<Check> {
-    CASES.iter().map(|(workload, primitives)| agrees(workload, primitives)).collect()
+    let mut checks: Vec<Check> =
+        CASES.iter().map(|(workload, primitives)| agrees(workload, primitives)).collect();
+    checks.push(check("witness::every_round_as_documented", every_round));
+    checks
 }
 
 fn agrees(workload: &'static str, primitives: &'static [Primitive]) -> Check {
@@ -93,6 +97,42 @@ fn audit(bench: &Bench, workload: &str, primitives: &[Primitive]) -> Result<Valu
     // 0 is no residual, 1 a residual, 3 could not audit.
     ensure!(outcome.status.code() == Some(0), "audit: {}\n{}", outcome.status, outcome.stderr);
     outcome.last_json()
+}
+
+/// `tracer audit --pid PID`, which needs each breakpoint again in each round, while the workload repeats its window.
+fn every_round(bench: &Bench) -> Result<()> {
+    let mut session = bench.ready("rw_file", MIB)?;
+    let mut tracer = Tracer::start(&bench.tracer, &["audit", "--pid", &session.pid.to_string()])?;
+    tracer.wait_counting(&[session.pid])?;
+    let mut windows = 0;
+    let outcome = std::thread::scope(|scope| {
+        let ended = scope.spawn(|| tracer.wait(LIMIT));
+        while !ended.is_finished() {
+            session.window()?;
+            windows += 1;
+        }
+        ended.join().expect("the waiting thread lives")
+    })?;
+    session.finish()?;
+    let said = format!("{}\n{}", outcome.stdout, outcome.stderr);
+    ensure!(outcome.status.code() == Some(0), "audit: {}\n{said}", outcome.status);
+    ensure!(outcome.stdout.contains("\nno residual\n"), "{said}");
+    ensure!(outcome.stdout.matches("breakpoints on ").count() > 1, "one round only:\n{said}");
+    // Each primitive is in one round, so no byte is witnessed twice. A call moves 64 KiB or less, in whole pages.
+    for direction in ["to_user", "from_user"] {
+        let of_direction = |line: &&str| line.trim_start().starts_with(direction);
+        let witnessed: u64 = outcome.stdout.lines().filter(of_direction).filter_map(witnessed).sum();
+        let known = windows * MIB as u64;
+        ensure!(witnessed > 0 && witnessed <= known, "{direction}: {witnessed} of {known}\n{said}");
+        ensure!(witnessed % 4096 == 0, "{direction}: {witnessed} are no whole pages\n{said}");
+    }
+    Ok(())
+}
+
+/// Bytes of a line of the report.
+fn witnessed(line: &str) -> Option<u64> {
+    let number = line.split_once("witness")?.1.split_once(" B")?.0;
+    number.trim().replace(',', "").parse().ok()
 }
 
 fn known_bytes(bench: &Bench, workload: &str, direction: &str) -> u64 {
