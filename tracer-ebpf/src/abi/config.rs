@@ -153,9 +153,16 @@ pub struct Config {
     /// `device.bus` and `bus_type.name`: persistent memory hangs on a bus, and does no DMA.
     pub device_bus: u32,
     pub bus_name: u32,
+
+    /// From a task and a descriptor to the protocol of the socket behind it.
+    pub task_files: u32,
+    pub files_fdt: u32,
+    pub fdtable_fd: u32,
+    pub file_private: u32,
+    pub sock_protocol: u32,
 }
 impl Config {
-    pub const WORDS: usize = 76;
+    pub const WORDS: usize = 81;
 }
 const _: () = assert!(size_of::<Config>() == Config::WORDS * 4);
 

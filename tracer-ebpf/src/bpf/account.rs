@@ -200,6 +200,12 @@ pub fn book_reference(slot: u32, path: Path, bytes: u64) {
     book(slot, |ledger| add(counter!(ledger, referenced[path as usize]), bytes));
 }
 
+/// Books payload for which no memory was copied or handed on.
+#[inline(always)]
+pub fn book_discarded(slot: u32, path: Path, bytes: u64) {
+    book(slot, |ledger| add(counter!(ledger, discarded[path as usize]), bytes));
+}
+
 /// A copy in process context: the service it belongs to.
 #[derive(Clone, Copy)]
 pub struct Place {

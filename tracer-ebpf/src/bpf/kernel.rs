@@ -16,6 +16,7 @@ const PF_KTHREAD: u32 = 0x0020_0000;
 /// `thread_info.status` on x86, arch/x86/include/asm/thread_info.h.
 const TS_COMPAT: u32 = 0x0002;
 /// Offsets in x86's `struct pt_regs`: user ABI, arch/x86/include/uapi/asm/ptrace.h.
+pub const REGS_R10: u32 = 56;
 pub const REGS_R8: u32 = 72;
 const REGS_AX: u32 = 80;
 pub const REGS_DX: u32 = 96;
@@ -73,6 +74,12 @@ impl Pointer {
             return Some(unsafe { core::ptr::read_volatile((self.address + offset as u64) as *const T) });
         }
         read(self.address, offset)
+    }
+
+    /// Of a task's registers: the number of the system call that it is in, a negative one if it is in none.
+    #[inline(always)]
+    pub fn call_number(self) -> Option<u64> {
+        self.read(REGS_ORIG_AX)
     }
 }
 
@@ -234,7 +241,7 @@ impl Task {
     /// The number of the system call that the task is in, a negative one if it is in none.
     #[inline(always)]
     pub fn call_number(self) -> Option<u64> {
-        self.registers()?.read(REGS_ORIG_AX)
+        self.registers()?.call_number()
     }
 
     /// Of the current task.

@@ -3,7 +3,9 @@
 mod account;
 mod caller;
 mod check;
+mod descriptor;
 mod device;
+mod discard;
 mod file;
 mod io_uring;
 mod iter;

@@ -13,9 +13,9 @@ use tracer_ebpf::abi::{Direction, Path};
 use tracer_ebpf::{syscalls, table::row};
 
 use super::account::{Kind, book, book_copy, book_reference, compare, counter, current_slot, raise};
-use super::kernel::{REGS_CS, REGS_DI, Task, entry, read};
+use super::kernel::{Pointer, REGS_CS, REGS_DI, Task, entry, read};
 use super::maps::{IN_SOFTIRQ, REGS_OFFSET, add, config};
-use super::{marked, preempt};
+use super::{discard, marked, preempt};
 
 /// `[0]`: a mark that userspace makes up and passes as the first argument of one system call;
 /// `[1]`: who made that call, as the initial pid namespace names it.
@@ -67,8 +67,10 @@ fn entered() -> i32 {
 pub fn sys_exit(ctx: RawTracePointContext) -> i32 {
     let Some(slot) = current_slot() else { return 0 };
     let task = Task::current();
-    if let Some(nr) = task.call_number() {
-        returned(slot, task, nr, ctx.arg(1));
+    if let Some(regs) = task.registers()
+        && let Some(nr) = regs.call_number()
+    {
+        returned(slot, task, regs, nr, ctx.arg(1));
     }
     0
 }
@@ -76,8 +78,11 @@ pub fn sys_exit(ctx: RawTracePointContext) -> i32 {
 /// The same through perf.
 #[tracepoint]
 pub fn sys_exit_perf(ctx: TracePointContext) -> u32 {
-    if let Some(slot) = current_slot() {
-        returned(slot, Task::current(), perf_field(&ctx, PERF_ID), perf_field(&ctx, PERF_RET) as i64);
+    let task = Task::current();
+    if let Some(slot) = current_slot()
+        && let Some(regs) = task.registers()
+    {
+        returned(slot, task, regs, perf_field(&ctx, PERF_ID), perf_field(&ctx, PERF_RET) as i64);
     }
     0
 }
@@ -93,14 +98,14 @@ fn perf_field(ctx: &TracePointContext, word: usize) -> u64 {
     unsafe { ctx.as_ptr().cast::<u64>().add(word).read_volatile() }
 }
 
-/// Call number `nr` of the current task returned `ret`.
+/// Call number `nr` of the current task, entered with `regs`, returned `ret`.
 ///
 /// Calls are counted as they return, not as they enter: one program serves both the number of calls and what
 /// they moved, where a second one would cost every call of every process some 100 instructions. The number comes
 /// from the registers, not from a map, because tasks return that never entered; exits enter and never return
 /// ([`book_exit`]).
 #[inline(always)]
-fn returned(slot: u32, task: Task, nr: u64, ret: i64) {
+fn returned(slot: u32, task: Task, regs: Pointer, nr: u64, ret: i64) {
     let compat = task.is_compat();
     let entry = entry(nr, compat);
     let path = syscalls::path(entry);
@@ -121,6 +126,7 @@ fn returned(slot: u32, task: Task, nr: u64, ret: i64) {
     }
     match path {
         Path::Read | Path::Write if mark == IN_FLIGHT => in_flight(slot, path, bytes),
+        Path::Recv if !compat && discard::truncates(regs, nr) => discard::truncated(slot, regs, nr, bytes),
         Path::Tee | Path::Vmsplice => book_reference(slot, path, bytes),
         Path::ProcessVm if config!(process_vm_by_return) != 0 => {
             let direction = if syscalls::is_process_vm_writev(nr, compat) {

@@ -8,7 +8,9 @@
 //! net/core/{skbuff,datagram}.c of 5.10, 6.1, 6.12 and 7.2.
 
 mod caller;
+mod descriptor;
 mod device;
+mod discard;
 mod file;
 mod kernel;
 mod mark;
@@ -22,8 +24,17 @@ pub use caller::{CALLERS, Callers, caller_class};
 pub use primitive::{PRIMITIVES, Primitive, primitive};
 pub use row::{Group, Method, Releases, Row, Way};
 
-const SECTIONS: [&[Row]; 7] =
-    [user::ROWS, kernel::ROWS, file::ROWS, reference::ROWS, mark::ROWS, switch::ROWS, device::ROWS];
+const SECTIONS: [&[Row]; 9] = [
+    user::ROWS,
+    descriptor::ROWS,
+    kernel::ROWS,
+    file::ROWS,
+    reference::ROWS,
+    discard::ROWS,
+    mark::ROWS,
+    switch::ROWS,
+    device::ROWS,
+];
 const LEN: usize = {
     let mut len = 0;
     let mut i = 0;

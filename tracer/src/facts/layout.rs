@@ -63,7 +63,7 @@ pub fn config(btf: &Btf) -> Result<Config> {
     Ok(config)
 }
 
-/// What tells a block transfer's device and a packet's socket.
+/// What tells a block transfer's device, a packet's socket, and a descriptor's.
 fn devices(btf: &Btf, config: &mut Config) -> Result<()> {
     let at = |structure: &str, member: &str| {
         btf.member_offset(structure, member)
@@ -95,6 +95,11 @@ fn devices(btf: &Btf, config: &mut Config) -> Result<()> {
     config.socket_sk = at("socket", "sk")?;
     config.device_bus = at("device", "bus")?;
     config.bus_name = at("bus_type", "name")?;
+    config.task_files = at("task_struct", "files")?;
+    config.files_fdt = at("files_struct", "fdt")?;
+    config.fdtable_fd = at("fdtable", "fd")?;
+    config.file_private = at("file", "private_data")?;
+    config.sock_protocol = at("sock", "sk_protocol")?;
     Ok(())
 }
 
