@@ -19,9 +19,8 @@ pub fn differences(row: &Row, ledger: Ledger, books: &Value) -> Differences {
             Some(cell) => named(cell, ledger, books, &mut differences),
             None => all_zero(path, ledger, &mut differences),
         }
-        if let Some(unexplained) = ledger.if_said(path, "unexplained_bytes") {
-            differences.equal("unexplained", unexplained, 0);
-        }
+        // That there is such a number holds of every window (`invariant`).
+        differences.equal("unexplained", ledger.of_path(path, "unexplained_bytes"), 0);
     }
     differences.about("all");
     if let Some((to_user, from_user)) = row.control {

@@ -31,14 +31,6 @@ pub fn check(total: &Value) -> Result<()> {
     is_explained(total)
 }
 
-/// Payload that no row explains yet, by path. A hole goes with the row that closes it.
-const HOLES: [(&str, &str); 4] = [
-    ("recv", "recv_trunc_tcp: MSG_TRUNC throws the bytes away"),
-    ("read", "zero_to_null: /dev/zero makes them of nothing"),
-    ("write", "zero_to_null: /dev/null throws them away"),
-    ("splice", "tee_null: /dev/null throws pages away"),
-];
-
 /// Every byte of payload was copied, handed on, moved by a device or discarded; where that can be observed at all.
 fn is_explained(total: &Value) -> Result<()> {
     let observed = |what: &str| total["observed"][what] == true;
@@ -53,8 +45,7 @@ fn is_explained(total: &Value) -> Result<()> {
         for (path, counts) in paths.filter(|(path, _)| !is_excepted(total, part, path)) {
             let bytes = counts["unexplained_bytes"].as_u64();
             let bytes = bytes.with_context(|| format!("{path} has no unexplained_bytes in {part}"))?;
-            let is_known = HOLES.iter().any(|(hole, _)| hole == path);
-            ensure!(bytes == 0 || is_known, "{bytes} bytes of {path} are unexplained in {part}");
+            ensure!(bytes == 0, "{bytes} bytes of {path} are unexplained in {part}");
         }
     }
     Ok(())

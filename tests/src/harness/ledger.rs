@@ -76,14 +76,10 @@ impl<'a> Ledger<'a> {
         self.0["paths"][path]["copy_sizes"][direction].as_object()
     }
 
-    /// One of `calls`, `syscalls`, `payload_bytes`, `zero_copied_bytes`, `crypto_bytes`.
+    /// One of `calls`, `syscalls`, `payload_bytes`, `zero_copied_bytes`, `discarded_bytes`, `unexplained_bytes`,
+    /// `crypto_bytes`.
     pub fn of_path(&self, path: &str, field: &str) -> u64 {
         number(&self.0["paths"][path][field])
-    }
-
-    /// The same, if it is said at all.
-    pub fn if_said(&self, path: &str, field: &str) -> Option<u64> {
-        self.0["paths"][path][field].as_u64()
     }
 
     pub fn copied_in_all(&self, direction: &str) -> u64 {

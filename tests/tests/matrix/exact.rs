@@ -26,7 +26,12 @@ fn of(name: &'static str, batch: &[&'static str], batches: &Arc<Batches>) -> Che
         let Some(row) = exact::find(&bench.kernel, name) else {
             return Ok(Verdict::Skipped(cause_of_absence(name)));
         };
-        let here = batch.iter().filter(|name| exact::find(&bench.kernel, name).is_some());
+        // What is not held yet may leave payload unexplained, in its own window alone.
+        let is_alike = |name: &str| {
+            exact::find(&bench.kernel, name)
+                .is_some_and(|other| other.pending.is_some() == row.pending.is_some())
+        };
+        let here = batch.iter().filter(|name| is_alike(name));
         let keys: Vec<Key> = here.map(|name| (*name, Place::Tmpfs)).collect();
         let window = match batches.observe(bench, &keys, (name, Place::Tmpfs))? {
             Observed::Skipped(cause) => return Ok(Verdict::Skipped(cause)),

@@ -41,8 +41,9 @@ impl Derived for Ledger {
 
     fn zero_copied(&self, path: Path) -> u64 {
         let moved = self.payload[path as usize].bytes;
-        let not_copied = moved - moved.min(self.copied(path).bytes);
-        self.referenced[path as usize].min(not_copied)
+        // Pages that are spliced to /dev/null are handed on as well, but arrive nowhere.
+        let gone = self.copied(path).bytes.saturating_add(self.discarded[path as usize]);
+        self.referenced[path as usize].min(moved.saturating_sub(gone))
     }
 
     fn payload(&self) -> Count {

@@ -57,7 +57,8 @@ const fn device_op(path: Path) -> Option<DeviceOp> {
 
 impl Explained {
     /// What explains the payload of one path of a cumulative ledger. A part takes what those before it have left:
-    /// copies first, because a copy is one also if the page was handed on as well; disks last, because a transfer
+    /// copies first, because a copy is one also if the page was handed on as well; then what is thrown away, though
+    /// it was handed on to where that happens; disks last, because a transfer
     /// is not matched with the call that it was for.
     pub fn of(ledger: &Ledger, path: Path) -> Explained {
         let i = path as usize;
@@ -71,9 +72,9 @@ impl Explained {
             directions(path).iter().map(|&direction| counts[direction as usize].bytes).sum()
         };
         let copied = take(in_direction(&ledger.copied[i]).saturating_add(in_direction(&ledger.checksum[i])));
+        let discarded = take(ledger.discarded[i]);
         let referenced = take(ledger.referenced[i]);
         let encrypted = take(ledger.crypto[i].bytes);
-        let discarded = take(ledger.discarded[i]);
         let (mut copied_by_driver, mut dma) = (0, 0);
         if let Some(op) = device_op(path) {
             let direct = ledger.direct[op as usize & 1];
