@@ -11,15 +11,7 @@ use crate::{Check, Verdict, checked, copies};
 
 /// Not exact yet: `copy_mc_to_kernel` and the usercopy check are booked whoever calls them, and on 5.10 the position of
 /// `fuse_perform_write`'s iterator is not known. With the kernels, all if there are none.
-const NOT_YET: &[(&str, &[&str])] = &[
-    ("odirect_rw@pmem", &[]),
-    ("sendfile_tcp@dax", &[]),
-    ("copy_file_range@dax", &[]),
-    ("rw_file@dax", &["5.10"]),
-    ("mmap_write_file@dax", &["5.10"]),
-    ("odirect_rw@dax", &["5.10"]),
-    ("fuse", &["5.10"]),
-];
+const NOT_YET: &[(&str, &[&str])] = &[("fuse", &["5.10"])];
 
 /// Why a check is skipped, if it is one of [`NOT_YET`].
 pub fn not_yet(name: &str, kernel: &str) -> Option<String> {

@@ -98,7 +98,15 @@ pub const ROWS: &[Row] = &[
             trampoline("dax_iomap_rw", 3, &["dax_rw_fexit"]),
             kprobe("dax_iomap_rw", &["dax_rw_entry", "dax_rw_return"]),
         ],
-        &["dax_iomap_rw", "dax_iomap_actor", "dax_iomap_iter", "dax_copy_to_iter", "dax_copy_from_iter"],
+        &[
+            "dax_iomap_rw",
+            "dax_iomap_actor",
+            "dax_iomap_iter",
+            "dax_copy_to_iter",
+            "dax_copy_from_iter",
+            "pmem_copy_to_iter",
+            "pmem_copy_from_iter",
+        ],
     )),
     copy(
         "file_write",
