@@ -4,7 +4,7 @@
 
 use crate::expect::KERNELS;
 use crate::workload::scene::{
-    compat, descriptors, discards, messages, observed, partial, rings, sockets, vectors,
+    compat, descriptors, discards, messages, observed, pages, partial, rings, sockets, vectors,
 };
 
 const ALL: &[&str] = &KERNELS;
@@ -172,6 +172,12 @@ pub const ROWS: &[Row] = &[
         .pending(BY_CALL),
     // What was asked for is not what was copied.
     row("maps_bytewise", &[Cell { payload: Payload::Booked, ..to_user("read", 0) }]),
+    // One copy from the lower layer's page cache to the upper's.
+    row("copy_up", &[Cell { in_kernel: pages::BYTES as u64, ..cell("other_syscall", 0) }]),
+    row("uffd_copy", &[Cell { from_user: Bytes::Is(pages::BYTES as u64), ..cell("ioctl", 0) }])
+        .pending(CONSTANT),
+    // The copy between the other's pages and the kernel's own is a memcpy in access_remote_vm, which is not counted.
+    row("proc_mem", &[to_user("read", pages::BYTES), from_user("write", pages::BYTES)]),
     row("unmapped_tcp", UNMAPPED_WRITES).pending(BY_ASKED),
     row("unmapped_unix", UNMAPPED_WRITES).pending(BY_ASKED),
     // Sockets.

@@ -6,7 +6,8 @@ use super::job::{Job, Method, Moving};
 use super::ktls::Version;
 use super::receive::Receiver;
 use super::scene::{
-    self, compat, descriptors, discards, kernel_files, messages, observed, partial, rings, sockets, vectors,
+    self, compat, descriptors, discards, kernel_files, messages, observed, pages, partial, rings, sockets,
+    vectors,
 };
 use super::transport::Transport;
 use super::uring::{Uring, Way};
@@ -162,6 +163,9 @@ pub const ALL: &[Entry] = &[
     Entry { name: "readv_on_stack", kind: Scene(vectors::readv_on_stack) },
     Entry { name: "mqueue", kind: Scene(messages::posix) },
     Entry { name: "sysv_messages", kind: Scene(messages::system_v) },
+    Entry { name: "copy_up", kind: Scene(pages::copy_up) },
+    Entry { name: "uffd_copy", kind: Scene(pages::uffd_copy) },
+    Entry { name: "proc_mem", kind: Scene(pages::proc_mem) },
     Entry { name: "maps_bytewise", kind: Scene(kernel_files::bytewise) },
     Entry { name: "unmapped_tcp", kind: Scene(partial::tcp) },
     Entry { name: "unmapped_unix", kind: Scene(partial::unix_stream) },

@@ -8,6 +8,7 @@ pub mod feeder;
 pub mod kernel_files;
 pub mod messages;
 pub mod observed;
+pub mod pages;
 pub mod partial;
 pub mod rings;
 pub mod sockets;
