@@ -166,10 +166,8 @@ pub const ROWS: &[Row] = &[
         .control(0, 2 * IOVEC * vectors::SCORES),
     row("readv_on_stack", &[to_user("read", SCORES)]).only(FROM_6_12, IOVECS).control(0, 0),
     // Messages.
-    row("mqueue", &[from_user("send", QUEUED), to_user("recv", QUEUED)]).control(0, 0).pending(BY_CALL),
-    row("sysv_messages", &[from_user("send", QUEUED), to_user("recv", QUEUED)])
-        .control(0, 0)
-        .pending(BY_CALL),
+    row("mqueue", &[from_user("send", QUEUED), to_user("recv", QUEUED)]).control(0, 0),
+    row("sysv_messages", &[from_user("send", QUEUED), to_user("recv", QUEUED)]).control(0, 0),
     // What was asked for is not what was copied.
     row("maps_bytewise", &[Cell { payload: Payload::Booked, ..to_user("read", 0) }]),
     // One copy from the lower layer's page cache to the upper's.
@@ -223,8 +221,7 @@ pub const ROWS: &[Row] = &[
     row("signalfd", &[to_user("read", descriptors::SIGNAL * TURNS)]).control(0, 0),
     row("inotify", &[to_user("read", descriptors::INOTIFY * TURNS)]).control(0, 0),
     row("inotify_names", &[to_user("read", (descriptors::INOTIFY + descriptors::NAME) * TURNS)])
-        .control(0, 0)
-        .pending(BY_CALLER),
+        .control(0, 0),
     row("fanotify", &[to_user("read", descriptors::FANOTIFY * TURNS)]).control(0, 0),
     row("userfaultfd", &[to_user("read", descriptors::FAULT * TURNS)]),
     row(

@@ -94,6 +94,13 @@ const CALLS: &[Call] = &[
     (-1, 369, message(Path::Send)),
     (46, 370, message(Path::Send)),
     (307, 345, messages(Path::Send)),
+    // Message queues: a send returns 0, so that its payload is what it copies.
+    (242, 277, messages(Path::Send)), // mq_timedsend
+    (-1, 418, messages(Path::Send)),  // mq_timedsend_time64
+    (243, 278, message(Path::Recv)),  // mq_timedreceive
+    (-1, 419, message(Path::Recv)),   // mq_timedreceive_time64
+    (69, 400, messages(Path::Send)),  // msgsnd
+    (70, 401, message(Path::Recv)),   // msgrcv
     (40, 187, data(Path::Sendfile)),
     (-1, 239, data(Path::Sendfile)), // sendfile64
     (275, 313, data(Path::Splice)),

@@ -9,9 +9,10 @@ use tracer_ebpf::table::row;
 
 use super::account::{Kind, book_copy, current_slot, place};
 use super::caller::{Caller, Traced};
+use super::file::book_disk;
 use super::kernel::in_softirq;
 use super::maps::config;
-use super::wrapper::{Call, Exit, book_data, enter, leave, wrapper};
+use super::wrapper::{Call, Exit, enter, leave, wrapper};
 
 /// Books a copy of pages done for a fault, or for fork, which copies pinned pages at once.
 #[inline(always)]
@@ -48,14 +49,12 @@ fn page_copy(caller: &impl Caller, len: u64, left: u64) {
     if left >= len || in_softirq() {
         return;
     }
-    let Some(slot) = current_slot() else { return };
+    if current_slot().is_none() {
+        return;
+    }
     match caller.class() {
         // A disk that is memory: its driver copies for the call that reads it.
-        caller::BLOCK_DRIVER => {
-            if let Some(place) = place() {
-                book_data(slot, const { row("page_copy") }, place, Direction::InKernel, len - left);
-            }
-        }
+        caller::BLOCK_DRIVER => book_disk(const { row("page_copy") }, len - left),
         caller::COUNTED_ELSEWHERE => {}
         _ => book_pages(const { row("page_copy") }, len - left),
     }
