@@ -99,8 +99,8 @@ impl Row {
     }
 }
 
+const CONSTANT: &str = "copies of constant size are not seen";
 const BY_ASKED: &str = "the check sees what was asked for";
-const BY_CALLER: &str = "the check counts what its caller's row counts as well";
 const BY_CALL: &str = "the system call decides what is control";
 
 const RECEIVED: usize = rings::CHUNK * rings::TURNS;
