@@ -83,14 +83,17 @@ pub fn probe_missed(link: impl AsFd) -> io::Result<u64> {
     Ok(info.missed)
 }
 
-/// This process's BPF links by their numbers, as further descriptors. (aya keeps its own to itself, and to
+/// This process's BPF links of the wanted numbers, as further descriptors. (aya keeps its own to itself, and to
 /// open a link by its number takes CAP_SYS_ADMIN.)
-pub fn own_links() -> BTreeMap<u32, OwnedFd> {
+pub fn own_links(wanted: impl Fn(u32) -> bool) -> BTreeMap<u32, OwnedFd> {
     let Ok(entries) = std::fs::read_dir("/proc/self/fdinfo") else { return BTreeMap::new() };
     let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
     let link = |number: i32| {
         let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).ok()?;
         let id = info.lines().find_map(|line| line.strip_prefix("link_id:"))?.trim().parse().ok()?;
+        if !wanted(id) {
+            return None;
+        }
         // SAFETY: no memory is involved; a number that was closed meanwhile is an error.
         let fd = check(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) }.into()).ok()?;
         // SAFETY: a new descriptor that nobody else owns.

@@ -2,7 +2,6 @@
 //! other probe. Four slots per CPU, entry only, x86_64.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::maps::{Array, HashMap, MapData};
@@ -18,9 +17,6 @@ use crate::load::Kernel;
 /// Hardware breakpoints that one CPU has (DR0 to DR3).
 pub const SLOTS: usize = 4;
 
-/// The kernel (6.12 and newer) gives a breakpoint back some time after its last descriptor was closed.
-const LONGEST_RELEASE: Duration = Duration::from_secs(10);
-const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// `ENOSPC`.
 const NO_BREAKPOINT_LEFT: i32 = 28;
 
@@ -82,30 +78,19 @@ pub fn place(kernel: &mut Kernel, primitives: &[(&'static Primitive, u64)]) -> R
     Ok(placed)
 }
 
-/// Waits for a breakpoint of the CPU to become free, if the round before had all of them.
 fn place_one(program: &mut PerfEvent, address: u64, cpu: u32) -> Result<PerfEventLinkId> {
-    let latest = Instant::now() + LONGEST_RELEASE;
-    loop {
-        let placed = program.attach(
-            PerfEventConfig::Breakpoint(BreakpointConfig::Instruction { address }),
-            PerfEventScope::AllProcessesOneCpu { cpu },
-            SamplePolicy::Period(1),
-            false,
-        );
-        match placed {
-            Err(error) if is_out_of_breakpoints(&error) => {
-                if Instant::now() >= latest {
-                    let seconds = LONGEST_RELEASE.as_secs();
-                    return Err(anyhow!(error).context(format!(
-                        "none of the CPU's {SLOTS} became free within {seconds} s: other users may hold them \
-                         (a debugger, `perf record -e mem:...`, kgdb, another audit)\n  \
-                         end them, or name fewer functions with --primitive"
-                    )));
-                }
-                std::thread::sleep(LOOK_EVERY);
-            }
-            placed => return Ok(placed?),
-        }
+    let placed = program.attach(
+        PerfEventConfig::Breakpoint(BreakpointConfig::Instruction { address }),
+        PerfEventScope::AllProcessesOneCpu { cpu },
+        SamplePolicy::Period(1),
+        false,
+    );
+    match placed {
+        Err(error) if is_out_of_breakpoints(&error) => Err(anyhow!(error).context(format!(
+            "none of the CPU's {SLOTS} is free: other users hold them (a debugger, `perf record -e mem:...`, kgdb, \
+             another audit)\n  end them, or name fewer functions with --primitive"
+        ))),
+        placed => Ok(placed?),
     }
 }
 

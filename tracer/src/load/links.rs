@@ -206,7 +206,8 @@ impl Links {
         let ids: Vec<u32> =
             programs.iter().filter_map(|program| self.probes.get(*program)).flatten().copied().collect();
         if ids.iter().any(|id| !open.contains_key(id)) {
-            *open = sys::own_links();
+            // Of these alone: a second descriptor of a breakpoint's link would keep the breakpoint after its round.
+            *open = sys::own_links(|id| self.probes.values().flatten().any(|probe| *probe == id));
         }
         ids.iter().filter_map(|id| sys::probe_missed(open.get(id)?).ok()).sum()
     }

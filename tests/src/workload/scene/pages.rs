@@ -103,6 +103,7 @@ pub fn proc_mem(_: &Options) -> Result<Scene> {
     let start = source.bytes().as_ptr() as u64;
     Scene::new(move || {
         memory.read_exact_at(buffer.bytes_mut(), start)?;
+        ensure!(buffer.bytes() == source.bytes(), "other bytes were read");
         memory.write_all_at(buffer.bytes(), start)?;
         Ok(())
     })
