@@ -125,7 +125,7 @@ fn every_round(bench: &Bench) -> Result<()> {
         let witnessed: u64 = outcome.stdout.lines().filter(of_files).filter_map(witnessed).sum();
         let known = windows * MIB as u64;
         ensure!(witnessed > 0 && witnessed <= known, "{direction}: {witnessed} of {known}\n{said}");
-        ensure!(witnessed % 4096 == 0, "{direction}: {witnessed} are no whole pages\n{said}");
+        ensure!(witnessed.is_multiple_of(4096), "{direction}: {witnessed} are no whole pages\n{said}");
     }
     Ok(())
 }
