@@ -27,10 +27,9 @@ use crate::attachable;
 use crate::facts::Facts;
 use crate::fault::Fault;
 use crate::inflight::Waiting;
-use crate::plan::Offers as _;
 use crate::sys::{self, Mapped};
 
-pub use self::links::ALL_ARE_LINKS;
+pub use self::links::all_are_links;
 pub use self::rows::Attached;
 
 /// The BPF object, embedded by build.rs; empty if it was built without the BPF tools.
@@ -132,7 +131,7 @@ impl Kernel {
             None => None,
         };
         Ok(Kernel {
-            links: Links::new(facts.release()),
+            links: Links::new(facts),
             ebpf,
             functions,
             fault,

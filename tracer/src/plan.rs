@@ -1,14 +1,23 @@
 //! Which way each row of the table is to be observed: a pure function of the table, of what this kernel
 //! offers and of what the user asked for.
 
-use serde::{Deserialize, Serialize};
-use tracer_ebpf::table::{Group, Method, ROWS, Row, Way};
+mod form;
 
-/// What the plan must know of a kernel. Tests make one up.
+use serde::{Deserialize, Serialize};
+use tracer_ebpf::table::{Group, Meant, Method, ROWS, Row, Way};
+
+/// What the plan must know of a kernel. Tests make one up. Its release is none of it: old numbers stand on newer code.
 pub trait Offers {
-    fn release(&self) -> (u16, u16);
-    /// Number of arguments of a function that BTF knows; `None` if it does not know the function.
-    fn function_args(&self, name: &str) -> Option<usize>;
+    /// Types of the parameters of a function of the kernel proper; `None` if its BTF does not know the function.
+    fn params(&self, function: &str) -> Option<Vec<String>>;
+    /// The same of a function in a module that is loaded.
+    fn module_params(&self, function: &str) -> Option<Vec<String>>;
+    /// True if there is such a function, in a module or not; `None` if symbols cannot be read.
+    fn has_function(&self, name: &str) -> Option<bool>;
+    /// True if iterators have no `iter_type` ([`Meant::OldIterators`]).
+    fn has_old_iterators(&self) -> bool;
+    /// True if this function calls this primitive; `None` if the kernel's text cannot be read.
+    fn calls(&self, function: &str, primitive: &str) -> Option<bool>;
     /// Number of arguments of a tracepoint that BTF knows.
     fn tracepoint_args(&self, name: &str) -> Option<usize>;
     /// Why no structure can be read, if so.
@@ -38,6 +47,8 @@ pub struct Choice {
     /// In order of preference; empty: `refused` says why.
     pub ways: Vec<&'static Way>,
     pub refused: Option<Refusal>,
+    /// True if coverage is incomplete without it.
+    pub required: bool,
 }
 
 /// Why something is not attached, and what would help.
@@ -76,10 +87,23 @@ pub struct Wanted {
 /// The plan: one entry per row that is meant for this kernel.
 pub fn choose(offers: &impl Offers, wanted: Wanted) -> Vec<Choice> {
     ROWS.iter()
-        .filter(|row| row.releases.contains(offers.release()) && is_wanted(row, wanted))
+        .filter(|row| is_meant(row.meant, offers) && is_wanted(row, wanted))
         .filter(|row| !row.ways.is_empty())
-        .map(|row| choose_row(row, offers, wanted))
+        .map(|row| choose_row(row, offers, wanted.attach))
         .collect()
+}
+
+/// True if the row is for this kernel. What cannot be told does not take a row away: attaching tells.
+fn is_meant(meant: Meant, offers: &impl Offers) -> bool {
+    match meant {
+        Meant::Always => true,
+        Meant::Has(function) => offers.has_function(function) != Some(false),
+        Meant::Lacks(function) => offers.has_function(function) != Some(true),
+        Meant::OldIterators => offers.has_old_iterators(),
+        Meant::Calls { function, primitive } => {
+            offers.calls(function, primitive).unwrap_or_else(|| offers.has_old_iterators())
+        }
+    }
 }
 
 fn is_wanted(row: &Row, wanted: Wanted) -> bool {
@@ -104,12 +128,13 @@ fn replaced_by_sites(row: &Row) -> bool {
     !row.covers.is_empty() || row.name == "check"
 }
 
-fn choose_row(row: &'static Row, offers: &impl Offers, wanted: Wanted) -> Choice {
+/// The ways to try for one row.
+pub fn choose_row(row: &'static Row, offers: &impl Offers, attach: Attach) -> Choice {
     let mut why = Vec::new();
     let mut ways: Vec<_> = row
         .ways
         .iter()
-        .filter(|way| match obstacle(row, way, offers, wanted.attach) {
+        .filter(|way| match obstacle(row, way, offers, attach) {
             None => true,
             Some(obstacle) => {
                 if !why.contains(&obstacle) {
@@ -122,8 +147,30 @@ fn choose_row(row: &'static Row, offers: &impl Offers, wanted: Wanted) -> Choice
     if offers.preempts() {
         ways.sort_by_key(|way| !way.unpreempted);
     }
+    let required = is_required(row, &ways, offers, &why);
     let refused = ways.is_empty().then(|| refusal(why));
-    Choice { row, ways, refused }
+    Choice { row, ways, refused, required }
+}
+
+/// True if copies go by unseen where the row is not attached. An optional row's function may be missing, but not have a
+/// form that is not known. What a row covers is inlined elsewhere if its functions are missing, and its call sites are
+/// looked at one by one: such a row is not missed.
+fn is_required(row: &Row, ways: &[&Way], offers: &impl Offers, obstacles: &[Obstacle]) -> bool {
+    if !matches!(row.group, Group::Copy | Group::Mark) {
+        return false;
+    }
+    if row.optional {
+        let is_unfit = |obstacle: &Obstacle| match obstacle {
+            Obstacle::Form(symbol, _) | Obstacle::Untold(symbol) => offers.has_function(symbol) == Some(true),
+            _ => false,
+        };
+        return ways.is_empty() && obstacles.iter().any(is_unfit);
+    }
+    let is_absent = |way: &Way| {
+        matches!(way.method, Method::Trampoline | Method::Kprobe)
+            && offers.has_function(way.symbol) == Some(false)
+    };
+    row.covers.is_empty() || !row.ways.iter().all(is_absent)
 }
 
 /// Why a way cannot work here, or `None`. (Only an attach tells whether it does.)
@@ -134,15 +181,13 @@ fn obstacle(row: &Row, way: &Way, offers: &impl Offers, attach: Attach) -> Optio
         return Some(Obstacle::NoLayout(cause.to_owned()));
     }
     match way.method {
-        Method::Trampoline => match offers.function_args(way.symbol) {
-            _ if attach == Attach::Kprobe => Some(Obstacle::Forced("kprobe")),
+        Method::Trampoline if attach == Attach::Kprobe => Some(Obstacle::Forced("kprobe")),
+        Method::Trampoline => match offers.params(way.symbol) {
             None => Some(Obstacle::NotInBtf(way.symbol)),
-            Some(args) if way.args != 0 && args != way.args as usize => {
-                Some(Obstacle::Arity(way.symbol, args))
-            }
-            Some(_) => None,
+            Some(params) => form::misfit(way, &params),
         },
-        Method::Kprobe => (attach == Attach::Fentry).then_some(Obstacle::Forced("fentry")),
+        Method::Kprobe if attach == Attach::Fentry => Some(Obstacle::Forced("fentry")),
+        Method::Kprobe => form::obstacle(way, offers),
         Method::Tracepoint => None,
         Method::RawTracepoint => match offers.tracepoint_args(way.symbol) {
             Some(args) if args < way.args as usize => Some(Obstacle::Arity(way.symbol, args)),
@@ -161,7 +206,12 @@ enum Obstacle {
     NoLayout(String),
     Forced(&'static str),
     NotInBtf(&'static str),
+    /// A tracepoint has so many arguments.
     Arity(&'static str, usize),
+    /// A function takes this.
+    Form(&'static str, String),
+    /// What a function takes is not told.
+    Untold(&'static str),
 }
 
 /// One sentence for all obstacles; the hint for the one that the user can remove.
@@ -182,133 +232,18 @@ fn refusal(obstacles: Vec<Obstacle>) -> Refusal {
             Obstacle::Arity(symbol, args) => {
                 format!("{symbol} has {args} arguments here, a form that is not known")
             }
+            Obstacle::Form(symbol, takes) => {
+                format!("{symbol} takes ({takes}) here, a form that is not known")
+            }
+            Obstacle::Untold(symbol) => {
+                hint = "boot a kernel with CONFIG_DEBUG_INFO_BTF_MODULES=y".into();
+                format!("what {symbol} takes is not told: its module has no BTF")
+            }
         })
         .collect();
     Refusal { why: why.join("; "), hint }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Kernel {
-        release: (u16, u16),
-        functions: &'static [(&'static str, usize)],
-        layout: Option<&'static str>,
-    }
-
-    impl Offers for Kernel {
-        fn release(&self) -> (u16, u16) {
-            self.release
-        }
-        fn function_args(&self, name: &str) -> Option<usize> {
-            self.functions.iter().find(|(n, _)| *n == name).map(|(_, args)| *args)
-        }
-        fn tracepoint_args(&self, name: &str) -> Option<usize> {
-            (name == "sched_switch").then_some(if self.release < (5, 18) { 3 } else { 4 })
-        }
-        fn without_layout(&self) -> Option<&str> {
-            self.layout
-        }
-        fn preempts(&self) -> bool {
-            self.release >= (7, 0)
-        }
-    }
-
-    const OLD: Kernel = Kernel {
-        release: (5, 10),
-        functions: &[("generic_file_buffered_read", 3), ("generic_perform_write", 3), ("pipe_read", 2)],
-        layout: None,
-    };
-
-    const NEW: Kernel = Kernel {
-        release: (6, 12),
-        functions: &[("__check_object_size", 3), ("filemap_read", 3)],
-        layout: None,
-    };
-
-    fn wanted(attach: Attach) -> Wanted {
-        Wanted { attach, life: true, audit: false, net: true, softirqs: true }
-    }
-
-    fn first<'a>(plan: &'a [Choice], row: &str) -> &'a Way {
-        plan.iter().find(|c| c.row.name == row).and_then(|c| c.ways.first()).expect(row)
-    }
-
-    #[test]
-    fn takes_the_form_that_the_kernel_has() {
-        let plan = choose(&OLD, wanted(Attach::Auto));
-        assert_eq!(first(&plan, "file_read").symbol, "generic_file_buffered_read");
-        assert_eq!(first(&plan, "file_write").programs, ["file_write_fexit3"]);
-        assert_eq!(first(&plan, "sched_switch").programs, ["sched_switch_by_task"]);
-        assert_eq!(first(&plan, "pipe_read").symbol, "pipe_read");
-    }
-
-    #[test]
-    fn falls_back_to_kprobes_where_btf_lacks_a_function() {
-        let plan = choose(&OLD, wanted(Attach::Auto));
-        assert_eq!(first(&plan, "shmem_read").method, Method::Kprobe);
-        let forced = choose(&OLD, wanted(Attach::Kprobe));
-        assert_eq!(first(&forced, "file_read").method, Method::Kprobe);
-        let refused = choose(&OLD, wanted(Attach::Fentry));
-        let shmem = refused.iter().find(|c| c.row.name == "shmem_read").expect("planned");
-        assert!(shmem.ways.is_empty() && shmem.refused.as_ref().expect("why").why.contains("BTF"));
-    }
-
-    #[test]
-    fn rows_are_for_their_releases_only() {
-        let names =
-            |k: &Kernel| -> Vec<_> { choose(k, wanted(Attach::Auto)).iter().map(|c| c.row.name).collect() };
-        assert!(names(&OLD).contains(&"mute_file") && names(&OLD).contains(&"cow"));
-        let new = Kernel { release: (6, 12), functions: &[], layout: None };
-        assert!(!names(&new).contains(&"mute_file") && !names(&new).contains(&"cow"));
-    }
-
-    #[test]
-    fn what_would_be_preempted_attaches_another_way() {
-        let method = |kernel: &Kernel, name: &str| {
-            let plan = choose(kernel, wanted(Attach::Auto));
-            plan.iter().find(|choice| choice.row.name == name).map(|choice| choice.ways[0].method)
-        };
-        let newest = Kernel { release: (7, 2), ..NEW };
-        assert_eq!(method(&newest, "sys_exit"), Some(Method::Tracepoint));
-        assert_eq!(method(&newest, "check"), Some(Method::Kprobe));
-        assert_eq!(method(&newest, "file_read"), Some(Method::Trampoline));
-        assert_eq!(method(&NEW, "sys_exit"), Some(Method::RawTracepoint));
-        assert_eq!(method(&NEW, "check"), Some(Method::Trampoline));
-    }
-
-    #[test]
-    fn softirqs_have_programs_only_where_nothing_else_tells_them() {
-        let programs = |softirqs| {
-            let plan = choose(&NEW, Wanted { softirqs, ..wanted(Attach::Auto) });
-            plan.iter().filter(|choice| is_of_softirqs(choice.row)).count()
-        };
-        assert_eq!((programs(true), programs(false)), (2, 0));
-    }
-
-    #[test]
-    fn every_system_call_is_one_event_but_in_an_audit() {
-        let has = |name, wanted| choose(&NEW, wanted).iter().any(|choice| choice.row.name == name);
-        let one = Wanted { life: false, ..wanted(Attach::Auto) };
-        assert!(!has("sys_enter", one) && has("sys_exit", one) && has("exit", one) && !has("fork", one));
-        assert!(has("sys_enter", Wanted { audit: true, ..one }));
-    }
-
-    #[test]
-    fn without_layout_nothing_is_guessed() {
-        let kernel = Kernel { layout: Some("no BTF"), ..OLD };
-        for choice in choose(&kernel, wanted(Attach::Auto)) {
-            assert_eq!(choice.ways.is_empty(), reads_structures(choice.row), "{}", choice.row.name);
-        }
-    }
-
-    #[test]
-    fn call_sites_replace_wrappers_and_check() {
-        let plan = choose(&OLD, wanted(Attach::Callsite));
-        for gone in ["check", "file_read", "pipe_write", "process_vm"] {
-            assert!(!plan.iter().any(|c| c.row.name == gone), "{gone}");
-        }
-        assert!(plan.iter().any(|c| c.row.name == "skb_copy_bits"));
-    }
-}
+#[path = "plan_tests.rs"]
+mod tests;

@@ -119,13 +119,14 @@ impl Session {
         let check_off = facts.check_is_on().err();
         let begin = if let (Some(pins), Some(manifest)) = (pins, manifest) {
             kernel.adopt(pins, manifest.rows()?)?;
-            coverage.resume(manifest.coverage, &mut kernel, options.attach, check_off);
+            coverage.resume(manifest.coverage, &mut kernel, &facts, options.attach, check_off);
             Some(manifest.begin)
         } else {
             let net = !net_devices.is_empty();
             let softirqs = !(tells_interrupts && facts.counts_softirqs());
             let Options { attach, audit, .. } = *options;
-            kernel.attach(plan::choose(&facts, Wanted { attach, life, audit, net, softirqs }));
+            let wanted = Wanted { attach, life, audit, net, softirqs };
+            kernel.attach(plan::choose(&coverage.offered(&facts), wanted));
             coverage.cover(&mut kernel, options.attach, check_off);
             None
         };
@@ -305,7 +306,7 @@ impl Session {
     pub fn refresh(&mut self) {
         // Without them a child is shown by the kernel's name for it.
         let _ = self.names.refresh(&mut self.kernel);
-        self.coverage.refresh(&mut self.kernel);
+        self.coverage.refresh(&mut self.kernel, &self.facts);
     }
 
     /// When counting began.

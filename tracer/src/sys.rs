@@ -14,6 +14,7 @@ pub use self::file_holder::FileHolder;
 pub use self::leave::leave_closing;
 pub use self::mapped::Mapped;
 
+const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_PROG_GET_FD_BY_ID: libc::c_long = 13;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_ENABLE_STATS: libc::c_long = 32;
@@ -119,6 +120,16 @@ pub fn has_program(id: u32) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// True if this thread may look into maps that are open: the kernel says that there is none of this number, not that
+/// the thread may not ask.
+pub fn may_ask_of_maps() -> bool {
+    // `{map_fd, key, value, flags}`.
+    let attr = [u64::from(u32::MAX), 0, 0, 0];
+    // SAFETY: `attr` outlives the call, which ends at the number.
+    let asked = unsafe { libc::syscall(libc::SYS_bpf, BPF_MAP_LOOKUP_ELEM, &attr, size_of_val(&attr)) };
+    check(asked).is_err_and(|error| error.raw_os_error() == Some(libc::EBADF))
 }
 
 /// Asks the kernel about a BPF object.

@@ -187,21 +187,21 @@ pub fn book_data(slot: u32, probe: u32, place: Place, direction: Direction, byte
     }
 }
 
-/// `ssize_t f(_, iter, ...)`: the return value is the number of bytes copied.
+/// `ssize_t f(..., iter, ...)`, with the iterator as argument `iter`: the return value is the number of bytes copied.
 #[inline(always)]
-fn copied(probe: u32, call: &impl Call, direction: Direction, already: i64) {
-    let bytes = call.ret() - already;
+fn copied(probe: u32, call: &impl Call, iter: usize, direction: Direction) {
+    let bytes = call.ret();
     if bytes <= 0 {
         return;
     }
     if let Some(slot) = current_slot() {
-        book_iter(slot, probe, call.pointer(1), direction, bytes as u64);
+        book_iter(slot, probe, call.pointer(iter), direction, bytes as u64);
     }
 }
 
 #[inline(always)]
 fn to_iter(probe: u32, call: &impl Call) {
-    copied(probe, call, Direction::ToUser, 0);
+    copied(probe, call, 1, Direction::ToUser);
 }
 
 /// The third argument is what an earlier call already read, and the return value includes it.
@@ -220,7 +220,12 @@ fn to_iter_after(probe: u32, call: &impl Call) {
 
 #[inline(always)]
 fn from_iter(probe: u32, call: &impl Call) {
-    copied(probe, call, Direction::FromUser, 0);
+    copied(probe, call, 1, Direction::FromUser);
+}
+
+#[inline(always)]
+fn from_third(probe: u32, call: &impl Call) {
+    copied(probe, call, 2, Direction::FromUser);
 }
 
 /// DAX moves both ways through one function: the iterator says which. It has no pages to refer to, so that it copies
@@ -241,7 +246,7 @@ fn dax(probe: u32, call: &impl Call) {
         Some(false) => Direction::ToUser,
         None => return,
     };
-    copied(probe, call, direction, 0);
+    copied(probe, call, 1, direction);
 }
 
 wrapper! { "file_read": to_iter_after; file_read_fexit(3); file_read_entry, file_read_return }
@@ -268,6 +273,7 @@ wrapper! { "dax_rw": dax; dax_rw_fexit(3); dax_rw_entry, dax_rw_return }
 wrapper! { "file_write": from_iter; file_write_fexit(2), file_write_fexit3(3); file_write_entry, file_write_return }
 wrapper! { "iomap_write": from_iter; iomap_write_fexit(3), iomap_write_fexit4(4), iomap_write_fexit5(5); iomap_write_entry, iomap_write_return }
 wrapper! { "fuse_write": from_iter; fuse_write_fexit(2); fuse_write_entry, fuse_write_return }
+wrapper! { "fuse_write": from_third; ; fuse_write_at_entry, fuse_write_at_return }
 wrapper! { "pipe_write": from_iter; pipe_write_fexit(2); pipe_write_entry, pipe_write_return }
 
 /// `int pipe_to_user(pipe, buf, sd)`: vmsplice from a pipe into user memory.

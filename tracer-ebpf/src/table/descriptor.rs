@@ -1,14 +1,13 @@
 //! Descriptors whose payload is structures of constant size: the check never sees these copies, the return value tells
 //! them.
 
-use super::row::{ANY, Row, copy, kprobe, optional, trampoline};
+use super::row::{Row, copy, kprobe, optional, trampoline};
 
 /// Event counters, timers, signals, file notifications, faults and input devices.
 pub const ROWS: &[Row] = &[
     optional(copy(
         "eventfd_read",
         "reads of an eventfd",
-        ANY,
         &[
             trampoline("eventfd_read", 2, &["eventfd_read_fexit"]),
             kprobe("eventfd_read", &["eventfd_read_entry", "eventfd_read_return"]),
@@ -18,7 +17,6 @@ pub const ROWS: &[Row] = &[
     optional(copy(
         "eventfd_write",
         "writes to an eventfd",
-        ANY,
         &[
             trampoline("eventfd_write", 4, &["eventfd_write_fexit"]),
             kprobe("eventfd_write", &["eventfd_write_entry", "eventfd_write_return"]),
@@ -28,7 +26,6 @@ pub const ROWS: &[Row] = &[
     optional(copy(
         "timerfd_read",
         "reads of a timerfd",
-        ANY,
         &[
             trampoline("timerfd_read_iter", 2, &["timerfd_read_iter_fexit"]),
             trampoline("timerfd_read", 4, &["timerfd_read_fexit"]),
@@ -40,7 +37,6 @@ pub const ROWS: &[Row] = &[
     optional(copy(
         "signalfd_read",
         "reads of a signalfd",
-        ANY,
         &[
             trampoline("signalfd_read_iter", 2, &["signalfd_read_iter_fexit"]),
             trampoline("signalfd_read", 4, &["signalfd_read_fexit"]),
@@ -52,7 +48,6 @@ pub const ROWS: &[Row] = &[
     optional(copy(
         "inotify_read",
         "events of inotify, with their names",
-        ANY,
         &[
             trampoline("inotify_read", 4, &["inotify_read_fexit"]),
             kprobe("inotify_read", &["inotify_read_entry", "inotify_read_return"]),
@@ -62,7 +57,6 @@ pub const ROWS: &[Row] = &[
     optional(copy(
         "fanotify_read",
         "events of fanotify",
-        ANY,
         &[
             trampoline("fanotify_read", 4, &["fanotify_read_fexit"]),
             kprobe("fanotify_read", &["fanotify_read_entry", "fanotify_read_return"]),
@@ -72,7 +66,6 @@ pub const ROWS: &[Row] = &[
     optional(copy(
         "userfaultfd_read",
         "messages of a userfaultfd",
-        ANY,
         &[
             trampoline("userfaultfd_read_iter", 2, &["userfaultfd_read_iter_fexit"]),
             trampoline("userfaultfd_read", 4, &["userfaultfd_read_fexit"]),
@@ -84,21 +77,18 @@ pub const ROWS: &[Row] = &[
     optional(copy(
         "input_read",
         "events of input devices (module evdev)",
-        ANY,
         &[kprobe("evdev_read", &["input_read_entry", "input_read_return"])],
         &["evdev_read"],
     )),
     optional(copy(
         "input_write",
         "events that a program gives to an input device (module evdev)",
-        ANY,
         &[kprobe("evdev_write", &["input_write_entry", "input_write_return"])],
         &["evdev_write"],
     )),
     optional(copy(
         "uinput_write",
         "events that a program makes an input device of (module uinput)",
-        ANY,
         &[kprobe("uinput_write", &["uinput_write_entry", "uinput_write_return"])],
         &["uinput_write"],
     )),

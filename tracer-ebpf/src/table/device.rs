@@ -1,6 +1,6 @@
 //! Bytes that devices move by DMA, and what tells whose they are.
 
-use super::row::{Group, Row, Way, before, kprobe, needing, only, optional, other, tracepoint, trampoline};
+use super::row::{Group, Meant, Row, Way, kprobe, needing, only, optional, other, tracepoint, trampoline};
 
 /// Block transfers count when they complete, packets when the driver has taken them or a socket gets them.
 pub const ROWS: &[Row] = &[
@@ -73,7 +73,7 @@ pub const ROWS: &[Row] = &[
     ),
     // splice_to_socket, which goes by way of sendmsg, is new in 6.5 (2dc334f1a63a).
     only(
-        before(6, 5),
+        Meant::Lacks("splice_to_socket"),
         owner(
             "owner_sendpage",
             "whose a socket is that pages are spliced to",

@@ -1,14 +1,13 @@
 //! File systems in user space and disks in memory: what they move by plain `memcpy`, which is no primitive; and what
 //! direct I/O hands on by reference to something other than a block device.
 
-use super::row::{ANY, Group, Row, copy, kprobe, optional, other, trampoline};
+use super::row::{Group, Row, copy, kprobe, optional, other, trampoline};
 
 /// Each function lies in a module on some kernels, whose functions 5.10 describes nowhere.
 pub const ROWS: &[Row] = &[
     optional(copy(
         "fuse_copy",
         "requests and replies of FUSE file systems, on the daemon's side (memcpy)",
-        ANY,
         &[
             trampoline("fuse_copy_do", 3, &["fuse_copy_fexit"]),
             kprobe("fuse_copy_do", &["fuse_copy_entry", "fuse_copy_return"]),
@@ -18,14 +17,12 @@ pub const ROWS: &[Row] = &[
     optional(copy(
         "pmem_write",
         "writes to persistent memory by its block driver (__memcpy_flushcache)",
-        ANY,
         &[kprobe("pmem_do_write", &["pmem_write_kprobe"])],
         &[],
     )),
     optional(copy(
         "brd_io",
         "reads and writes of RAM disks (memcpy)",
-        ANY,
         &[kprobe("brd_submit_bio", &["brd_io_kprobe"])],
         &[],
     )),

@@ -1,35 +1,35 @@
 //! Copies between kernel buffers, and what else touches every byte.
 
-use super::row::{ANY, Row, before, copy, in_softirqs, kprobe, only, optional, trampoline, unpreempted};
+use super::row::{Meant, Row, copy, in_softirqs, kprobe, only, optional, trampoline, unpreempted};
 
 /// Packets, pages, checksums, encryption; and the kprobes on call sites.
 pub const ROWS: &[Row] = &[
     copy(
         "page_copy",
         "copy-on-write and migrated pages, reads of persistent memory",
-        ANY,
         &[
             trampoline("copy_mc_to_kernel", 3, &["page_copy_fexit"]),
             unpreempted(kprobe("copy_mc_to_kernel", &["page_copy_kprobe"])),
         ],
         &[],
     ),
-    copy(
-        "cow",
-        "copy-on-write pages (before copy_mc_to_kernel did it)",
-        before(5, 19),
-        &[
-            trampoline("wp_page_copy", 1, &["cow_fexit"]),
-            kprobe("wp_page_copy", &["cow_entry", "cow_return"]),
-        ],
-        &["wp_page_copy"],
+    only(
+        Meant::Calls { function: "wp_page_copy", primitive: "copy_page" },
+        copy(
+            "cow",
+            "copy-on-write pages (before copy_mc_to_kernel did it)",
+            &[
+                trampoline("wp_page_copy", 1, &["cow_fexit"]),
+                kprobe("wp_page_copy", &["cow_entry", "cow_return"]),
+            ],
+            &["wp_page_copy"],
+        ),
     ),
     optional(only(
-        before(6, 2),
+        Meant::Has("copy_user_huge_page"),
         copy(
             "cow_huge",
             "copy-on-write of huge pages",
-            ANY,
             &[
                 trampoline("copy_user_huge_page", 5, &["cow_huge_fentry"]),
                 kprobe("copy_user_huge_page", &["cow_huge_kprobe"]),
@@ -40,7 +40,6 @@ pub const ROWS: &[Row] = &[
     in_softirqs(copy(
         "skb_copy_bits",
         "packet data copied into kernel memory: linearise, pull, copy",
-        ANY,
         &[
             trampoline("skb_copy_bits", 4, &["skb_copy_bits_fentry"]),
             kprobe("skb_copy_bits", &["skb_copy_bits_kprobe"]),
@@ -50,7 +49,6 @@ pub const ROWS: &[Row] = &[
     in_softirqs(copy(
         "skb_store_bits",
         "kernel memory copied into packet data",
-        ANY,
         &[
             trampoline("skb_store_bits", 4, &["skb_store_bits_fentry"]),
             kprobe("skb_store_bits", &["skb_store_bits_kprobe"]),
@@ -60,7 +58,6 @@ pub const ROWS: &[Row] = &[
     in_softirqs(copy(
         "skb_copy_ubufs",
         "zero-copy sends that the kernel copied after all",
-        ANY,
         &[
             trampoline("skb_copy_ubufs", 2, &["skb_copy_ubufs_fexit"]),
             kprobe("skb_copy_ubufs", &["skb_copy_ubufs_entry", "skb_copy_ubufs_return"]),
@@ -70,7 +67,6 @@ pub const ROWS: &[Row] = &[
     in_softirqs(copy(
         "skb_expand_head",
         "packet headers moved to a larger buffer",
-        ANY,
         &[
             trampoline("pskb_expand_head", 4, &["skb_expand_head_fexit"]),
             kprobe("pskb_expand_head", &["skb_expand_head_entry", "skb_expand_head_return"]),
@@ -80,7 +76,6 @@ pub const ROWS: &[Row] = &[
     in_softirqs(copy(
         "skb_copy_headers",
         "packet headers copied for a retransmission",
-        ANY,
         &[
             trampoline("__pskb_copy_fclone", 4, &["skb_copy_headers_fentry"]),
             kprobe("__pskb_copy_fclone", &["skb_copy_headers_kprobe"]),
@@ -90,7 +85,6 @@ pub const ROWS: &[Row] = &[
     in_softirqs(optional(copy(
         "swiotlb_bounce",
         "bounce buffers of devices that cannot reach the memory",
-        ANY,
         &[
             trampoline("swiotlb_bounce", 0, &["swiotlb_bounce_fentry"]),
             kprobe("swiotlb_bounce", &["swiotlb_bounce_kprobe"]),
@@ -101,7 +95,6 @@ pub const ROWS: &[Row] = &[
     copy(
         "csum_from_user",
         "copies from user memory that compute a checksum",
-        ANY,
         &[
             trampoline("csum_and_copy_from_user", 3, &["csum_from_user_fentry"]),
             kprobe("csum_and_copy_from_user", &["csum_from_user_kprobe"]),
@@ -111,7 +104,6 @@ pub const ROWS: &[Row] = &[
     copy(
         "csum_to_user",
         "copies to user memory that compute a checksum",
-        ANY,
         &[
             trampoline("csum_and_copy_to_user", 3, &["csum_to_user_fentry"]),
             kprobe("csum_and_copy_to_user", &["csum_to_user_kprobe"]),
@@ -121,7 +113,6 @@ pub const ROWS: &[Row] = &[
     in_softirqs(copy(
         "skb_copy_and_csum_bits",
         "packet data copied and checksummed: segmentation for devices without scatter-gather",
-        ANY,
         &[
             trampoline("skb_copy_and_csum_bits", 4, &["skb_copy_and_csum_bits_fentry"]),
             kprobe("skb_copy_and_csum_bits", &["skb_copy_and_csum_bits_kprobe"]),
@@ -132,16 +123,14 @@ pub const ROWS: &[Row] = &[
     optional(copy(
         "ktls_send",
         "bytes that kTLS encrypted in software (module tls) and attached to packets",
-        ANY,
         &[kprobe("tls_sw_sendmsg", &["ktls_send_entry", "ktls_send_return"])],
         &[],
     )),
     optional(only(
-        before(6, 5),
+        Meant::Lacks("splice_to_socket"),
         copy(
             "ktls_sendpage",
             "the same for sendfile and splice (before tls_sw_sendmsg did it)",
-            ANY,
             &[kprobe("tls_sw_sendpage", &["ktls_sendpage_entry", "ktls_sendpage_return"])],
             &[],
         ),
@@ -149,7 +138,6 @@ pub const ROWS: &[Row] = &[
     optional(copy(
         "ktls_recv",
         "bytes that kTLS decrypted in software",
-        ANY,
         &[kprobe("tls_sw_recvmsg", &["ktls_recv_entry", "ktls_recv_return"])],
         &[],
     )),
@@ -157,7 +145,6 @@ pub const ROWS: &[Row] = &[
     optional(copy(
         "call_site",
         "kprobes on the call instructions of copy primitives that no wrapper covers",
-        ANY,
         &[],
         &[],
     )),

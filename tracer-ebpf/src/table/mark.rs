@@ -1,6 +1,6 @@
 //! What other rows need to be exact: where a task is, and on whose behalf.
 
-use super::row::{Group, Row, Way, before, kprobe, needing, only, optional, other, tracepoint, trampoline};
+use super::row::{Group, Meant, Row, Way, kprobe, needing, only, optional, other, tracepoint, trampoline};
 
 /// Splices, softirqs, and what 5.10 would see twice.
 pub const ROWS: &[Row] = &[
@@ -86,11 +86,11 @@ pub const ROWS: &[Row] = &[
     ),
 ];
 
-/// 5.10 alone: `copy_page_to_iter()` into kernel memory runs the check as well (changed in 5.14,
+/// Old iterators (5.10): `copy_page_to_iter()` into kernel memory runs the check as well (changed in 5.14,
 /// "iov_iter: separate direction from flavour", and the rework around it).
 const fn mute(name: &'static str, ways: &'static [Way]) -> Row {
     only(
-        before(5, 14),
+        Meant::OldIterators,
         other(Group::Mark, name, "copies into kernel memory that the check would see twice", ways),
     )
 }

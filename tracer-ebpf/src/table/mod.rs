@@ -4,7 +4,7 @@
 //! probe: a row here, a program in `bpf/`, a test.
 //!
 //! Where a function's name or arity differs between kernels, each form is a way of its own; the plan
-//! takes the first one that this kernel has. Sources: mm/filemap.c, mm/shmem.c, fs/pipe.c, fs/splice.c,
+//! takes the first one that this kernel has, and whose parameters are as `form.rs` says. Sources: mm/filemap.c, mm/shmem.c, fs/pipe.c, fs/splice.c,
 //! net/core/{skbuff,datagram}.c of 5.10, 6.1, 6.12 and 7.2.
 
 mod caller;
@@ -12,6 +12,7 @@ mod descriptor;
 mod device;
 mod discard;
 mod file;
+mod form;
 mod kernel;
 mod mark;
 mod primitive;
@@ -21,8 +22,9 @@ mod switch;
 mod user;
 
 pub use caller::{CALLERS, Callers, caller_class};
+pub use form::{FORMS, Form, forms};
 pub use primitive::{PRIMITIVES, Primitive, primitive};
-pub use row::{Group, Method, Releases, Row, Way};
+pub use row::{Group, Meant, Method, Row, Way};
 
 const SECTIONS: [&[Row]; 9] = [
     user::ROWS,
@@ -89,7 +91,6 @@ const fn same(a: &str, b: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::row::{before, since};
     use super::*;
 
     #[test]
@@ -108,11 +109,5 @@ mod tests {
             let host = &ROWS[row(host) as usize];
             assert!(host.ways.iter().all(|way| way.host().is_none()), "{}", host.name);
         }
-    }
-
-    #[test]
-    fn releases() {
-        assert!(before(5, 14).contains((5, 10)) && !before(5, 14).contains((5, 14)));
-        assert!(since(5, 19).contains((6, 1)) && !since(5, 19).contains((5, 10)));
     }
 }

@@ -1,7 +1,7 @@
 //! Bytes that move by reference: never part of a sum of copies. What splice and its kin moved is told by the rows that
 //! mark them (`mark.rs`), for whole calls.
 
-use super::row::{Group, Row, kprobe, only, other, since, trampoline};
+use super::row::{Group, Meant, Row, kprobe, only, other, trampoline};
 
 /// Pages attached to packets and pipes.
 pub const ROWS: &[Row] = &[
@@ -16,7 +16,7 @@ pub const ROWS: &[Row] = &[
         ],
     ),
     only(
-        since(5, 12),
+        Meant::Has("splice_file_to_pipe"),
         other(
             Group::Reference,
             "sendfile_to_pipe",

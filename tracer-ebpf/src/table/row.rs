@@ -49,7 +49,8 @@ pub struct Way {
     pub method: Method,
     /// Function or tracepoint.
     pub symbol: &'static str,
-    /// Number of arguments that the programs rely on; 0: any.
+    /// Number of arguments that the programs rely on; 0: any. With a function's [`Form`](super::form::Form)s it tells
+    /// which of them fit.
     pub args: u8,
     /// Empty: the programs of another row count this one too ([`Way::host`]).
     pub programs: &'static [&'static str],
@@ -64,26 +65,23 @@ impl Way {
     }
 }
 
-/// Kernel releases `[since, before)` that a row is for; `(0, 0)` means no bound.
-#[derive(Clone, Copy, Debug)]
-pub struct Releases {
-    pub since: (u16, u16),
-    pub before: (u16, u16),
-}
-
-pub(super) const ANY: Releases = Releases { since: (0, 0), before: (0, 0) };
-pub(super) const fn since(major: u16, minor: u16) -> Releases {
-    Releases { since: (major, minor), before: (0, 0) }
-}
-pub(super) const fn before(major: u16, minor: u16) -> Releases {
-    Releases { since: (0, 0), before: (major, minor) }
-}
-
-impl Releases {
-    /// True if the release is one of them.
-    pub fn contains(self, release: (u16, u16)) -> bool {
-        release >= self.since && (self.before == (0, 0) || release < self.before)
-    }
+/// Which kernels a row is meant for: asked of the running kernel, never of its release, because distributions carry newer
+/// code under old numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Meant {
+    Always,
+    /// For kernels with this function.
+    Has(&'static str),
+    /// For kernels without this function.
+    Lacks(&'static str),
+    /// For kernels whose iterators have no `iter_type` (before 5.14, 8cd54c1c8480).
+    OldIterators,
+    /// For kernels where this function calls this primitive, as the live text tells. Where the text cannot be read,
+    /// coverage is unproven in any case, and old iterators decide: of the kernels known, the same ones.
+    Calls {
+        function: &'static str,
+        primitive: &'static str,
+    },
 }
 
 /// What a row's programs interrupt, which tells whose loss a skipped run is.
@@ -103,7 +101,7 @@ pub struct Row {
     pub name: &'static str,
     pub group: Group,
     pub help: &'static str,
-    pub releases: Releases,
+    pub meant: Meant,
     pub ways: &'static [Way],
     /// Functions whose call sites of copy primitives are counted by this row.
     pub covers: &'static [&'static str],
@@ -135,6 +133,10 @@ pub(super) const fn trampoline(symbol: &'static str, args: u8, programs: &'stati
 pub(super) const fn kprobe(symbol: &'static str, programs: &'static [&'static str]) -> Way {
     Way { method: Method::Kprobe, symbol, args: 0, programs, unpreempted: false }
 }
+/// For programs that rely on a form with this number of arguments, where the function has others as well.
+pub(super) const fn with_args(args: u8, way: Way) -> Way {
+    Way { args, ..way }
+}
 pub(super) const fn tracepoint(symbol: &'static str, args: u8, programs: &'static [&'static str]) -> Way {
     Way { method: Method::RawTracepoint, symbol, args, programs, unpreempted: false }
 }
@@ -157,11 +159,10 @@ pub(super) const fn hosted(row: &'static str) -> Way {
 pub(super) const fn copy(
     name: &'static str,
     help: &'static str,
-    releases: Releases,
     ways: &'static [Way],
     covers: &'static [&'static str],
 ) -> Row {
-    Row { releases, covers, ..other(Group::Copy, name, help, ways) }
+    Row { covers, ..other(Group::Copy, name, help, ways) }
 }
 pub(super) const fn other(group: Group, name: &'static str, help: &'static str, ways: &'static [Way]) -> Row {
     let context = match group {
@@ -172,7 +173,7 @@ pub(super) const fn other(group: Group, name: &'static str, help: &'static str, 
         name,
         group,
         help,
-        releases: ANY,
+        meant: Meant::Always,
         ways,
         covers: &[],
         leaves_checked: false,
@@ -197,6 +198,6 @@ pub(super) const fn in_user_mode(row: Row) -> Row {
 pub(super) const fn optional(row: Row) -> Row {
     Row { optional: true, ..row }
 }
-pub(super) const fn only(releases: Releases, row: Row) -> Row {
-    Row { releases, ..row }
+pub(super) const fn only(meant: Meant, row: Row) -> Row {
+    Row { meant, ..row }
 }

@@ -1,7 +1,7 @@
 //! Copies between user memory and the kernel.
 
 use super::row::{
-    ANY, Row, copy, hosted, in_softirqs, kprobe, leaves_checked, optional, trampoline, unpreempted,
+    Row, copy, hosted, in_softirqs, kprobe, leaves_checked, optional, trampoline, unpreempted, with_args,
 };
 
 /// Wrappers, and the check that the compiler puts before copies of variable size.
@@ -9,7 +9,6 @@ pub const ROWS: &[Row] = &[
     copy(
         "check",
         "copies of variable size through copy_{to,from}_{user,iter}: sockets, seq_file, tty, ioctl",
-        ANY,
         &[
             trampoline("__check_object_size", 3, &["check_fentry"]),
             unpreempted(kprobe("__check_object_size", &["check_kprobe"])),
@@ -19,7 +18,6 @@ pub const ROWS: &[Row] = &[
     copy(
         "file_read",
         "reads from the page cache",
-        ANY,
         &[
             trampoline("filemap_read", 3, &["file_read_fexit"]),
             trampoline("generic_file_buffered_read", 3, &["file_read_fexit"]),
@@ -31,7 +29,6 @@ pub const ROWS: &[Row] = &[
     copy(
         "shmem_read",
         "reads from tmpfs and shared memory",
-        ANY,
         &[
             trampoline("shmem_file_read_iter", 2, &["shmem_read_fexit"]),
             kprobe("shmem_file_read_iter", &["shmem_read_entry", "shmem_read_return"]),
@@ -41,7 +38,6 @@ pub const ROWS: &[Row] = &[
     copy(
         "seq_read",
         "reads of files that the kernel writes line by line (most of /proc)",
-        ANY,
         &[
             trampoline("seq_read_iter", 2, &["seq_read_fexit"]),
             kprobe("seq_read_iter", &["seq_read_entry", "seq_read_return"]),
@@ -51,7 +47,6 @@ pub const ROWS: &[Row] = &[
     optional(copy(
         "hugetlbfs_read",
         "reads from hugetlbfs",
-        ANY,
         &[
             trampoline("hugetlbfs_read_iter", 2, &["hugetlbfs_read_fexit"]),
             kprobe("hugetlbfs_read_iter", &["hugetlbfs_read_entry", "hugetlbfs_read_return"]),
@@ -61,7 +56,6 @@ pub const ROWS: &[Row] = &[
     copy(
         "pipe_read",
         "reads from a pipe",
-        ANY,
         &[
             trampoline("anon_pipe_read", 2, &["pipe_read_fexit"]),
             trampoline("pipe_read", 2, &["pipe_read_fexit"]),
@@ -73,7 +67,6 @@ pub const ROWS: &[Row] = &[
     copy(
         "pipe_to_user",
         "vmsplice from a pipe into user memory",
-        ANY,
         &[
             trampoline("pipe_to_user", 3, &["pipe_to_user_fexit"]),
             kprobe("pipe_to_user", &["pipe_to_user_entry", "pipe_to_user_return"]),
@@ -83,7 +76,6 @@ pub const ROWS: &[Row] = &[
     copy(
         "random_read",
         "random bytes (64 at a time)",
-        ANY,
         &[
             trampoline("get_random_bytes_user", 1, &["random_read_fexit"]),
             kprobe("get_random_bytes_user", &["random_read_entry", "random_read_return"]),
@@ -93,7 +85,6 @@ pub const ROWS: &[Row] = &[
     optional(copy(
         "dax_rw",
         "reads and writes of DAX files",
-        ANY,
         &[
             trampoline("dax_iomap_rw", 3, &["dax_rw_fexit"]),
             kprobe("dax_iomap_rw", &["dax_rw_entry", "dax_rw_return"]),
@@ -111,7 +102,6 @@ pub const ROWS: &[Row] = &[
     copy(
         "file_write",
         "buffered writes (ext4, tmpfs and most others)",
-        ANY,
         &[
             trampoline("generic_perform_write", 2, &["file_write_fexit"]),
             trampoline("generic_perform_write", 3, &["file_write_fexit3"]),
@@ -122,7 +112,6 @@ pub const ROWS: &[Row] = &[
     optional(copy(
         "iomap_write",
         "buffered writes through iomap (XFS, block devices)",
-        ANY,
         &[
             trampoline("iomap_file_buffered_write", 3, &["iomap_write_fexit"]),
             trampoline("iomap_file_buffered_write", 4, &["iomap_write_fexit4"]),
@@ -134,17 +123,16 @@ pub const ROWS: &[Row] = &[
     optional(copy(
         "fuse_write",
         "buffered writes of FUSE file systems",
-        ANY,
         &[
             trampoline("fuse_perform_write", 2, &["fuse_write_fexit"]),
-            kprobe("fuse_perform_write", &["fuse_write_entry", "fuse_write_return"]),
+            with_args(2, kprobe("fuse_perform_write", &["fuse_write_entry", "fuse_write_return"])),
+            with_args(4, kprobe("fuse_perform_write", &["fuse_write_at_entry", "fuse_write_at_return"])),
         ],
         &["fuse_perform_write", "fuse_fill_write_pages"],
     )),
     copy(
         "pipe_write",
         "writes to a pipe",
-        ANY,
         &[
             trampoline("anon_pipe_write", 2, &["pipe_write_fexit"]),
             trampoline("pipe_write", 2, &["pipe_write_fexit"]),
@@ -156,7 +144,6 @@ pub const ROWS: &[Row] = &[
     in_softirqs(leaves_checked(copy(
         "skb_from_iter",
         "page fragments of packets: AF_UNIX, packet sockets, tun",
-        ANY,
         &[
             trampoline("skb_copy_datagram_from_iter", 4, &["skb_from_iter_fexit"]),
             kprobe("skb_copy_datagram_from_iter", &["skb_from_iter_entry", "skb_from_iter_return"]),
@@ -166,7 +153,6 @@ pub const ROWS: &[Row] = &[
     copy(
         "process_vm",
         "process_vm_readv and process_vm_writev, by their return value",
-        ANY,
         &[hosted("sys_exit")],
         &["process_vm_rw_core", "process_vm_rw_single_vec", "process_vm_rw"],
     ),

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use serde_json::json;
-use tracer_ebpf::table::{Group, ROWS, Releases, Row};
+use tracer_ebpf::table::{Group, Meant, ROWS, Row};
 
 use super::Outcome;
 use crate::cli::{Format, Probes};
@@ -27,7 +27,7 @@ fn row_as_json(row: &Row) -> serde_json::Value {
         "probe": row.name,
         "observes": group(row.group),
         "help": row.help,
-        "kernels": releases(row.releases),
+        "kernels": kernels(row.meant),
         "ways": ways,
         "optional": row.optional,
     })
@@ -46,7 +46,7 @@ fn row_as_text(row: &Row) -> String {
         row.help,
         "",
         "",
-        match releases(row.releases).as_str() {
+        match kernels(row.meant).as_str() {
             "" => String::new(),
             kernels => format!(" ({kernels})"),
         },
@@ -65,14 +65,14 @@ fn group(group: Group) -> &'static str {
     }
 }
 
-/// `kernels from 5.19`, `kernels before 6.2`, or nothing.
-fn releases(releases: Releases) -> String {
-    let text = |(major, minor): (u16, u16)| format!("{major}.{minor}");
-    match (releases.since, releases.before) {
-        ((0, 0), (0, 0)) => String::new(),
-        (since, (0, 0)) => format!("kernels from {}", text(since)),
-        ((0, 0), before) => format!("kernels before {}", text(before)),
-        (since, before) => format!("kernels from {} and before {}", text(since), text(before)),
+/// `kernels with do_splice`, or nothing.
+fn kernels(meant: Meant) -> String {
+    match meant {
+        Meant::Always => String::new(),
+        Meant::Has(function) => format!("kernels with {function}"),
+        Meant::Lacks(function) => format!("kernels without {function}"),
+        Meant::OldIterators => "kernels without iov_iter.iter_type (before 5.14)".to_owned(),
+        Meant::Calls { function, primitive } => format!("kernels whose {function} calls {primitive}"),
     }
 }
 
@@ -90,7 +90,7 @@ mod tests {
             }
         }
         let by = if symbols.is_empty() { "call instructions".to_owned() } else { symbols.join(", ") };
-        let kernels = releases(row.releases).replace("kernels ", "");
+        let kernels = kernels(row.meant).replacen("kernels ", "", 1);
         format!("| `{}` | {} | {} | {by} | {kernels} |", row.name, group(row.group), row.help)
     }
 

@@ -18,7 +18,6 @@ use crate::cli_serve::Serve;
 use crate::coverage::CALL_SITE;
 use crate::fault::Fault;
 use crate::load::pins::Pins;
-use crate::plan::Offers as _;
 use crate::serve::census::Census;
 use crate::serve::fence;
 use crate::serve::front::{Ask, Front};
@@ -66,7 +65,7 @@ pub fn serve(args: &Serve) -> Outcome {
     let snapshot = session.snapshot_of_machine();
     let unready = missing(&snapshot);
     let readable: Vec<PathBuf> = config.iter().map(|config| config.directory()).collect();
-    let kept = fence::enter(session.facts.release(), census.wants_exe(), &readable);
+    let kept = fence::enter(census.wants_exe(), &readable);
     let daemon = Daemon {
         started: snapshot.started,
         ready: unready.is_none(),

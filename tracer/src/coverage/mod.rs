@@ -3,6 +3,7 @@
 
 pub mod callers;
 mod modules;
+mod offered;
 mod saved;
 mod scanned;
 mod wanted;
@@ -14,8 +15,10 @@ use tracer_ebpf::table::{PRIMITIVES, Primitive};
 
 use self::callers::Caller;
 use self::modules::Module;
+use self::offered::Offered;
 use self::scanned::Scanned;
 use self::wanted::{Wanted, wanted};
+use crate::facts::Facts;
 use crate::facts::kallsyms::Kallsyms;
 use crate::fault::Fault;
 use crate::load::Kernel;
@@ -120,14 +123,21 @@ impl Coverage {
         self.cover_sites(kernel);
     }
 
+    /// What the plan may know of this kernel.
+    pub fn offered<'a>(&'a self, facts: &'a Facts) -> Offered<'a> {
+        Offered { facts, scanned: self.scanned.as_ref().ok() }
+    }
+
     /// Classifies again after a module was loaded; probes new sites only.
-    pub fn refresh(&mut self, kernel: &mut Kernel) {
+    pub fn refresh(&mut self, kernel: &mut Kernel, facts: &Facts) {
         let now = modules::loaded();
         if now == self.modules || self.scanned.is_err() {
             return;
         }
-        self.note_modules(now, kernel);
-        match Scanned::read() {
+        self.note_modules(now);
+        let scanned = Scanned::read();
+        kernel.attach_again(&Offered { facts, scanned: scanned.as_ref().ok() }, self.attach);
+        match scanned {
             Ok(scanned) => {
                 self.scanned = Ok(scanned);
                 self.not_read_again = None;
@@ -150,10 +160,9 @@ impl Coverage {
     }
 
     /// Modules were loaded or removed: these are there now.
-    fn note_modules(&mut self, now: BTreeSet<Module>, kernel: &mut Kernel) {
+    fn note_modules(&mut self, now: BTreeSet<Module>) {
         self.new_modules.extend(now.difference(&self.modules).map(|module| module.name.clone()));
         self.modules = now;
-        kernel.attach_again();
     }
 
     /// A site that is known keeps its coverage, and its probe; of those that are gone nothing is kept.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::modules::Module;
 use super::{Coverage, Covered};
+use crate::facts::Facts;
 use crate::load::Kernel;
 use crate::plan::{Attach, Refusal};
 use crate::text::scan::Site;
@@ -33,7 +34,14 @@ impl Coverage {
     }
 
     /// Goes on with what was covered; probes the sites of modules that were loaded meanwhile.
-    pub fn resume(&mut self, saved: Saved, kernel: &mut Kernel, attach: Attach, check_off: Option<String>) {
+    pub fn resume(
+        &mut self,
+        saved: Saved,
+        kernel: &mut Kernel,
+        facts: &Facts,
+        attach: Attach,
+        check_off: Option<String>,
+    ) {
         self.attach = attach;
         self.check_off = check_off;
         self.sites = saved.sites;
@@ -42,7 +50,8 @@ impl Coverage {
         self.missed_before = saved.missed_before;
         let now = std::mem::replace(&mut self.modules, saved.modules);
         if now != self.modules {
-            self.note_modules(now, kernel);
+            self.note_modules(now);
+            kernel.attach_again(&self.offered(facts), attach);
         }
         self.cover_sites(kernel);
     }

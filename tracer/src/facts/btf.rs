@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use super::names::NameIndex;
 
-pub use func::Param;
+pub use func::{ModuleBtf, Param};
 
 const MAGIC: u16 = 0xeb9f;
 /// Bytes of a `struct btf_header` that every version has.
@@ -87,6 +87,13 @@ fn u32_at(data: &[u8], at: usize) -> Option<u32> {
 impl Btf {
     /// Parses what `/sys/kernel/btf/vmlinux` holds.
     pub fn parse(data: Vec<u8>) -> Result<Self> {
+        let mut btf = Self::parse_types(data)?;
+        btf.index = NameIndex::build(btf.types.len(), |id| btf.indexed_name(id));
+        Ok(btf)
+    }
+
+    /// The same without an index of names.
+    fn parse_types(data: Vec<u8>) -> Result<Self> {
         ensure!(data.len() >= HEADER, "BTF is {} bytes, shorter than its header", data.len());
         let magic = u16::from_le_bytes([data[0], data[1]]);
         ensure!(magic == MAGIC, "BTF magic is {magic:#06x}, expected {MAGIC:#06x} (little-endian)");
@@ -105,7 +112,6 @@ impl Btf {
         let strings = section("string", word(16), word(20))?;
         let mut btf = Self { types: vec![0], strings, index: NameIndex::default(), data };
         btf.find_types(types)?;
-        btf.index = NameIndex::build(btf.types.len(), |id| btf.indexed_name(id));
         Ok(btf)
     }
 

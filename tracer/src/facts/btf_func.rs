@@ -1,6 +1,8 @@
 //! What functions take: their number of parameters, and the types of those.
 
-use super::{Btf, MAX_DEPTH, kind, u32_at};
+use anyhow::Result;
+
+use super::{Btf, MAX_DEPTH, Type, kind, u32_at};
 
 /// One parameter of a function.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,11 +19,13 @@ impl Btf {
     }
 
     /// Parameters of a kernel function; their number is where fexit finds the return value.
-    /// `None` also if two functions of that name disagree: which one is meant is unknown.
+    /// `None` also if two functions of that name disagree in types: which one is meant is unknown.
     pub fn func_params(&self, name: &str) -> Option<Vec<Param>> {
         let mut found = self.named(name, &[kind::FUNC]).map(|(_, ty)| self.params(ty.size_or_type));
         let first = found.next()??;
-        found.all(|other| other.is_some_and(|other| other.len() == first.len())).then_some(first)
+        let types =
+            |params: &[Param]| -> Vec<String> { params.iter().map(|p| p.type_desc.clone()).collect() };
+        found.all(|other| other.is_some_and(|other| types(&other) == types(&first))).then_some(first)
     }
 
     /// Parameters of a `typedef R (*name)(...)`, such as `btf_trace_block_bio_queue`,
@@ -32,17 +36,30 @@ impl Btf {
             (pointer.kind == kind::PTR).then(|| self.params(pointer.size_or_type))?
         })
     }
+}
 
-    fn params(&self, proto: u32) -> Option<Vec<Param>> {
-        let (_, ty) = self.resolve(proto)?;
-        if ty.kind != kind::FUNC_PROTO {
-            return None;
-        }
+/// Where types and their names are looked up: the kernel's, or a module's together with them.
+trait Types {
+    /// A type, and the blob that its own data is in.
+    fn at(&self, id: u32) -> Option<(&Btf, Type)>;
+    fn text(&self, name: u32) -> String;
+
+    fn params(&self, mut proto: u32) -> Option<Vec<Param>> {
+        let mut depth = MAX_DEPTH;
+        let (blob, ty) = loop {
+            let (blob, ty) = self.at(proto)?;
+            depth = depth.checked_sub(1)?;
+            match ty.kind {
+                kind::FUNC_PROTO => break (blob, ty),
+                kind::TYPEDEF => proto = ty.size_or_type,
+                _ => return None,
+            }
+        };
         let param = |i: usize| {
             let at = ty.tail + i * 8;
             Some(Param {
-                name: self.string(u32_at(&self.data, at)?),
-                type_desc: self.describe(u32_at(&self.data, at + 4)?),
+                name: self.text(u32_at(&blob.data, at)?),
+                type_desc: self.describe(u32_at(&blob.data, at + 4)?),
             })
         };
         (0..ty.vlen).map(param).collect()
@@ -51,7 +68,7 @@ impl Btf {
     fn describe(&self, mut id: u32) -> String {
         let mut stars = String::new();
         for _ in 0..MAX_DEPTH {
-            let Some(ty) = self.ty(id) else {
+            let Some((_, ty)) = self.at(id) else {
                 return join("void", &stars);
             };
             let prefix = match ty.kind {
@@ -72,9 +89,61 @@ impl Btf {
                 kind::ARRAY => return join("array", &stars),
                 _ => "",
             };
-            return join(&format!("{prefix}{}", self.string(ty.name)), &stars);
+            return join(&format!("{prefix}{}", self.text(ty.name)), &stars);
         }
         String::from("?")
+    }
+}
+
+impl Types for Btf {
+    fn at(&self, id: u32) -> Option<(&Btf, Type)> {
+        Some((self, self.ty(id)?))
+    }
+    fn text(&self, name: u32) -> String {
+        self.string(name)
+    }
+}
+
+/// A module's types, whose ids and names go on where the kernel's end.
+pub struct ModuleBtf<'a> {
+    kernel: &'a Btf,
+    own: Btf,
+}
+
+impl<'a> ModuleBtf<'a> {
+    /// Parses what `/sys/kernel/btf/MODULE` holds.
+    ///
+    /// # Errors
+    /// As of [`Btf::parse`].
+    pub fn parse(kernel: &'a Btf, data: Vec<u8>) -> Result<Self> {
+        Ok(ModuleBtf { kernel, own: Btf::parse_types(data)? })
+    }
+
+    /// Parameters of a function of the module; `None` also if it has several of that name.
+    pub fn func_params(&self, name: &str) -> Option<Vec<Param>> {
+        let first = self.kernel.types.len();
+        let mut found = (first..first + self.own.types.len() - 1).filter_map(|id| {
+            let (_, ty) = self.at(u32::try_from(id).ok()?)?;
+            (ty.kind == kind::FUNC && self.text(ty.name) == name).then_some(ty.size_or_type)
+        });
+        let proto = found.next()?;
+        found.next().is_none().then(|| self.params(proto))?
+    }
+}
+
+impl Types for ModuleBtf<'_> {
+    fn at(&self, id: u32) -> Option<(&Btf, Type)> {
+        // Entry 0 of either list is `void`.
+        match (id as usize).checked_sub(self.kernel.types.len()) {
+            None => self.kernel.at(id),
+            Some(own) => self.own.at(u32::try_from(own + 1).ok()?),
+        }
+    }
+    fn text(&self, name: u32) -> String {
+        match (name as usize).checked_sub(self.kernel.strings.len()) {
+            None => self.kernel.string(name),
+            Some(own) => self.own.string(u32::try_from(own).unwrap_or(u32::MAX)),
+        }
     }
 }
 

@@ -6,17 +6,19 @@ struct Blob {
     types: Vec<u8>,
     strings: Vec<u8>,
     count: u32,
+    /// Of the blob that this one goes on from: bytes of names. Types are counted on.
+    names_before: u32,
 }
 
 impl Blob {
     fn name(&mut self, name: &str) -> u32 {
-        if self.strings.is_empty() {
+        if self.strings.is_empty() && self.names_before == 0 {
             self.strings.push(0);
         }
         if name.is_empty() {
             return 0;
         }
-        let at = self.strings.len() as u32;
+        let at = self.names_before + self.strings.len() as u32;
         self.strings.extend_from_slice(name.as_bytes());
         self.strings.push(0);
         at
@@ -144,6 +146,38 @@ fn finds_functions() {
     assert_eq!(btf.typedef_func_params("inner_t"), None);
     assert!(btf.func_id("func").is_some() && btf.func_id("outer").is_none());
     assert_eq!(btf.func_params("twice"), None, "two of different arity");
+}
+
+#[test]
+fn a_module_goes_on_where_the_kernel_ends() {
+    let kernel = blob();
+    let (mut module, names_before) = (Blob::default(), kernel.strings.len() as u32);
+    (module.count, module.names_before) = (kernel.count, names_before);
+    let own = module.list("own", 4, false, 8, &[]);
+    let pointer = module.ty("", 2, false, 0, own, &[]);
+    let proto = module.list("", 13, false, 1, &[("own", &[pointer]), ("size", &[1])]);
+    module.ty("probed", 12, false, 1, proto, &[]);
+    // A prototype of the kernel's.
+    let kernels = (1..=kernel.count).find(|id| btf().ty(*id).unwrap().kind == kind::FUNC_PROTO).unwrap();
+    module.ty("alike", 12, false, 1, kernels, &[]);
+    module.ty("twice", 12, false, 1, proto, &[]);
+    module.ty("twice", 12, false, 1, proto, &[]);
+    let kernel = btf();
+    let whole = module.bytes();
+    let types = |name: &str| -> Option<Vec<String>> {
+        let module = ModuleBtf::parse(&kernel, whole.clone()).unwrap();
+        Some(module.func_params(name)?.into_iter().map(|param| param.type_desc).collect())
+    };
+    assert_eq!(types("probed").unwrap(), ["struct own *", "int"]);
+    assert_eq!(types("alike").unwrap(), ["void *", "struct inner *"]);
+    assert_eq!((types("twice"), types("func"), types("absent")), (None, None, None));
+    for at in 0..whole.len() {
+        let mut altered = whole.clone();
+        altered[at] = 0xff;
+        if let Ok(module) = ModuleBtf::parse(&kernel, altered) {
+            module.func_params("probed");
+        }
+    }
 }
 
 #[test]

@@ -6,13 +6,13 @@ pub mod layout;
 pub mod names;
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use tracer_ebpf::abi::{Config, Preempt};
 
-use self::btf::Btf;
+use self::btf::{Btf, ModuleBtf, Param};
 use self::kallsyms::Kallsyms;
-use crate::plan::Offers;
 
 const BTF: &str = "/sys/kernel/btf/vmlinux";
 
@@ -41,6 +41,7 @@ impl Facts {
         let preempts = preempts(
             fs::read_to_string("/sys/kernel/debug/sched/preempt").ok().as_deref(),
             &fs::read_to_string("/proc/cmdline").unwrap_or_default(),
+            &fs::read_to_string("/proc/version").unwrap_or_default(),
             version,
         );
         Ok(Facts { version, release, btf: btf.ok(), layout, preempts })
@@ -89,45 +90,84 @@ impl Facts {
     }
 }
 
-impl Offers for Facts {
-    fn release(&self) -> (u16, u16) {
-        self.version
+impl Facts {
+    /// Types of the parameters of a function of the kernel proper.
+    pub fn params(&self, function: &str) -> Option<Vec<String>> {
+        Some(types(self.btf.as_ref()?.func_params(function)?))
     }
 
-    fn function_args(&self, name: &str) -> Option<usize> {
-        Some(self.btf.as_ref()?.func_params(name)?.len())
+    /// The same of a function in a module that is loaded. The first module is taken that describes one of this name.
+    pub fn module_params(&self, function: &str) -> Option<Vec<String>> {
+        let kernel = self.btf.as_ref()?;
+        let name: Vec<u8> = [&[0], function.as_bytes(), &[0]].concat();
+        let modules = fs::read_dir(Path::new(BTF).parent()?).ok()?.flatten();
+        modules.filter(|module| module.file_name() != "vmlinux").find_map(|module| {
+            let data = fs::read(module.path()).ok()?;
+            // To parse all of them would take as long as the kernel's own.
+            memchr::memmem::find(&data, &name)?;
+            Some(types(ModuleBtf::parse(kernel, data).ok()?.func_params(function)?))
+        })
     }
 
-    fn tracepoint_args(&self, name: &str) -> Option<usize> {
+    /// True if BTF has this function; there may be others.
+    pub fn describes(&self, function: &str) -> bool {
+        self.function_id(function).is_some()
+    }
+
+    /// Number of arguments of a tracepoint that BTF knows.
+    pub fn tracepoint_args(&self, name: &str) -> Option<usize> {
         // `typedef void (*btf_trace_NAME)(void *, arguments...)`.
         let params = self.btf.as_ref()?.typedef_func_params(&format!("btf_trace_{name}"))?;
         Some(params.len().saturating_sub(1))
     }
 
-    fn without_layout(&self) -> Option<&str> {
-        self.layout.as_ref().err().map(String::as_str)
+    /// True if iterators have no `iter_type`, as before 5.14 (8cd54c1c8480).
+    pub fn has_old_iterators(&self) -> bool {
+        self.btf.as_ref().is_some_and(|btf| btf.member_offset("iov_iter", "iter_type").is_none())
     }
 
-    fn preempts(&self) -> bool {
+    /// True if the kernel may preempt BPF programs.
+    pub fn preempts(&self) -> bool {
         self.preempts
+    }
+
+    /// True if a grace period of RCU tasks may wait for a process that exits; true also if nobody knows. Since 6.9 such
+    /// processes are on lists instead (1612160b9127).
+    pub fn waits_for_exits(&self) -> bool {
+        let lists = |btf: &Btf| btf.member_offset("task_struct", "rcu_tasks_exit_list").is_some();
+        !self.btf.as_ref().is_some_and(lists)
+    }
+
+    /// True if the link of a kprobe tells how often its program did not run, since 6.7.
+    pub fn tells_missed_probes(&self) -> bool {
+        let told = |btf: &Btf| btf.member_offset("bpf_link_info", "perf_event.kprobe.missed").is_some();
+        self.btf.as_ref().is_some_and(told)
     }
 }
 
+fn types(params: Vec<Param>) -> Vec<String> {
+    params.into_iter().map(|param| param.type_desc).collect()
+}
+
 /// True if the kernel may preempt its own code. `model` is `full (lazy)` or `none (voluntary) full`, the
-/// model in force in parentheses; without debugfs the boot parameter tells, else the release: 7.0 took
-/// `none` and `voluntary` away from x86, and they were Debian's choice before.
-fn preempts(model: Option<&str>, command_line: &str, version: (u16, u16)) -> bool {
+/// model in force in parentheses; without debugfs the boot parameter tells, else how the kernel was built (`uname -v`).
+/// One that leaves the model to its boot (`PREEMPT_DYNAMIC`) does not tell its default. Only there the release does, and
+/// decides which of two ways goes first: 7.0 took `none` and `voluntary` away from x86, and they were Debian's choice
+/// before.
+fn preempts(model: Option<&str>, command_line: &str, built: &str, version: (u16, u16)) -> bool {
     let asked = || command_line.split_whitespace().rev().find_map(|word| word.strip_prefix("preempt="));
     let in_force = model.and_then(|text| text.split_once('(')?.1.split_once(')').map(|(model, _)| model));
-    match in_force.or_else(asked) {
-        Some(model) => matches!(model, "full" | "lazy"),
-        None => version >= (7, 0),
+    let flag = || built.split_whitespace().find(|word| word.starts_with("PREEMPT"));
+    match (in_force.or_else(asked), flag()) {
+        (Some(model), _) => matches!(model, "full" | "lazy"),
+        (None, Some("PREEMPT_DYNAMIC")) => version >= (7, 0),
+        (None, flag) => flag.is_some(),
     }
 }
 
 /// False if the kernel was built without kprobes, or at least without those that `perf_event_open` makes.
 pub fn has_kprobes() -> bool {
-    let pmu = std::path::Path::new("/sys/bus/event_source/devices");
+    let pmu = Path::new("/sys/bus/event_source/devices");
     // Without sysfs nobody knows; the attach will tell.
     !pmu.exists() || pmu.join("kprobe").exists()
 }
@@ -157,11 +197,18 @@ mod tests {
 
     #[test]
     fn preemption_models() {
-        assert!(preempts(Some("full (lazy) \n"), "", (7, 2)));
-        assert!(!preempts(Some("none (voluntary) full\n"), "preempt=full", (6, 12)));
-        assert!(preempts(None, "quiet preempt=full", (6, 1)));
-        assert!(!preempts(None, "quiet", (6, 12)));
-        assert!(preempts(None, "quiet", (7, 0)));
+        const DYNAMIC: &str =
+            "Linux version 6.1.0 (gcc) #1 SMP PREEMPT_DYNAMIC Debian 6.1.192-2 (2026-11-02)";
+        assert!(preempts(Some("full (lazy) \n"), "", DYNAMIC, (7, 2)));
+        assert!(!preempts(Some("none (voluntary) full\n"), "preempt=full", DYNAMIC, (6, 12)));
+        assert!(preempts(None, "quiet preempt=full", DYNAMIC, (6, 1)));
+        assert!(!preempts(None, "quiet", DYNAMIC, (6, 12)));
+        assert!(preempts(None, "quiet", DYNAMIC, (7, 0)));
+        // Built for one model: whatever the release is called.
+        for version in [(4, 18), (9, 9)] {
+            assert!(!preempts(None, "quiet", "#1 SMP Debian 5.10.262-1 (2026-10-30)", version));
+            assert!(preempts(None, "quiet", "#1 SMP PREEMPT_RT Debian 5.10.262-1", version));
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::links::Link;
 use super::rows::{Attached, settle_hosted};
 use super::{Kernel, pairs};
 use crate::fault::Fault;
-use crate::plan::{Choice, Refusal};
+use crate::plan::{self, Attach, Choice, Offers, Refusal};
 use crate::sys;
 use crate::text::scan::Site;
 
@@ -40,7 +40,7 @@ struct Attacher<'a> {
     functions: &'a Btf,
     fault: &'a Fault,
     detach: &'a Detach,
-    release: (u16, u16),
+    tells_missed: bool,
 }
 
 impl Attacher<'_> {
@@ -73,7 +73,7 @@ impl Attacher<'_> {
                     if choice.row.needs.is_empty() {
                         links.iter_mut().for_each(|(_, link)| link.make_safe(self.detach));
                     }
-                    return (Attached { row: choice.row, way: Ok(way) }, links);
+                    return (Attached { row: choice.row, way: Ok(way), required: choice.required }, links);
                 }
                 Err(error) => {
                     let this = crate::refusal::explain(way, &error);
@@ -85,7 +85,7 @@ impl Attacher<'_> {
             }
         }
         let refusal = refusal.unwrap_or(Refusal { why: "no way to observe it".into(), hint: String::new() });
-        (Attached { row: choice.row, way: Err(refusal) }, Vec::new())
+        (Attached { row: choice.row, way: Err(refusal), required: choice.required }, Vec::new())
     }
 
     fn way(
@@ -132,7 +132,7 @@ impl Attacher<'_> {
             (Program::KProbe(program), Method::Kprobe) => {
                 program.load()?;
                 let link = program.attach(way.symbol, 0)?;
-                Link::kprobe(program.take_link(link)?, self.release)?
+                Link::kprobe(program.take_link(link)?, self.tells_missed)?
             }
             (Program::RawTracePoint(program), Method::RawTracepoint) => {
                 program.load()?;
@@ -144,7 +144,7 @@ impl Attacher<'_> {
                     way.symbol.split_once('/').ok_or_else(|| anyhow!("no category in {}", way.symbol))?;
                 program.load()?;
                 let link = program.attach(category, event)?;
-                Link::perf(program.take_link(link)?, self.release)?
+                Link::perf(program.take_link(link)?)?
             }
             _ => bail!("program {name} is not of the kind that its row says"),
         })
@@ -176,13 +176,13 @@ impl Kernel {
     }
 
     /// Tries again what a module may have brought since: optional rows without a way.
-    pub fn attach_again(&mut self) {
+    pub fn attach_again(&mut self, offers: &impl Offers, attach: Attach) {
         let is_absent = |attached: &Attached| attached.row.optional && attached.way.is_err();
         let absent: Vec<usize> = (0..self.rows.len()).filter(|i| is_absent(&self.rows[*i])).collect();
         let choice = |index: &usize| {
-            let row = self.rows[*index].row;
-            let ways = row.ways.iter().filter(|way| way.method == Method::Kprobe).collect();
-            Choice { row, ways, refused: None }
+            let choice = plan::choose_row(self.rows[*index].row, offers, attach);
+            let ways = choice.ways.into_iter().filter(|way| way.method == Method::Kprobe).collect();
+            Choice { ways, ..choice }
         };
         let plan = absent.iter().map(choice).collect();
         for (index, (attached, links)) in absent.into_iter().zip(self.attach_rows(plan)) {
@@ -190,6 +190,9 @@ impl Kernel {
             if attached.way.is_ok() && pairs::missing(attached.row, is_attached).is_none() {
                 self.rows[index] = attached;
                 self.keep(links);
+            } else if attached.way.is_err() && attached.required {
+                // The module has the function, in a form that is not known.
+                self.rows[index] = attached;
             }
         }
     }
@@ -201,7 +204,7 @@ impl Kernel {
             functions: &self.functions,
             fault: &self.fault,
             detach,
-            release: self.links.release(),
+            tells_missed: self.links.tells_missed(),
         };
         let mut programs: Programs<'_> = self.ebpf.programs_mut().collect();
         let job = |choice: Choice| {
@@ -245,7 +248,7 @@ impl Kernel {
             program.load()?;
         }
         let link = program.attach("_stext", site.addr.wrapping_sub(text_start))?;
-        let link = Link::kprobe(program.take_link(link)?, self.links.release())?;
+        let link = Link::kprobe(program.take_link(link)?, self.links.tells_missed())?;
         self.links.keep(name, link);
         self.expect_detached(name);
         Ok(())

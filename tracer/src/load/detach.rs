@@ -10,9 +10,6 @@ use std::time::{Duration, Instant};
 use crate::names;
 use crate::sys::{self, FileHolder};
 
-/// Since this release no grace period of RCU tasks waits for a process that exits.
-const EXITS_ARE_NO_READERS: (u16, u16) = (6, 9);
-
 /// Somebody else may hold a program; then there is nothing to wait for.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -30,11 +27,12 @@ pub enum Detach {
 }
 
 impl Detach {
-    pub fn choose(release: (u16, u16)) -> Self {
+    /// `waits_for_exits`: a grace period of RCU tasks may wait for a process that exits.
+    pub fn choose(waits_for_exits: bool) -> Self {
         if !names::may_end_with_namespace() {
             return Detach::Child;
         }
-        if release >= EXITS_ARE_NO_READERS {
+        if !waits_for_exits {
             return Detach::Here;
         }
         FileHolder::new().map_or(Detach::HereUnsafely, Detach::Worker)

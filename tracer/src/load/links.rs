@@ -15,12 +15,13 @@ use aya::programs::links::{FdLink, LinkError};
 
 use super::detach::Detach;
 use super::pins::Pins;
+use crate::facts::Facts;
 use crate::sys;
 
-/// Since this release kprobes and tracepoints of perf have links; before, they are perf events.
-pub const ALL_ARE_LINKS: (u16, u16) = (5, 15);
-/// Since this release the link of a kprobe tells how often its program did not run.
-const TELLS_MISSED: (u16, u16) = (6, 7);
+/// True if kprobes and tracepoints of perf have links (since 5.15); else they are perf events. As aya found out.
+pub fn all_are_links() -> bool {
+    aya::features().bpf_perf_link()
+}
 
 /// Locked by who detaches trampolines: any file that all tracers on a kernel have.
 const TURN: &str = "/sys/kernel/btf/vmlinux";
@@ -81,26 +82,24 @@ impl Link {
         Link::new(link.into())
     }
 
-    /// The link of a kprobe, on a kernel of this release.
-    pub fn kprobe<L>(link: L, release: (u16, u16)) -> Result<Self>
+    /// The link of a kprobe.
+    pub fn kprobe<L>(link: L, tells_missed: bool) -> Result<Self>
     where
         L: TryInto<FdLink, Error = LinkError> + Hash + Any + Send,
     {
-        let mut link = Link::perf(link, release)?;
-        if release >= TELLS_MISSED
-            && let Held::Link(held) = &link.held
-        {
+        let mut link = Link::perf(link)?;
+        if tells_missed && let Held::Link(held) = &link.held {
             link.id = Some(held.info()?.id());
         }
         Ok(link)
     }
 
     /// The link of what attaches through perf.
-    pub fn perf<L>(link: L, release: (u16, u16)) -> Result<Self>
+    pub fn perf<L>(link: L) -> Result<Self>
     where
         L: TryInto<FdLink, Error = LinkError> + Hash + Any + Send,
     {
-        if release >= ALL_ARE_LINKS {
+        if all_are_links() {
             return Ok(Link::new(link.try_into()?));
         }
         let descriptor = descriptor(&link);
@@ -118,7 +117,8 @@ impl Link {
 
 /// All links.
 pub struct Links {
-    release: (u16, u16),
+    /// Links of kprobes tell how often their programs did not run.
+    tells_missed: bool,
     /// With the names of their programs.
     trampolines: Vec<(String, Link)>,
     others: Vec<(String, Link)>,
@@ -132,20 +132,20 @@ pub struct Links {
 }
 
 impl Links {
-    pub fn new(release: (u16, u16)) -> Self {
+    pub fn new(facts: &Facts) -> Self {
         Links {
-            release,
+            tells_missed: facts.tells_missed_probes(),
             trampolines: Vec::new(),
             others: Vec::new(),
             probes: BTreeMap::new(),
             open: Mutex::default(),
             leaves_all: false,
-            detach: Detach::choose(release),
+            detach: Detach::choose(facts.waits_for_exits()),
         }
     }
 
-    pub fn release(&self) -> (u16, u16) {
-        self.release
+    pub fn tells_missed(&self) -> bool {
+        self.tells_missed
     }
 
     pub fn detach(&self) -> &Detach {
@@ -168,7 +168,7 @@ impl Links {
 
     /// Takes over a link that is pinned.
     pub fn adopt(&mut self, program: &str, is_kprobe: bool, link: FdLink) -> Result<()> {
-        let id = if is_kprobe && self.release >= TELLS_MISSED { Some(link.info()?.id()) } else { None };
+        let id = if is_kprobe && self.tells_missed { Some(link.info()?.id()) } else { None };
         self.keep(program, Link { id, is_pinned: true, ..Link::new(link) });
         Ok(())
     }

@@ -42,7 +42,7 @@ mod tests {
         let attach = |row: &'static Row| {
             let way = if row.name == refused { Err(refusal.clone()) } else { Ok(&row.ways[0]) };
             let links = if way.is_ok() { vec![()] } else { Vec::new() };
-            (Attached { row, way }, links)
+            (Attached { row, way, required: true }, links)
         };
         let mut rows: Vec<_> = ROWS.iter().filter(|row| !row.ways.is_empty()).map(attach).collect();
         settle(&mut rows);

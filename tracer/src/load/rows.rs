@@ -10,6 +10,8 @@ pub struct Attached {
     pub row: &'static Row,
     /// The way that works, or why none does.
     pub way: Result<&'static Way, Refusal>,
+    /// True if coverage is incomplete without it.
+    pub required: bool,
 }
 
 /// A row without programs of its own is attached exactly if the row is whose programs count it.
@@ -40,7 +42,7 @@ mod tests {
     fn attached(name: &str, ok: bool) -> Attached {
         let row = &ROWS[row(name) as usize];
         let refusal = Refusal { why: "no tracepoints".into(), hint: "boot another kernel".into() };
-        Attached { row, way: if ok { Ok(&row.ways[0]) } else { Err(refusal) } }
+        Attached { row, way: if ok { Ok(&row.ways[0]) } else { Err(refusal) }, required: true }
     }
 
     #[test]

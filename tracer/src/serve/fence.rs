@@ -12,9 +12,8 @@ use crate::sys;
 /// Bits of include/uapi/linux/capability.h.
 const SYS_PTRACE: u32 = 19;
 const BPF: u32 = 39;
-/// Since 5.19 maps that are open need no capability, whatever kernel.unprivileged_bpf_disabled says; before,
-/// every bpf(2) call does.
-const OPEN_MAPS_ARE_FREE: (u16, u16) = (5, 19);
+/// What it says decides, up to 5.18, whether every bpf(2) call needs a capability; it may be changed at any time.
+const UNPRIVILEGED_BPF: &str = "/proc/sys/kernel/unprivileged_bpf_disabled";
 
 /// What the counting thread keeps, with the reason.
 pub struct Kept {
@@ -26,9 +25,9 @@ pub struct Kept {
 ///
 /// `exe`: executables are shown or selected, which takes CAP_SYS_PTRACE, and which Landlock would forbid (a
 /// fenced process may not look into processes outside of its fence).
-pub fn enter(release: (u16, u16), exe: bool, readable: &[PathBuf]) -> Kept {
+pub fn enter(exe: bool, readable: &[PathBuf]) -> Kept {
     let mut wanted = Vec::new();
-    if release < OPEN_MAPS_ARE_FREE {
+    if !open_maps_are_free() {
         wanted.push((BPF, "CAP_BPF"));
     }
     if exe {
@@ -46,6 +45,13 @@ pub fn enter(release: (u16, u16), exe: bool, readable: &[PathBuf]) -> Kept {
         read_only(&paths)
     };
     Kept { capabilities, landlock }
+}
+
+/// True if maps that are open need no capability, as since 5.19: asked of the kernel by a thread that has none.
+fn open_maps_are_free() -> bool {
+    let is_forbidden = std::fs::read_to_string(UNPRIVILEGED_BPF).is_ok_and(|text| text.trim() != "0");
+    let asks = || sys::keep_capabilities(0).is_ok() && sys::may_ask_of_maps();
+    is_forbidden && std::thread::spawn(asks).join().unwrap_or(false)
 }
 
 /// For a thread of the server: no capability, and no file but those that it reads again.

@@ -12,7 +12,7 @@ use crate::coverage;
 use crate::facts;
 use crate::load::kept::{Document, Kept};
 use crate::load::pins::Pins;
-use crate::load::{ALL_ARE_LINKS, Attached, Sizes, object_id};
+use crate::load::{Attached, Sizes, all_are_links, object_id};
 use crate::plan::{Attach, Refusal};
 use crate::preemption::{AtBegin, Preemption};
 use crate::sink::say;
@@ -26,8 +26,8 @@ pub(super) struct Manifest {
     config: Vec<u32>,
     pub(super) sizes: Sizes,
     attach: Attach,
-    /// Rows of the table by name; the way that works by its number, or why none does.
-    rows: Vec<(String, Result<usize, Refusal>)>,
+    /// Rows of the table by name; the way that works by its number, or why none does; whether it is required.
+    rows: Vec<(String, Result<usize, Refusal>, bool)>,
     pub(super) coverage: coverage::Saved,
     pub(super) begin: Begin,
 }
@@ -57,13 +57,13 @@ impl Manifest {
     }
 
     pub(super) fn rows(&self) -> Result<Vec<Attached>> {
-        let row = |(name, way): &(String, Result<usize, Refusal>)| {
+        let row = |(name, way, required): &(String, Result<usize, Refusal>, bool)| {
             let row = ROWS.iter().find(|row| row.name == *name)?;
             let way = match way {
                 Ok(way) => Ok(row.ways.get(*way)?),
                 Err(refusal) => Err(refusal.clone()),
             };
-            Some(Attached { row, way })
+            Some(Attached { row, way, required: *required })
         };
         self.rows
             .iter()
@@ -86,7 +86,7 @@ impl Session {
     /// Those of `prepare`; kernels before 5.15.
     pub fn prepare_pinned(selection: &Selection, options: &Options, pins: Pins) -> Result<Self> {
         let release = facts::release()?;
-        if facts::version(&release) < ALL_ARE_LINKS {
+        if !all_are_links() {
             bail!(
                 "--pin needs Linux 5.15 or later: kprobes cannot be pinned on {release}\n  \
                  without it, counters start at 0 when the daemon does"
@@ -162,7 +162,12 @@ impl Session {
             config: words(&self.config),
             sizes: self.kernel.sizes,
             attach: self.attach,
-            rows: self.kernel.rows.iter().map(|row| (row.row.name.to_owned(), way(row))).collect(),
+            rows: self
+                .kernel
+                .rows
+                .iter()
+                .map(|row| (row.row.name.to_owned(), way(row), row.required))
+                .collect(),
             coverage: self.coverage.save(),
             begin: Begin {
                 started: self.started,

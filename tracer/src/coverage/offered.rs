@@ -1,0 +1,57 @@
+//! What the plan asks of the running kernel: its types, its symbols, its text. Nowhere its release.
+
+use tracer_ebpf::table::PRIMITIVES;
+
+use super::scanned::Scanned;
+use crate::facts::Facts;
+use crate::plan::Offers;
+use crate::text::classify::base_name;
+
+/// The running kernel, as far as it could be read.
+pub struct Offered<'a> {
+    pub(super) facts: &'a Facts,
+    /// Symbols, and calls of primitives.
+    pub(super) scanned: Option<&'a Scanned>,
+}
+
+impl Offers for Offered<'_> {
+    fn params(&self, function: &str) -> Option<Vec<String>> {
+        self.facts.params(function)
+    }
+
+    fn module_params(&self, function: &str) -> Option<Vec<String>> {
+        self.facts.module_params(function)
+    }
+
+    fn has_function(&self, name: &str) -> Option<bool> {
+        if self.facts.describes(name) {
+            return Some(true);
+        }
+        // A daemon forgets them.
+        let symbols = self.scanned.map(|scanned| &scanned.symbols).filter(|symbols| !symbols.is_empty())?;
+        Some(symbols.lookup(name).next().is_some())
+    }
+
+    fn has_old_iterators(&self) -> bool {
+        self.facts.has_old_iterators()
+    }
+
+    fn calls(&self, function: &str, primitive: &str) -> Option<bool> {
+        let mut sites = self.scanned?.sites.iter();
+        Some(sites.any(|site| {
+            base_name(&site.function) == function && PRIMITIVES[site.primitive].name == primitive
+        }))
+    }
+
+    fn tracepoint_args(&self, name: &str) -> Option<usize> {
+        self.facts.tracepoint_args(name)
+    }
+
+    fn without_layout(&self) -> Option<&str> {
+        self.facts.layout.as_ref().err().map(String::as_str)
+    }
+
+    fn preempts(&self) -> bool {
+        self.facts.preempts()
+    }
+}
