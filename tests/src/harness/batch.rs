@@ -2,6 +2,7 @@
 //! emulated CPU, and telling many targets apart is a promise of its own.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Result, anyhow};
@@ -33,6 +34,11 @@ impl Batches {
 
 /// One window of each workload, one after the other, all under one tracer.
 pub fn observe(bench: &Bench, batch: &[Key]) -> Vec<(Key, Result<Observed, String>)> {
+    observe_by(&bench.tracer, bench, batch)
+}
+
+/// The same with a program in tracer's place.
+pub fn observe_by(tracer: &Path, bench: &Bench, batch: &[Key]) -> Vec<(Key, Result<Observed, String>)> {
     let mut results = Vec::new();
     let mut ready = Vec::new();
     for key in batch {
@@ -43,7 +49,7 @@ pub fn observe(bench: &Bench, batch: &[Key]) -> Vec<(Key, Result<Observed, Strin
         }
     }
     let keys: Vec<Key> = ready.iter().map(|(key, _)| *key).collect();
-    match trace(bench, ready) {
+    match trace(tracer, ready) {
         Ok(windows) => results.extend(windows),
         Err(error) => {
             let error = format!("{error:#}");
@@ -53,13 +59,13 @@ pub fn observe(bench: &Bench, batch: &[Key]) -> Vec<(Key, Result<Observed, Strin
     results
 }
 
-fn trace(bench: &Bench, mut ready: Vec<(Key, Session)>) -> Result<Vec<(Key, Result<Observed, String>)>> {
+fn trace(program: &Path, mut ready: Vec<(Key, Session)>) -> Result<Vec<(Key, Result<Observed, String>)>> {
     let pids: Vec<u32> =
         ready.iter().flat_map(|(_, session)| [Some(session.pid), session.peer]).flatten().collect();
     if pids.is_empty() {
         return Ok(Vec::new());
     }
-    let mut tracer = Tracer::start(&bench.tracer, &watch(&pids, &[]))?;
+    let mut tracer = Tracer::start(program, &watch(&pids, &[]))?;
     tracer.wait_counting(&pids)?;
     let truths: Vec<Result<Truth>> = ready.iter_mut().map(|(_, session)| window(session)).collect();
     let total = tracer.stop()?.total()?;

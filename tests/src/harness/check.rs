@@ -54,11 +54,20 @@ impl Check {
         Self::of_text(bench, &format!("{policy:#}"))
     }
 
+    /// The same with a program in tracer's place.
+    pub fn by(tracer: &Path, bench: &Bench, policy: &Value) -> Result<Self> {
+        Self::of_text_by(tracer, bench, &format!("{policy:#}"))
+    }
+
     /// JSON is YAML, so most policies are written as such; this is for the others.
     pub fn of_text(bench: &Bench, policy: &str) -> Result<Self> {
+        Self::of_text_by(&bench.tracer, bench, policy)
+    }
+
+    fn of_text_by(tracer: &Path, bench: &Bench, policy: &str) -> Result<Self> {
         let dir = directory(bench)?;
         fs::write(dir.join("policy.yaml"), policy)?;
-        let mut command = Command::new(&bench.tracer);
+        let mut command = Command::new(tracer);
         command.arg("check").arg(dir.join("policy.yaml"));
         command.arg(format!("--report=json={}", dir.join("report.json").display()));
         Ok(Check { command, dir })

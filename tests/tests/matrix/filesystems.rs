@@ -9,16 +9,6 @@ use tracer_tests::harness::bench::{Bench, Observed};
 
 use crate::{Check, Verdict, checked, copies};
 
-/// Not exact yet: `copy_mc_to_kernel` and the usercopy check are booked whoever calls them, and on 5.10 the position of
-/// `fuse_perform_write`'s iterator is not known. With the kernels, all if there are none.
-const NOT_YET: &[(&str, &[&str])] = &[("fuse", &["5.10"])];
-
-/// Why a check is skipped, if it is one of [`NOT_YET`].
-pub fn not_yet(name: &str, kernel: &str) -> Option<String> {
-    let waits = NOT_YET.iter().find(|(waiting, _)| *waiting == name)?;
-    (waits.1.is_empty() || waits.1.contains(&kernel)).then(|| "callers are not told apart yet".into())
-}
-
 pub fn checks() -> Vec<Check> {
     let mut keys: Vec<Key> = files::ROWS.iter().map(|row| (row.workload, row.place)).collect();
     keys.dedup();
@@ -34,9 +24,6 @@ fn of(key: Key, batch: Vec<Key>, batches: Arc<Batches>) -> Check {
 
 fn observe(bench: &Bench, key: Key, batch: &[Key], batches: &Batches) -> Result<Verdict> {
     let (workload, place) = key;
-    if let Some(cause) = not_yet(&format!("{workload}{}", place.suffix()), &bench.kernel) {
-        return Ok(Verdict::Skipped(cause));
-    }
     if expect::find(&bench.kernel, workload, place, Role::Worker).is_none() {
         let row = files::ROWS.iter().find(|row| (row.workload, row.place) == key);
         return Ok(Verdict::Skipped(row.map_or(String::new(), |row| row.cause.to_string())));

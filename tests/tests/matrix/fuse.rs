@@ -7,7 +7,7 @@ use tracer_tests::harness::session::{Session, Started};
 use tracer_tests::harness::tracer::Tracer;
 use tracer_tests::workload::fuse_daemon::{READ, REPLY, REQUEST, WRITE, WRITTEN};
 
-use crate::{Check, Verdict, checked, filesystems, sound};
+use crate::{Check, Verdict, checked, sound};
 
 /// What is read; half as much is written.
 const N: u64 = 4 * MIB as u64;
@@ -19,9 +19,6 @@ pub fn checks() -> Vec<Check> {
 
 /// Direct I/O and the page cache, each with a daemon of its own, under one tracer.
 fn both_sides(bench: &Bench) -> Result<Verdict> {
-    if let Some(cause) = filesystems::not_yet("fuse", &bench.kernel) {
-        return Ok(Verdict::Skipped(cause));
-    }
     // Built in from 6.12 on; what is missing is said by the workload.
     let _ = run("modprobe", &["fuse"]);
     let mut sessions = Vec::new();

@@ -44,6 +44,7 @@ mod programs_openssl;
 mod programs_reload;
 mod programs_tools;
 mod prometheus;
+mod release_label;
 mod run_status;
 mod serve_container;
 mod serve_exact;
@@ -188,6 +189,7 @@ fn plain_checks() -> Vec<Check> {
     checks.extend(target_ends::checks());
     checks.extend(bad_input::checks());
     checks.extend(doctor::checks());
+    checks.extend(release_label::checks());
     checks.extend(check_usage::checks());
     checks.extend(check_pass::checks());
     checks.extend(check_violated::checks());
