@@ -4,7 +4,8 @@
 
 use crate::expect::KERNELS;
 use crate::workload::scene::{
-    compat, descriptors, discards, messages, observed, pages, partial, rings, sockets, vectors,
+    compat, descriptors, discards, messages, observed, pages, partial, rings, sockets, vectors, vhost,
+    zerocopy_receive,
 };
 
 const ALL: &[&str] = &KERNELS;
@@ -81,6 +82,11 @@ const fn discarded(path: &'static str, payload: usize) -> Cell {
     Cell { discarded: payload as u64, ..cell(path, payload) }
 }
 
+/// All of the payload is handed on by reference.
+const fn by_reference(path: &'static str, payload: usize) -> Cell {
+    Cell { zero_copied: payload as u64, ..cell(path, payload) }
+}
+
 const fn row(workload: &'static str, cells: &'static [Cell]) -> Row {
     Row { workload, kernels: ALL, cause: "", cells, control: None, pending: None }
 }
@@ -108,6 +114,9 @@ const RING: &[Cell] = &[to_user("io_uring", RECEIVED)];
 const SENT: usize = sockets::MESSAGE * sockets::MESSAGES;
 const EXCHANGED: &[Cell] = &[from_user("send", SENT), to_user("recv", SENT)];
 const FRAMES: usize = sockets::FRAME * sockets::FRAMES;
+const FORWARDED: u64 = (vhost::FRAME * vhost::FRAMES) as u64;
+const MAPPABLE: usize = zerocopy_receive::MESSAGE * zerocopy_receive::MESSAGES;
+const MAPPED: usize = zerocopy_receive::PAGES * zerocopy_receive::TURNS;
 const TURNS: usize = descriptors::TURNS;
 const DROPPED: usize = discards::CHUNK * discards::TURNS;
 const SMALL: usize = vectors::SMALL_VECTORS * vectors::SMALL * vectors::DATAGRAMS;
@@ -197,6 +206,19 @@ pub const ROWS: &[Row] = &[
         ],
     )
     .control(0, 0),
+    row(
+        "vhost",
+        &[
+            from_user("write", descriptors::COUNTER * vhost::KICKS),
+            Cell { from_user: Bytes::Is(FORWARDED), ..cell("kernel_thread", 0) },
+        ],
+    ),
+    row("zerocopy_receive", &[from_user("send", MAPPABLE), to_user("recv", MAPPABLE)])
+        .only(FROM_6_1, "the copy buffer came with 5.11"),
+    row(
+        "zerocopy_receive_pages",
+        &[from_user("write", MAPPED), by_reference("splice", MAPPED), by_reference("recv", MAPPED)],
+    ),
     // 32-bit programs.
     row(
         "compat_moves",
@@ -238,7 +260,7 @@ pub const ROWS: &[Row] = &[
     row("null_pipe", &[from_user("write", DROPPED), discarded("splice", DROPPED)]),
     row("trunc_tcp", &[from_user("send", DROPPED), discarded("recv", DROPPED)]).control(0, 0),
     row("trunc_udp", &[from_user("send", DATAGRAMS), TRUNCATED]).control(0, 0),
-    // Beside another observer: the matrix's `observer`.
+    // The matrix runs it beside another observer as well (`observer`).
     row("observed_writes", &[from_user("write", OBSERVED)]).control(0, 0),
 ];
 

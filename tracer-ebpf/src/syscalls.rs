@@ -25,6 +25,9 @@ pub const FORK: Entry = Path::OtherSyscall as Entry | IOVEC;
 /// execve, which returns 0 in a new program, whether or not that entered it. It never returns a number of bytes.
 pub const EXEC: Entry = FORK | RETURNS_BYTES;
 
+/// getsockopt, of which one option receives data (`TCP_ZEROCOPY_RECEIVE`). The bit has no other meaning here.
+pub const GETSOCKOPT: Entry = Path::OtherSyscall as Entry | HAS_ARGUMENT_BLOCK;
+
 /// The tables are indexed by number `& MASK`. 64-bit numbers end at about 470, x32's own at 547.
 pub const MASK: usize = 1023;
 
@@ -101,6 +104,7 @@ const CALLS: &[Call] = &[
     (-1, 419, message(Path::Recv)),   // mq_timedreceive_time64
     (69, 400, messages(Path::Send)),  // msgsnd
     (70, 401, message(Path::Recv)),   // msgrcv
+    (55, 365, GETSOCKOPT),
     (40, 187, data(Path::Sendfile)),
     (-1, 239, data(Path::Sendfile)), // sendfile64
     (275, 313, data(Path::Splice)),

@@ -6,6 +6,7 @@ mod everyone;
 mod read;
 mod reap;
 mod resume;
+mod workers;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
@@ -177,6 +178,7 @@ impl Session {
             Selection::AtExec { .. } => {}
             Selection::Nothing => return Ok(()),
         }
+        self.admit_workers()?;
         self.refuse_blindness()
     }
 

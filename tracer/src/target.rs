@@ -113,20 +113,47 @@ pub struct Found {
     pub comm: Vec<u8>,
 }
 
+/// The name in `/proc/PID/stat`, and the fields behind it, of which the first is field 3.
+fn stat(pid: u32) -> Option<(Vec<u8>, Vec<String>)> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let (open, close) = (stat.iter().position(|b| *b == b'(')?, stat.iter().rposition(|b| *b == b')')?);
+    let fields =
+        std::str::from_utf8(&stat[close + 1..]).ok()?.split_whitespace().map(str::to_owned).collect();
+    Some((stat.get(open + 1..close)?.to_vec(), fields))
+}
+
+fn number(fields: &[String], n: usize) -> Option<u64> {
+    fields.get(n - 3)?.parse().ok()
+}
+
+fn is_kernel_thread(fields: &[String]) -> Option<bool> {
+    const PF_KTHREAD: u64 = 0x0020_0000;
+    Some(number(fields, 9)? & PF_KTHREAD != 0)
+}
+
 /// A process that can still run, and is no kernel thread. (A leader that has ended is a zombie as long as
 /// its other threads run.)
 pub fn countable(pid: u32) -> Option<Found> {
-    const PF_KTHREAD: u64 = 0x0020_0000;
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let (open, close) = (stat.iter().position(|b| *b == b'(')?, stat.iter().rposition(|b| *b == b')')?);
-    let comm = stat.get(open + 1..close)?.to_vec();
-    let fields: Vec<&str> = std::str::from_utf8(&stat[close + 1..]).ok()?.split_whitespace().collect();
-    let number = |n: usize| fields.get(n - 3)?.parse::<u64>().ok();
-    let ended = matches!(fields.first(), None | Some(&"Z" | &"X"));
-    if number(9)? & PF_KTHREAD != 0 || (ended && number(20)? < 2) {
+    let (comm, fields) = stat(pid)?;
+    let ended = matches!(fields.first().map(String::as_str), None | Some("Z" | "X"));
+    if is_kernel_thread(&fields)? || (ended && number(&fields, 20)? < 2) {
         return None;
     }
-    Some(Found { started: Duration::from_millis(number(22)? * 1000 / ticks_per_second()?), comm })
+    Some(Found { started: Duration::from_millis(number(&fields, 22)? * 1000 / ticks_per_second()?), comm })
+}
+
+/// Those that run, with their names.
+pub fn kernel_threads() -> impl Iterator<Item = (u32, String)> {
+    everyone().into_iter().filter_map(|pid| {
+        let (comm, fields) = stat(pid)?;
+        is_kernel_thread(&fields)?.then(|| (pid, String::from_utf8_lossy(&comm).into_owned()))
+    })
+}
+
+/// The process of a thread.
+pub fn process_of(thread: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok())
 }
 
 /// When this machine started, to the second (`btime`).

@@ -16,6 +16,7 @@ pub mod ledger;
 pub mod metrics;
 pub mod mounts;
 pub mod nic;
+pub mod observer;
 pub mod privilege;
 pub mod process;
 pub mod programs;

@@ -113,8 +113,9 @@ fn wait_until(pid: u32, rests: impl Fn(&str) -> bool) -> Result<()> {
     })
 }
 
-/// A thread, and whether it is io_uring's helper, which makes no calls; nothing for one that polls.
+/// A thread, and whether it is a helper, of io_uring's or vhost's, which makes no calls; nothing for one that polls.
 fn working(task: PathBuf) -> Option<(PathBuf, bool)> {
     let name = fs::read_to_string(task.join("comm")).unwrap_or_default();
-    (!name.starts_with("iou-sqp")).then_some((task, name.starts_with("iou-")))
+    let is_helper = name.starts_with("iou-") || name.starts_with("vhost-");
+    (!name.starts_with("iou-sqp")).then_some((task, is_helper))
 }

@@ -7,7 +7,7 @@ use super::ktls::Version;
 use super::receive::Receiver;
 use super::scene::{
     self, compat, descriptors, discards, kernel_files, messages, observed, pages, partial, rings, sockets,
-    vectors,
+    vectors, vhost, zerocopy_receive,
 };
 use super::transport::Transport;
 use super::uring::{Uring, Way};
@@ -195,6 +195,9 @@ pub const ALL: &[Entry] = &[
     Entry { name: "trunc_tcp", kind: Scene(discards::stream) },
     Entry { name: "trunc_udp", kind: Scene(discards::datagrams) },
     Entry { name: "observed_writes", kind: Scene(observed::writes) },
+    Entry { name: "vhost", kind: Scene(vhost::sends) },
+    Entry { name: "zerocopy_receive", kind: Scene(zerocopy_receive::copied) },
+    Entry { name: "zerocopy_receive_pages", kind: Scene(zerocopy_receive::mapped) },
 ];
 
 pub fn find(name: &str) -> Option<&'static Entry> {

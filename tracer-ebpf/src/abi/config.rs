@@ -65,6 +65,8 @@ pub struct Config {
     pub task_pagefault_disabled: u32,
     /// `task_struct.mm`: of a kernel thread not NULL while it works on a process's memory (`kthread_use_mm()`).
     pub task_mm: u32,
+    /// `mm_struct.owner`, or [`ABSENT`].
+    pub mm_owner: u32,
     /// `PF_USER_WORKER` (vhost's workers, 6.4), 0 where the kernel has none.
     pub user_worker: u32,
 
@@ -162,7 +164,7 @@ pub struct Config {
     pub sock_protocol: u32,
 }
 impl Config {
-    pub const WORDS: usize = 81;
+    pub const WORDS: usize = 82;
 }
 const _: () = assert!(size_of::<Config>() == Config::WORDS * 4);
 

@@ -219,14 +219,30 @@ impl Place {
     /// Where a copy of the current task belongs, which performs `service`.
     #[inline(always)]
     pub fn of(service: &Service) -> Self {
-        let (entry, path) = match service {
-            Service::Call { entry, .. } => (*entry, syscalls::path(*entry)),
-            Service::Fault => (0, Path::MmapFault),
-            Service::IoUring => (syscalls::IO_URING, Path::IoUring),
-            Service::KernelThread => (0, Path::KernelThread),
+        let entry = match service {
+            Service::Call { entry, .. } => *entry,
+            Service::IoUring => syscalls::IO_URING,
+            Service::Fault | Service::KernelThread => 0,
         };
+        let path = path_of(service);
         Place { path, entry, in_splice: is_splice(path) }
     }
+}
+
+#[inline(always)]
+fn path_of(service: &Service) -> Path {
+    match service {
+        Service::Call { entry, .. } => syscalls::path(*entry),
+        Service::Fault => Path::MmapFault,
+        Service::IoUring => Path::IoUring,
+        Service::KernelThread => Path::KernelThread,
+    }
+}
+
+/// The path of the service that the current task performs.
+#[inline(always)]
+pub fn path() -> Option<Path> {
+    Some(path_of(&Task::current().service()?))
 }
 
 /// The service that the current task performs.

@@ -10,7 +10,7 @@ use aya_ebpf::{
 };
 use tracer_ebpf::abi::{Direction, Path, caller};
 use tracer_ebpf::{
-    syscalls::{self, ADDRESSED, COPIES_ARE_PAYLOAD, HAS_ARGUMENT_BLOCK, IOVEC},
+    syscalls::{self, ADDRESSED, COPIES_ARE_PAYLOAD, GETSOCKOPT, HAS_ARGUMENT_BLOCK, IOVEC},
     table::row,
 };
 
@@ -72,12 +72,23 @@ pub fn book_checked<P: Fn() -> u64, C: Fn() -> u32>(slot: u32, probe: u32, check
     } else {
         (checked.class)()
     };
+    let place = if place.entry == GETSOCKOPT { of_option(place, class, &service) } else { place };
     let Some(kind) = kind(class, &service, place, task, checked) else { return };
     let direction = direction(place, task, checked.to_user);
     book_copy(slot, probe, kind, place.path, direction, checked.n);
     if kind == Kind::Copy && place.entry & COPIES_ARE_PAYLOAD != 0 {
         book_payload(slot, place.path, checked.n);
     }
+}
+
+/// `TCP_ZEROCOPY_RECEIVE` is a receive: what it cannot map it copies, and returns 0.
+#[inline(always)]
+fn of_option(place: Place, class: u32, service: &Service) -> Place {
+    const ZEROCOPY_RECEIVE: u64 = 35;
+    if class == caller::ITERATOR && service.argument(REGS_DX) == Some(ZEROCOPY_RECEIVE) {
+        return Place { path: Path::Recv, entry: Path::Recv as u8 | COPIES_ARE_PAYLOAD, ..place };
+    }
+    place
 }
 
 /// True for a send or receive without an address, by itself: the caller need not be looked up, which costs some 150

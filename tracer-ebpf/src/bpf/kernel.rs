@@ -87,12 +87,8 @@ impl Pointer {
 /// `int 0x80` and with FRED).
 const IN_CALL: u64 = -38i64 as u64;
 
-/// True if the current task runs io_uring's task work (splice.rs marks it).
-#[inline(always)]
-fn marked_as_io_uring() -> bool {
-    // SAFETY: the value is read at once.
-    unsafe { DEPTH.get(&bpf_get_current_pid_tgid()) }.is_some_and(|depth| depth.io_uring != 0)
-}
+/// A number that no system call has.
+const NO_CALL: u64 = syscalls::MASK as u64;
 
 /// The address of what user mode left in the current task's registers.
 #[derive(Clone, Copy)]
@@ -257,9 +253,18 @@ impl Task {
         if !regs.result_and_call(&mut ax, &mut nr) {
             return None;
         }
-        // Work that a task does for io_uring on its way out of the kernel: after a call, or after an interrupt.
-        if ax != IN_CALL && marked_as_io_uring() {
-            return Some(Service::IoUring);
+        // On its way out of the kernel, after a call or an interrupt, as leaving.rs marks it.
+        // SAFETY: the value is read at once.
+        if ax != IN_CALL
+            && let Some(mark) = unsafe { DEPTH.get(&bpf_get_current_pid_tgid()) }
+        {
+            if mark.io_uring != 0 {
+                return Some(Service::IoUring);
+            }
+            if mark.core_dump != 0 {
+                // As if another call did it. (No service of its own: the verifier loses track of its parts.)
+                nr = NO_CALL;
+            }
         }
         // Entry code stores -1 where no system call is to be restarted: exceptions and interrupts.
         if (nr as i64) < 0 {

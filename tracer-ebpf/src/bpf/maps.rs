@@ -148,7 +148,8 @@ pub struct Depth {
     pub muted: u32,
     /// In io_uring's task work, which runs as the task leaves the kernel, whatever took it in.
     pub io_uring: u32,
-    pub reserved: u32,
+    /// In a core dump, which a signal begins as the task leaves the kernel.
+    pub core_dump: u32,
 }
 
 #[repr(C)]

@@ -21,4 +21,5 @@ mod site;
 mod skb;
 mod splice;
 mod switches;
+mod worker;
 mod wrapper;

@@ -5,12 +5,12 @@ use aya_ebpf::{
     macros::{fexit, kprobe, kretprobe},
     programs::{FExitContext, ProbeContext, RetProbeContext},
 };
-use tracer_ebpf::abi::Loss;
+use tracer_ebpf::abi::{Loss, Path};
 use tracer_ebpf::{syscalls, table::row};
 
 use super::account::{book_payload, book_reference, current_slot, note_owner, place};
 use super::maps::{CALLS, CallKey, OWNERS, lose};
-use super::wrapper::{Call, Exit, leave};
+use super::wrapper::{Call, Exit, enter, leave, wrapper};
 
 /// `int skb_zerocopy_iter_stream(sk, skb, msg, len, uarg[, binding])`: user pages attached to a packet.
 /// Remembers whose they are: if the kernel copies them after all, it does so in softirq context.
@@ -28,6 +28,23 @@ fn zerocopy_send(_probe: u32, call: &impl Call, uarg: u64) {
     }
     note_owner(&OWNERS, uarg, slot);
 }
+
+/// `int tcp_zerocopy_receive(sk, zc, ...)`: pages of packets mapped into user memory, `zc->length` bytes
+/// (include/uapi/linux/tcp.h).
+#[inline(always)]
+fn zerocopy_recv(_probe: u32, call: &impl Call) {
+    const LENGTH: u32 = 8;
+    if call.ret_int() != 0 {
+        return;
+    }
+    let Some(slot) = current_slot() else { return };
+    let Some(bytes) = call.pointer(1).read::<u32>(LENGTH) else { return };
+    if bytes > 0 {
+        book_reference(slot, Path::Recv, bytes as u64);
+        book_payload(slot, Path::Recv, bytes as u64);
+    }
+}
+wrapper! { "zerocopy_recv": zerocopy_recv; zerocopy_recv_fexit2(2), zerocopy_recv_fexit3(3); zerocopy_recv_entry, zerocopy_recv_return }
 
 #[fexit]
 pub fn zerocopy_send_fexit5(ctx: FExitContext) -> i32 {

@@ -14,7 +14,7 @@ use tracer_ebpf::{
     table::row,
 };
 
-use super::account::{book_reference, current_slot, place};
+use super::account::{book_reference, current_slot, path};
 use super::iter::{self, Memory};
 use super::kernel::{Pointer, Task, read};
 use super::maps::{DEPTH, Depth, config, lose};
@@ -29,10 +29,10 @@ pub fn change(change: impl Fn(&mut Depth)) {
         splice: 0,
         muted: 0,
         io_uring: 0,
-        reserved: 0,
+        core_dump: 0,
     });
     change(&mut depth);
-    if depth.splice == 0 && depth.muted == 0 && depth.io_uring == 0 {
+    if depth.splice == 0 && depth.muted == 0 && depth.io_uring == 0 && depth.core_dump == 0 {
         let _ = DEPTH.remove(&key);
     } else if DEPTH.insert(&key, &depth, 0).is_err() {
         lose(Loss::CallMapFull);
@@ -64,10 +64,11 @@ fn splice_ends() {
 #[inline(always)]
 fn moved_if(bytes: i64, may: impl Fn(Path) -> bool) {
     if bytes > 0
-        && let (Some(slot), Some(place)) = (current_slot(), place())
-        && may(place.path)
+        && let Some(slot) = current_slot()
+        && let Some(path) = path()
+        && may(path)
     {
-        book_reference(slot, place.path, bytes as u64);
+        book_reference(slot, path, bytes as u64);
     }
 }
 

@@ -99,6 +99,8 @@ pub const FORMS: &[Form] = &[
     // reference.rs
     form("skb_zerocopy_iter_stream", "_, _, _, _, struct ubuf_info *"),
     form("skb_zerocopy_iter_stream", "_, _, _, _, struct ubuf_info *, _"),
+    untold(form("tcp_zerocopy_receive", "struct sock *, struct tcp_zerocopy_receive *")),
+    form("tcp_zerocopy_receive", "struct sock *, struct tcp_zerocopy_receive *, _"),
     form("splice_file_to_pipe", "struct file *, ..."),
     // discard.rs
     form("write_null", ANY),
@@ -110,6 +112,10 @@ pub const FORMS: &[Form] = &[
     form("do_splice", "struct file *, _, struct file *, _, _, _"),
     form("splice_direct_to_actor", ANY),
     form("tctx_task_work", ANY),
+    form("vfs_coredump", ANY),
+    form("do_coredump", ANY),
+    form("kthread_use_mm", "struct mm_struct *"),
+    form("kthread_unuse_mm", ANY),
     // switch.rs
     form("__sysvec_apic_timer_interrupt", INTERRUPT),
     form("__common_interrupt", INTERRUPT),

@@ -31,6 +31,41 @@ pub const ROWS: &[Row] = &[
             kprobe("tctx_task_work", &["io_uring_work_entry", "io_uring_work_return"]),
         ],
     ),
+    other(
+        Group::Mark,
+        "core_dump",
+        "a task writes its core dump, which a signal began: its copies are on `other_syscall`",
+        &[
+            trampoline("vfs_coredump", 1, &["core_dump_fentry", "core_dump_fexit"]),
+            trampoline("do_coredump", 1, &["core_dump_fentry", "core_dump_fexit"]),
+            kprobe("vfs_coredump", &["core_dump_entry", "core_dump_return"]),
+            kprobe("do_coredump", &["core_dump_entry", "core_dump_return"]),
+        ],
+    ),
+    needing(
+        &["worker_ends"],
+        other(
+            Group::Mark,
+            "worker_begins",
+            "a kernel thread takes a process's memory on (vhost up to 6.1): it is counted with that process",
+            &[
+                trampoline("kthread_use_mm", 1, &["worker_begins_fentry"]),
+                kprobe("kthread_use_mm", &["worker_begins_kprobe"]),
+            ],
+        ),
+    ),
+    needing(
+        &["worker_begins"],
+        other(
+            Group::Mark,
+            "worker_ends",
+            "a kernel thread leaves a process's memory",
+            &[
+                trampoline("kthread_unuse_mm", 1, &["worker_ends_fentry"]),
+                kprobe("kthread_unuse_mm", &["worker_ends_kprobe"]),
+            ],
+        ),
+    ),
     needing(
         &["softirq_exit"],
         other(

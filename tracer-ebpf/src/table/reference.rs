@@ -15,6 +15,16 @@ pub const ROWS: &[Row] = &[
             kprobe("skb_zerocopy_iter_stream", &["zerocopy_send_entry", "zerocopy_send_return"]),
         ],
     ),
+    other(
+        Group::Reference,
+        "zerocopy_recv",
+        "pages of packets mapped into user memory (TCP_ZEROCOPY_RECEIVE)",
+        &[
+            trampoline("tcp_zerocopy_receive", 3, &["zerocopy_recv_fexit3"]),
+            trampoline("tcp_zerocopy_receive", 2, &["zerocopy_recv_fexit2"]),
+            kprobe("tcp_zerocopy_receive", &["zerocopy_recv_entry", "zerocopy_recv_return"]),
+        ],
+    ),
     only(
         Meant::Has("splice_file_to_pipe"),
         other(

@@ -29,6 +29,8 @@ pub fn config(btf: &Btf) -> Result<Config> {
         task_is_typed: btf.enum_value("bpf_func_id", "BPF_FUNC_task_pt_regs").is_some().into(),
         task_pagefault_disabled: at("task_struct", "pagefault_disabled")?,
         task_mm: at("task_struct", "mm")?,
+        // Only with CONFIG_MEMCG.
+        mm_owner: at("mm_struct", "owner").unwrap_or(ABSENT),
         user_worker: if btf.struct_size("vhost_task").is_some() { PF_USER_WORKER } else { 0 },
         task_thread_pid: at("task_struct", "thread_pid")?,
         pid_level: at("pid", "level")?,

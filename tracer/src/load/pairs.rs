@@ -104,6 +104,7 @@ mod tests {
             ("owner_clone", "owner_free"),
             ("sys_enter", "sys_exit"),
             ("fork", "exit"),
+            ("worker_begins", "worker_ends"),
         ];
         for (begin, end) in pairs {
             assert!(ROWS[row(begin) as usize].needs.contains(&end), "{begin} needs {end}");

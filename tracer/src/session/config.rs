@@ -3,7 +3,7 @@
 use anyhow::Result;
 use tracer_ebpf::abi::{Config, CopySizes, FIRST_PROCESS, Ledger, follow};
 
-use super::{Options, Selection};
+use super::{Options, Selection, workers};
 use crate::facts::Facts;
 use crate::load::Sizes;
 use crate::names;
@@ -26,7 +26,7 @@ pub(super) fn configure(
     let (only, follows, processes) = match selection {
         Selection::Processes { targets, children: false } => match targets.as_slice() {
             // The constant is the kernel's name of the process, which another namespace's is not.
-            [one] if names::in_initial_namespace() => (one.pid, false, 1),
+            [one] if names::in_initial_namespace() && !workers::may_be(&layout) => (one.pid, false, 1),
             many => (0, false, many.len() as u32),
         },
         Selection::Processes { children: true, .. } => (0, true, FOLLOWED),

@@ -13,6 +13,8 @@ pub mod partial;
 pub mod rings;
 pub mod sockets;
 pub mod vectors;
+pub mod vhost;
+pub mod zerocopy_receive;
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};

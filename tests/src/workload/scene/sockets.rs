@@ -200,7 +200,7 @@ pub fn tap(_: &Options) -> Result<Scene> {
     })
 }
 
-fn open_tap(name: &str) -> Result<File> {
+pub fn open_tap(name: &str) -> Result<File> {
     const TUNSETIFF: libc::c_ulong = 0x4004_54ca;
     let tap = lacking("/dev/net/tun", File::options().read(true).write(true).open("/dev/net/tun"))?;
     // SAFETY: all zeroes is a valid request.
@@ -218,7 +218,7 @@ fn open_tap(name: &str) -> Result<File> {
 }
 
 /// Without IPv6, which would send frames of its own.
-fn quiet_and_up(name: &str) -> Result<()> {
+pub fn quiet_and_up(name: &str) -> Result<()> {
     // Absent where the machine has no IPv6.
     let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "1");
     crate::harness::bench::run("ip", &["link", "set", name, "up"])
