@@ -105,7 +105,6 @@ impl Row {
     }
 }
 
-const CONSTANT: &str = "copies of constant size are not seen";
 const BY_ASKED: &str = "the check sees what was asked for";
 const BY_CALL: &str = "the system call decides what is control";
 
@@ -181,8 +180,8 @@ pub const ROWS: &[Row] = &[
     row("maps_bytewise", &[Cell { payload: Payload::Booked, ..to_user("read", 0) }]),
     // One copy from the lower layer's page cache to the upper's.
     row("copy_up", &[Cell { in_kernel: pages::BYTES as u64, ..cell("other_syscall", 0) }]),
-    row("uffd_copy", &[Cell { from_user: Bytes::Is(pages::BYTES as u64), ..cell("ioctl", 0) }])
-        .pending(CONSTANT),
+    row("uffd_copy", &[Cell { from_user: Bytes::Is(pages::BYTES as u64), ..cell("ioctl", 0) }]),
+    row("own_memory", &[to_user("read", pages::OWN)]).control(0, 0),
     // The copy between the other's pages and the kernel's own is a memcpy in access_remote_vm, which is not counted.
     row("proc_mem", &[to_user("read", pages::BYTES), from_user("write", pages::BYTES)]),
     row("unmapped_tcp", UNMAPPED_WRITES).pending(BY_ASKED),
@@ -195,6 +194,8 @@ pub const ROWS: &[Row] = &[
     row("tcp6", EXCHANGED).control(0, 0),
     row("udp6", EXCHANGED).control(0, 0),
     row("netlink", EXCHANGED).control(0, 0),
+    row("socket_options", &[])
+        .control(size_of::<i32>() * sockets::OPTIONS, 8 * sockets::FILTER * sockets::OPTIONS),
     row("packet", &[from_user("send", FRAMES), to_user("recv", FRAMES)]).control(0, 0),
     row(
         "tap",

@@ -369,3 +369,14 @@ pub enum Arguments {
     /// `(to, from)`: `copy_page`, 4096 bytes.
     ToFromPage,
 }
+
+impl Arguments {
+    /// Which argument is the size, of functions whose inline callers check it first unless it is a constant.
+    pub const fn checked_size(self) -> Option<usize> {
+        match self {
+            Arguments::AddrBytesIter => Some(1),
+            Arguments::ToFromBytes => Some(2),
+            Arguments::PageOffsetBytesIter | Arguments::PageIterOffsetBytes | Arguments::ToFromPage => None,
+        }
+    }
+}

@@ -117,10 +117,9 @@ impl Session {
         let waiting = if manifest.is_some() { Vec::new() } else { waiting(selection) };
         let tells_interrupts = tell_interrupts(&facts, &coverage, &kernel)?;
         let net_devices = netdev::physical();
-        let check_off = facts.check_is_on().err();
         let begin = if let (Some(pins), Some(manifest)) = (pins, manifest) {
             kernel.adopt(pins, manifest.rows()?)?;
-            coverage.resume(manifest.coverage, &mut kernel, &facts, options.attach, check_off);
+            coverage.resume(manifest.coverage, &mut kernel, &facts, options.attach);
             Some(manifest.begin)
         } else {
             let net = !net_devices.is_empty();
@@ -128,7 +127,7 @@ impl Session {
             let Options { attach, audit, .. } = *options;
             let wanted = Wanted { attach, life, audit, net, softirqs };
             kernel.attach(plan::choose(&coverage.offered(&facts), wanted));
-            coverage.cover(&mut kernel, options.attach, check_off);
+            coverage.cover(&mut kernel, options.attach);
             None
         };
         let stats = options.stats.then(crate::sys::enable_stats).and_then(Result::ok);

@@ -69,7 +69,9 @@ pub struct Observed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Coverage {
     pub state: CoverageState,
-    /// Why it is not complete; empty if it is.
+    /// Since when it is complete, where it was not all the time.
+    pub since: Option<SystemTime>,
+    /// Why it is not complete, or was not; empty if it is.
     pub reasons: Vec<String>,
     /// Call sites of copy primitives, by primitive and by what covers them.
     pub sites: Vec<SiteCount>,
@@ -79,6 +81,8 @@ pub struct Coverage {
 pub enum CoverageState {
     /// Every data-moving call site in the kernel's live text is covered by an attached probe.
     Complete,
+    /// Complete now, and not before: a module was loaded whose own calls were found only then.
+    CompleteSince,
     /// A site or a probe is known to be missing.
     Incomplete,
     /// The kernel's text could not be read: nothing is known to be missing, and nothing is proven.
@@ -91,6 +95,7 @@ impl CoverageState {
     pub fn name(self) -> &'static str {
         match self {
             CoverageState::Complete => "complete",
+            CoverageState::CompleteSince => "complete since",
             CoverageState::Incomplete => "incomplete",
             CoverageState::Unproven => "unproven",
             CoverageState::None => "none",

@@ -165,6 +165,8 @@ pub const ALL: &[Entry] = &[
     Entry { name: "sysv_messages", kind: Scene(messages::system_v) },
     Entry { name: "copy_up", kind: Scene(pages::copy_up) },
     Entry { name: "uffd_copy", kind: Scene(pages::uffd_copy) },
+    Entry { name: "socket_options", kind: Scene(sockets::socket_options) },
+    Entry { name: "own_memory", kind: Scene(pages::own_memory) },
     Entry { name: "proc_mem", kind: Scene(pages::proc_mem) },
     Entry { name: "maps_bytewise", kind: Scene(kernel_files::bytewise) },
     Entry { name: "unmapped_tcp", kind: Scene(partial::tcp) },

@@ -15,14 +15,19 @@ use crate::{Check, Verdict, checked, sound};
 const BATCH: usize = 48;
 
 pub fn checks() -> Vec<Check> {
-    let batches = Arc::new(Batches::default());
-    let scenes = exact::workloads();
-    scenes.chunks(BATCH).flat_map(|batch| batch.iter().map(|name| of(name, batch, &batches))).collect()
+    checks_of("exact")
 }
 
-fn of(name: &'static str, batch: &[&'static str], batches: &Arc<Batches>) -> Check {
+/// The same under another name, for a kernel with other parameters.
+pub fn checks_of(group: &'static str) -> Vec<Check> {
+    let batches = Arc::new(Batches::default());
+    let scenes = exact::workloads();
+    scenes.chunks(BATCH).flat_map(|batch| batch.iter().map(|name| of(group, name, batch, &batches))).collect()
+}
+
+fn of(group: &str, name: &'static str, batch: &[&'static str], batches: &Arc<Batches>) -> Check {
     let (batch, batches) = (batch.to_vec(), Arc::clone(batches));
-    checked(&format!("exact::{name}"), move |bench| {
+    checked(&format!("{group}::{name}"), move |bench| {
         let Some(row) = exact::find(&bench.kernel, name) else {
             return Ok(Verdict::Skipped(cause_of_absence(name)));
         };

@@ -35,6 +35,7 @@ mod faults_forced;
 mod filesystems;
 mod fuse;
 mod in_flight;
+mod late_module;
 mod lockdown;
 mod mechanisms;
 mod namespace_ends;
@@ -56,6 +57,7 @@ mod serve_unprivileged;
 mod target_ends;
 mod threads;
 mod two_targets;
+mod usercopy_off;
 mod witness;
 
 use std::sync::Arc;
@@ -153,6 +155,7 @@ fn all_checks(variant: Option<&str>) -> Result<Vec<Check>> {
     match variant {
         None => Ok(plain_checks()),
         Some("lockdown") => Ok(lockdown::checks()),
+        Some("usercopy_off" | "usercopy_OFF") => Ok(usercopy_off::checks()),
         Some(other) => anyhow::bail!("VARIANT={other} has no checks"),
     }
 }
@@ -175,6 +178,7 @@ fn plain_checks() -> Vec<Check> {
     checks.extend(context_switches::checks());
     checks.extend(faults_forced::checks());
     checks.extend(in_flight::checks());
+    checks.extend(late_module::checks());
     checks.extend(prometheus::checks());
     checks.extend(serve_container::checks());
     checks.extend(serve_exact::checks());

@@ -1,13 +1,15 @@
 //! `tracer audit`: hardware breakpoints on the primitives agree with the
 //! probes, and both with what is known.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use serde_json::Value;
 use tracer_tests::expect::{self, Amount, Place, Role};
 use tracer_tests::harness::LIMIT;
 use tracer_tests::harness::bench::{Bench, MIB, watch};
 use tracer_tests::harness::ledger::DIRECTIONS;
+use tracer_tests::harness::session::Started;
 use tracer_tests::harness::tracer::Tracer;
+use tracer_tests::workload::scene::pages;
 
 use crate::{Check, check};
 
@@ -59,6 +61,7 @@ pub fn checks() -> Vec<Check> {
     let mut checks: Vec<Check> =
         CASES.iter().map(|(workload, primitives)| agrees(workload, primitives)).collect();
     checks.push(check("witness::every_round_as_documented", every_round));
+    checks.push(check("witness::pages_that_nothing_counts_are_a_residual", uncounted_pages));
     checks
 }
 
@@ -76,6 +79,33 @@ fn agrees(workload: &'static str, primitives: &'static [Primitive]) -> Check {
         ensure!(report["witness"].is_object(), "no `witness` in {report}");
         Ok(())
     })
+}
+
+/// `UFFDIO_COPY`, which copies by pages of constant size, counted and not counted.
+fn uncounted_pages(bench: &Bench) -> Result<()> {
+    for (fault, status) in [("", 0), ("refuse:call_site", 1)] {
+        let mut session = match bench.session("uffd_copy", Place::Tmpfs, MIB)? {
+            Started::Ready(session) => session,
+            Started::Skipped(cause) => bail!("uffd_copy was skipped: {cause}"),
+        };
+        let mut command = std::process::Command::new(&bench.tracer);
+        command.args(["audit", "--duration", "1h", "--primitive", "_copy_from_user", "--pid"]);
+        command.args([&session.pid.to_string(), "--format", "json"]).env("TRACER_FAULT", fault);
+        let mut tracer = Tracer::start_command(command)?;
+        tracer.wait_counting(&[session.pid])?;
+        session.window()?;
+        let outcome = tracer.stop()?;
+        session.finish()?;
+        let report = outcome.last_json()?;
+        ensure!(outcome.status.code() == Some(status), "{fault}: {}: {report}", outcome.status);
+        let pages = report["uncounted_pages"].as_array().into_iter().flatten();
+        let uncounted: u64 = pages.filter_map(|page| page["bytes"].as_u64()).sum();
+        let expected = if status == 0 { 0 } else { pages::BYTES as u64 };
+        ensure!(uncounted == expected, "{fault}: {uncounted} of {expected}: {report}");
+        let reasons = report["reasons"].as_array().map_or(0, Vec::len);
+        ensure!((reasons > 0) == (status != 0), "{fault}: {report}");
+    }
+    Ok(())
 }
 
 /// Several windows of the workload under the audit, at rest at both its ends.

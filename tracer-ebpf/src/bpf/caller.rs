@@ -21,10 +21,15 @@ pub trait Caller {
     /// One of [`tracer_ebpf::abi::caller`].
     #[inline(always)]
     fn class(&self) -> u32 {
-        let address = self.return_address();
-        // SAFETY: the value is copied out.
-        unsafe { CALLERS.get(&address) }.copied().unwrap_or(UNKNOWN)
+        class_of(self.return_address())
     }
+}
+
+/// The class of the call that returns to this address.
+#[inline(always)]
+pub fn class_of(return_address: u64) -> u32 {
+    // SAFETY: the value is copied out.
+    unsafe { CALLERS.get(&return_address) }.copied().unwrap_or(UNKNOWN)
 }
 
 /// The program's context with the number of arguments of the traced function, which the layout of a trampoline's

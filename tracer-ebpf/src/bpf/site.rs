@@ -7,10 +7,12 @@ use aya_ebpf::{
     macros::{kprobe, perf_event},
     programs::{PerfEventContext, ProbeContext},
 };
-use tracer_ebpf::abi::{Arguments, Count, Direction, Loss, SITE, WitnessKey};
+use tracer_ebpf::abi::{Arguments, Count, Direction, Loss, SITE, WitnessKey, caller};
 use tracer_ebpf::table::row;
 
 use super::account::{current_slot, is_compared, place};
+use super::caller::class_of;
+use super::check::{Checked, book_checked};
 use super::iter::{self, Memory};
 use super::kernel::{Pointer, read};
 use super::maps::{WITNESS, lose};
@@ -55,15 +57,55 @@ fn site(ctx: &ProbeContext, arguments: Arguments, direction: Direction) {
     let regs = unsafe { &*ctx.regs };
     let (bytes, iter) = Registers::of(regs).bytes_and_iter(arguments);
     let iter = Pointer::untyped(iter);
+    // Where a check would run, but is patched out, a copy through an iterator moves data whatever its size.
+    let may_be_control = class_of(behind(regs)) != caller::ITERATOR;
     if let Some(bytes) = clipped(bytes, iter)
         && bytes > 0
-        && let Some(direction) = book_iter_as(slot, const { row("call_site") }, iter, direction, bytes, true)
-        && is_compared()
+        && let Some(direction) =
+            book_iter_as(slot, const { row("call_site") }, iter, direction, bytes, may_be_control)
     {
-        // A kprobe's handler finds the instruction pointer behind the breakpoint's one byte.
+        testify_site(regs, direction, bytes);
+    }
+}
+
+/// `_copy_to_user` and `_copy_from_user` where no check runs before them: what the check would have seen.
+#[inline(always)]
+fn site_of_user(ctx: &ProbeContext, to_user: bool) {
+    let Some(slot) = current_slot() else { return };
+    // SAFETY: the context of a kprobe is `pt_regs`.
+    let regs = unsafe { &*ctx.regs };
+    let (n, pointer) = (regs.rdx, if to_user { regs.rsi } else { regs.rdi });
+    if n == 0 {
+        return;
+    }
+    let class = || class_of(behind(regs));
+    book_checked(slot, const { row("call_site") }, &Checked { n, to_user, pointer: || pointer, class });
+    testify_site(regs, if to_user { Direction::ToUser } else { Direction::FromUser }, n);
+}
+
+/// A kprobe's handler finds the instruction pointer behind the breakpoint's one byte; the call has five.
+#[inline(always)]
+fn behind(regs: &pt_regs) -> u64 {
+    regs.rip + 4
+}
+
+#[inline(always)]
+fn testify_site(regs: &pt_regs, direction: Direction, bytes: u64) {
+    if is_compared() {
         let address = regs.rip - 1;
         testify(WitnessKey { return_address: address, primitive: SITE, direction: direction as u32 }, bytes);
     }
+}
+
+#[kprobe]
+pub fn site_to_user(ctx: ProbeContext) -> u32 {
+    site_of_user(&ctx, true);
+    0
+}
+#[kprobe]
+pub fn site_from_user(ctx: ProbeContext) -> u32 {
+    site_of_user(&ctx, false);
+    0
 }
 
 #[kprobe]

@@ -162,7 +162,11 @@ pub const CALLERS: &[Callers] = &[
     checked(ARGUMENT, "fs/binfmt_elf.c", &["load_elf_binary"]),
     checked(ARGUMENT, "fs/d_path.c", &["__do_sys_getcwd"]),
     checked(ARGUMENT, "fs/namei.c", &["readlink_copy"]),
-    checked(ARGUMENT, "fs/namespace.c", &["copy_mnt_id_req", "__do_sys_listmount", "__do_sys_statmount"]),
+    checked(
+        ARGUMENT,
+        "fs/namespace.c",
+        &["copy_mnt_id_req", "copy_mount_options", "__do_sys_listmount", "__do_sys_statmount"],
+    ),
     checked(ARGUMENT, "fs/proc/task_mmu.c", &["do_pagemap_scan", "do_procmap_query"]),
     checked(ARGUMENT, "mm/mincore.c", &["__do_sys_mincore", "__x64_sys_mincore", "__ia32_sys_mincore"]),
     checked(

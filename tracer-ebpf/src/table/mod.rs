@@ -19,12 +19,14 @@ mod primitive;
 mod reference;
 mod row;
 mod switch;
+mod untraceable;
 mod user;
 
 pub use caller::{CALLERS, Callers, caller_class};
 pub use form::{FORMS, Form, forms};
 pub use primitive::{PRIMITIVES, Primitive, primitive};
 pub use row::{Group, Meant, Method, Row, Way};
+pub use untraceable::{UNTRACEABLE, Untraceable, untraceable};
 
 const SECTIONS: [&[Row]; 9] = [
     user::ROWS,

@@ -13,7 +13,7 @@ pub struct Primitive {
     pub site_program: &'static str,
     /// Program for a hardware breakpoint on it; "" where another primitive's breakpoint sees it.
     pub witness_program: &'static str,
-    /// True if its calls move data; false if, unchecked, they copy structures of constant size.
+    /// True if its calls move data; false if, where no check precedes them, most copy structures of constant size.
     pub data: bool,
 }
 
@@ -33,8 +33,8 @@ use Direction::{FromUser, InKernel, ToUser};
 
 /// lib/iov_iter.c, lib/usercopy.c, arch/x86/lib/copy_page_64.S. A kernel has those that it has.
 pub const PRIMITIVES: &[Primitive] = &[
-    primitive_row("_copy_to_user", ToFromBytes, ToUser, "", "witness_copy_to_user"),
-    primitive_row("_copy_from_user", ToFromBytes, FromUser, "", "witness_copy_from_user"),
+    primitive_row("_copy_to_user", ToFromBytes, ToUser, "site_to_user", "witness_copy_to_user"),
+    primitive_row("_copy_from_user", ToFromBytes, FromUser, "site_from_user", "witness_copy_from_user"),
     primitive_row("_copy_to_iter", AddrBytesIter, ToUser, "site_to_iter", "witness_copy_to_iter"),
     primitive_row("_copy_from_iter", AddrBytesIter, FromUser, "site_from_iter", "witness_copy_from_iter"),
     primitive_row(

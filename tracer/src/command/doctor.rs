@@ -14,6 +14,7 @@ use crate::netdev::{self, NetDevice};
 use crate::plan::Attach;
 use crate::privilege::Privilege;
 use crate::session::{Options, Selection, Session};
+use crate::sink::coverage_state;
 use crate::snapshot::{CoverageState, Probe, Snapshot};
 
 pub fn doctor(args: Doctor) -> Outcome {
@@ -78,7 +79,10 @@ fn print(text: &str, to_stderr: bool) -> anyhow::Result<()> {
 fn quick(snapshot: &Snapshot, can_count: bool) -> String {
     let (kernel, coverage) = (&snapshot.kernel, &snapshot.coverage);
     if can_count {
-        return format!("copies can be counted here: kernel {kernel}, coverage {}\n", coverage.state.name());
+        return format!(
+            "copies can be counted here: kernel {kernel}, coverage {}\n",
+            coverage_state(coverage)
+        );
     }
     let remedy = snapshot.probes.iter().find(|p| p.required && !p.attached).map(|p| p.remedy.as_str());
     let remedy = remedy.filter(|remedy| !remedy.is_empty());
@@ -144,9 +148,12 @@ fn as_text(snapshot: &Snapshot, session: &Session, sites: bool) -> String {
             let _ = writeln!(text, "  {:<18} {}", caller.class_name(), caller.name());
         }
     }
-    let _ = writeln!(text, "\ncoverage of copies: {}", snapshot.coverage.state.name());
+    let _ = writeln!(text, "\ncoverage of copies: {}", coverage_state(&snapshot.coverage));
     for reason in &snapshot.coverage.reasons {
         let _ = writeln!(text, "  {reason}");
+    }
+    for note in session.coverage.notes() {
+        let _ = writeln!(text, "  note: {note}");
     }
     text
 }
@@ -155,7 +162,7 @@ fn as_text(snapshot: &Snapshot, session: &Session, sites: bool) -> String {
 fn quantities(text: &mut String, snapshot: &Snapshot) {
     let observed = snapshot.observed;
     let yes_or_no = |seen: bool| if seen { "counted" } else { "NOT OBSERVED" };
-    let coverage = snapshot.coverage.state.name();
+    let coverage = coverage_state(&snapshot.coverage);
     let copies =
         if observed.copies { format!("counted, coverage {coverage}") } else { "NOT OBSERVED".into() };
     line(text, "copies", &copies);

@@ -16,7 +16,7 @@ use super::screen::{self, Screen};
 use crate::cli::{Format, Output};
 use crate::session::Session;
 use crate::sink::http::{Running, Server};
-use crate::sink::{human, json, say, table};
+use crate::sink::{coverage_state, human, json, say, table};
 use crate::snapshot::{CoverageState, Snapshot};
 
 /// A session that the HTTP server reads too.
@@ -115,6 +115,8 @@ impl Watch {
             }
         }
         let mut session = lock(&self.session);
+        // What was loaded since the last tick is part of the verdict on coverage.
+        session.refresh();
         session.close()?;
         let total = session.snapshot();
         drop(session);
@@ -242,7 +244,7 @@ pub fn warn(session: &Session) {
     if !observed.copies {
         say("copies are NOT OBSERVED on this kernel; the rest is counted");
     } else if coverage.state != CoverageState::Complete {
-        say(&format!("coverage of copies is {}", coverage.state.name()));
+        say(&format!("coverage of copies is {}", coverage_state(coverage)));
     }
     for reason in coverage.reasons.iter().take(REASONS) {
         say(&format!("  {}", human::escape(reason)));

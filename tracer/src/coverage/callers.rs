@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use tracer_ebpf::abi::caller;
+use tracer_ebpf::abi::{Arguments, caller};
 use tracer_ebpf::table::{PRIMITIVES, ROWS, caller_class};
 
-use super::scanned::{BY_CALLER, IN_LIB, Scanned};
+use super::scanned::{BY_CALLER, CHECK, IN_LIB, Scanned};
+use super::{CALL, Coverage};
 use crate::load::Kernel;
 use crate::text::after::After;
-use crate::text::classify::base_name;
+use crate::text::classify::{self, Verdict, Verdicts, base_name};
 use crate::text::scan::Site;
+use crate::text::size::Size;
 
 /// One call of a function in `BY_CALLER`, with its class.
 #[derive(Clone, Debug)]
@@ -69,7 +71,37 @@ fn class(site: &Site, after: &After, wrappers: &[&str]) -> Option<u32> {
     }
 }
 
-/// What the map has to hold, by return address.
-pub fn entries(callers: &[Caller]) -> BTreeMap<u64, u32> {
-    callers.iter().filter_map(|caller| Some((caller.site.return_address()?, caller.class?))).collect()
+/// What the map has to hold, by return address: calls of the check, and copies that have a probe because no check
+/// runs before them. These are classed as their check would be.
+pub fn entries(callers: &[Caller], sites: &[Site], verdicts: &Verdicts) -> BTreeMap<u64, u32> {
+    let probed = sites.iter().zip(&verdicts.sites);
+    let probed = probed.filter(|(_, verdict)| verdict.coverage == classify::Coverage::CallSite);
+    let probed = probed.filter_map(|(site, verdict)| {
+        Some((site.addr.wrapping_add(CALL), unchecked(site, verdict, verdicts.live_checks > 0)?))
+    });
+    let checks = callers.iter().filter_map(|caller| Some((caller.site.return_address()?, caller.class?)));
+    checks.chain(probed).collect()
+}
+
+/// The class of a call of a copy function that has a probe. Where the check runs, what it does not precede goes through
+/// an iterator for no reason that its name would tell.
+fn unchecked(site: &Site, verdict: &Verdict, check_runs: bool) -> Option<u32> {
+    let class = match PRIMITIVES[site.primitive].arguments {
+        Arguments::ToFromBytes => caller::POINTER,
+        Arguments::AddrBytesIter if !check_runs && verdict.size == Size::Variable => caller::ITERATOR,
+        _ => return None,
+    };
+    Some(caller_class(CHECK, base_name(&site.function)).unwrap_or(class))
+}
+
+impl Coverage {
+    /// True unless the row would see nothing: where no call of the usercopy check runs, call sites count what it would.
+    pub fn needs(&self, row: &str) -> bool {
+        row != "check" || self.check_runs
+    }
+
+    /// Calls of the usercopy check and of other functions that copy for several purposes: for `doctor`.
+    pub fn callers(&self) -> &[Caller] {
+        &self.callers
+    }
 }

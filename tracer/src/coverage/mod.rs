@@ -6,9 +6,11 @@ mod modules;
 mod offered;
 mod saved;
 mod scanned;
+mod untraceable;
 mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use tracer_ebpf::table::{PRIMITIVES, Primitive};
@@ -17,6 +19,7 @@ use self::callers::Caller;
 use self::modules::Module;
 use self::offered::Offered;
 use self::scanned::Scanned;
+use self::untraceable::Unprobed;
 use self::wanted::{Wanted, wanted};
 use crate::facts::Facts;
 use crate::facts::kallsyms::Kallsyms;
@@ -75,10 +78,14 @@ pub struct Coverage {
     callers_refused: Option<String>,
     /// Sites that need a probe and did not get one.
     failed: Vec<(String, Refusal)>,
+    /// Sites in functions that take no probe, by what they copy (`table/untraceable.rs`).
+    untraceable: BTreeMap<String, BTreeSet<String>>,
     attach: Attach,
-    check_off: Option<String>,
+    /// Some path leads to a call of the usercopy check, or that is not known.
+    check_runs: bool,
     modules: BTreeSet<Module>,
-    new_modules: Vec<String>,
+    /// Modules that were loaded while counting and call copy functions, and when these calls were found.
+    late_modules: BTreeMap<String, SystemTime>,
     /// The text and the symbols are kept once sites are covered: an audit asks for them.
     keeps_text: bool,
     /// Why the text could not be read again after a module was loaded.
@@ -106,10 +113,11 @@ impl Coverage {
             callers: Vec::new(),
             callers_refused: None,
             failed: Vec::new(),
+            untraceable: BTreeMap::new(),
             attach: Attach::Auto,
-            check_off: None,
+            check_runs: true,
             modules: BTreeSet::new(),
-            new_modules: Vec::new(),
+            late_modules: BTreeMap::new(),
             keeps_text: true,
             not_read_again: None,
             missed_before: 0,
@@ -117,9 +125,8 @@ impl Coverage {
     }
 
     /// Says what covers each site, given what attached, and puts probes on those that nothing covers.
-    pub fn cover(&mut self, kernel: &mut Kernel, attach: Attach, check_off: Option<String>) {
+    pub fn cover(&mut self, kernel: &mut Kernel, attach: Attach) {
         self.attach = attach;
-        self.check_off = check_off;
         self.cover_sites(kernel);
     }
 
@@ -134,7 +141,7 @@ impl Coverage {
         if now == self.modules || self.scanned.is_err() {
             return;
         }
-        self.note_modules(now);
+        let new = self.note_modules(now);
         let scanned = Scanned::read();
         kernel.attach_again(&Offered { facts, scanned: scanned.as_ref().ok() }, self.attach);
         match scanned {
@@ -142,6 +149,7 @@ impl Coverage {
                 self.scanned = Ok(scanned);
                 self.not_read_again = None;
                 self.cover_sites(kernel);
+                self.note_late(new);
                 if !self.keeps_text {
                     self.forget_text();
                 }
@@ -159,12 +167,6 @@ impl Coverage {
         crate::sys::trim_memory();
     }
 
-    /// Modules were loaded or removed: these are there now.
-    fn note_modules(&mut self, now: BTreeSet<Module>) {
-        self.new_modules.extend(now.difference(&self.modules).map(|module| module.name.clone()));
-        self.modules = now;
-    }
-
     /// A site that is known keeps its coverage, and its probe; of those that are gone nothing is kept.
     fn cover_sites(&mut self, kernel: &mut Kernel) {
         let Ok(scanned) = &self.scanned else { return };
@@ -175,22 +177,27 @@ impl Coverage {
             let same = (&known.module, &known.function) == (&site.module, &site.function);
             (same && *covered != Covered::Unknown).then(|| (known.clone(), *covered))
         };
-        let verdicts = scanned.classify(kernel, self.check_off.is_none());
+        let verdicts = scanned.classify(kernel);
+        self.check_runs = verdicts.live_checks > 0;
         self.callers = callers::callers(scanned, &verdicts.checks, kernel);
-        self.callers_refused =
-            kernel.set_callers(&callers::entries(&self.callers)).err().map(|error| format!("{error:#}"));
+        let entries = callers::entries(&self.callers, &scanned.sites, &verdicts);
+        self.callers_refused = kernel.set_callers(&entries).err().map(|error| format!("{error:#}"));
         for (site, verdict) in scanned.sites.iter().zip(verdicts.sites) {
             let covered = known(site).unwrap_or_else(|| {
-                let probe = match wanted(site, &verdict, self.attach) {
+                let probe = match wanted(site, &verdict, self.attach, self.check_runs) {
                     Wanted::Nothing(covered) => return (site.clone(), covered),
                     Wanted::Probe(program) => kernel
                         .attach_site(program, site, scanned.text_start())
-                        .map_err(|error| crate::refusal::in_short(&error)),
-                    Wanted::Impossible(why) => Err(why.to_owned()),
+                        .map_err(|error| untraceable::refusal(site, &error)),
+                    Wanted::Impossible(why) => Err(Unprobed::Failed(why.to_owned())),
                 };
                 let covered = match probe {
                     Ok(()) => Covered::CallSite,
-                    Err(why) => {
+                    Err(Unprobed::Untraceable(copies)) => {
+                        self.untraceable.entry(copies.to_owned()).or_default().insert(name(site));
+                        Covered::Uncovered
+                    }
+                    Err(Unprobed::Failed(why)) => {
                         self.failed.push((name(site), Refusal { why, hint: String::new() }));
                         Covered::Uncovered
                     }
@@ -214,7 +221,6 @@ impl Coverage {
         let mut reasons = crate::refusal::gaps(probes);
         reasons
             .extend(self.failed.iter().map(|(site, r)| format!("call site {site} has no probe: {}", r.why)));
-        reasons.extend(self.check_off.clone());
         let refused = self.callers_refused.iter();
         reasons.extend(
             refused.map(|cause| format!("callers of the usercopy check are not told apart: {cause}")),
@@ -231,10 +237,18 @@ impl Coverage {
             (false, ..) => CoverageState::None,
             (_, false, _) => CoverageState::Incomplete,
             (_, true, false) => CoverageState::Unproven,
-            (_, true, true) => CoverageState::Complete,
+            (_, true, true) if self.late_modules.is_empty() => CoverageState::Complete,
+            (_, true, true) => CoverageState::CompleteSince,
         };
         reasons.extend(unproven.iter().map(|cause| format!("the kernel's text cannot be checked: {cause}")));
-        snapshot::Coverage { state, reasons, sites: self.counts() }
+        reasons.extend(self.late_modules.keys().map(|module| {
+            format!(
+                "module {module} was loaded while counting: its own copies before it was seen are not counted"
+            )
+        }));
+        let since = self.late_modules.values().max().copied();
+        let since = since.filter(|_| state == CoverageState::CompleteSince);
+        snapshot::Coverage { state, since, reasons, sites: self.counts() }
     }
 
     /// Why the kernel's text could not be read, or not all of it.
@@ -310,11 +324,6 @@ impl Coverage {
         &self.sites
     }
 
-    /// Calls of the usercopy check and of other functions that copy for several purposes: for `doctor`.
-    pub fn callers(&self) -> &[Caller] {
-        &self.callers
-    }
-
     /// The primitive that the call site at `address` calls.
     pub fn primitive_at(&self, address: u64) -> Option<&'static Primitive> {
         let at = self.sites.binary_search_by_key(&address, |(site, _)| site.addr).ok()?;
@@ -375,13 +384,6 @@ impl Coverage {
             cause: self.failed.first().map_or_else(String::new, |(site, r)| format!("{site}: {}", r.why)),
             remedy: self.failed.first().map_or_else(String::new, |(_, r)| r.hint.clone()),
         })
-    }
-
-    pub fn notes(&self) -> Vec<String> {
-        self.new_modules
-            .iter()
-            .map(|module| format!("module {module} was loaded while counting: copies at its own call sites before it was seen are not counted"))
-            .collect()
     }
 }
 

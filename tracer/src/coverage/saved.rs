@@ -1,7 +1,8 @@
 //! What is known of the kernel's text outlives a daemon whose probes are pinned: with them in it, the text no
 //! longer tells all that it told before.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,8 +18,9 @@ use crate::text::scan::Site;
 pub struct Saved {
     sites: Vec<(Site, Covered)>,
     failed: Vec<(String, Refusal)>,
+    untraceable: BTreeMap<String, BTreeSet<String>>,
     modules: BTreeSet<Module>,
-    new_modules: Vec<String>,
+    late_modules: BTreeMap<String, SystemTime>,
     missed_before: u64,
 }
 
@@ -27,32 +29,28 @@ impl Coverage {
         Saved {
             sites: self.sites.clone(),
             failed: self.failed.clone(),
+            untraceable: self.untraceable.clone(),
             modules: self.modules.clone(),
-            new_modules: self.new_modules.clone(),
+            late_modules: self.late_modules.clone(),
             missed_before: self.missed_before,
         }
     }
 
     /// Goes on with what was covered; probes the sites of modules that were loaded meanwhile.
-    pub fn resume(
-        &mut self,
-        saved: Saved,
-        kernel: &mut Kernel,
-        facts: &Facts,
-        attach: Attach,
-        check_off: Option<String>,
-    ) {
+    pub fn resume(&mut self, saved: Saved, kernel: &mut Kernel, facts: &Facts, attach: Attach) {
         self.attach = attach;
-        self.check_off = check_off;
         self.sites = saved.sites;
         self.failed = saved.failed;
-        self.new_modules = saved.new_modules;
+        self.untraceable = saved.untraceable;
+        self.late_modules = saved.late_modules;
         self.missed_before = saved.missed_before;
         let now = std::mem::replace(&mut self.modules, saved.modules);
+        let mut new = Vec::new();
         if now != self.modules {
-            self.note_modules(now);
+            new = self.note_modules(now);
             kernel.attach_again(&self.offered(facts), attach);
         }
         self.cover_sites(kernel);
+        self.note_late(new);
     }
 }

@@ -30,7 +30,7 @@ pub const IN_LIB: &[&str] = &[
 ];
 
 /// The check before copies of variable size.
-const CHECK: &str = "__check_object_size";
+pub const CHECK: &str = "__check_object_size";
 
 /// Traced functions that copy for several purposes, told by their caller. In a [`Site`] of their calls, their index
 /// stands for the primitive's.
@@ -78,25 +78,33 @@ impl Scanned {
         self.symbols.address("_stext").unwrap_or(0)
     }
 
-    pub fn classify(&self, kernel: &Kernel, check_is_on: bool) -> Verdicts {
+    pub fn classify(&self, kernel: &Kernel) -> Verdicts {
         let attached = |name: &str| kernel.rows.iter().any(|r| r.row.name == name && r.way.is_ok());
-        let wrappers: Vec<&str> =
-            ROWS.iter().filter(|row| attached(row.name)).flat_map(|row| row.covers.iter().copied()).collect();
+        let covered = |leaves_checked: Option<bool>| -> Vec<&str> {
+            let rows = ROWS.iter().filter(|row| attached(row.name));
+            let rows = rows.filter(|row| leaves_checked.is_none_or(|wanted| row.leaves_checked == wanted));
+            rows.flat_map(|row| row.covers.iter().copied()).collect()
+        };
         let roles: Vec<Role> =
             PRIMITIVES.iter().map(|p| if p.data { Role::Data } else { Role::Struct }).collect();
-        let checks: Vec<u64> = if attached("check") && check_is_on {
-            self.symbols.lookup(CHECK).map(|symbol| symbol.addr).collect()
-        } else {
-            Vec::new()
-        };
+        let sizes: Vec<Option<usize>> = PRIMITIVES.iter().map(|p| p.arguments.checked_size()).collect();
+        let checks: Vec<u64> = self.symbols.lookup(CHECK).map(|symbol| symbol.addr).collect();
         let targets: Vec<u64> = PRIMITIVES
             .iter()
             .map(|primitive| primitive.name)
             .chain(BY_CALLER)
             .flat_map(|name| self.symbols.lookup(name).map(|symbol| symbol.addr))
             .collect();
-        let rules =
-            Rules { roles: &roles, wrappers: &wrappers, in_lib: IN_LIB, checks: &checks, targets: &targets };
+        let rules = Rules {
+            roles: &roles,
+            wrappers: &covered(None),
+            leaving_checked: &covered(Some(true)),
+            sizes: &sizes,
+            in_lib: IN_LIB,
+            checks: &checks,
+            check_is_probed: attached("check"),
+            targets: &targets,
+        };
         classify::classify(&self.sites, &self.calls, &self.text, &self.symbols, &rules)
     }
 }

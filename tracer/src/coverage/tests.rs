@@ -2,6 +2,7 @@ use super::*;
 use crate::facts::kallsyms::TextRange;
 use crate::text::classify::{self, Verdict};
 use crate::text::scan::Doubt;
+use crate::text::size::Size;
 use crate::text::{Segment, Text, Unread};
 
 const DATA: &str = "copy_page_to_iter";
@@ -102,8 +103,9 @@ fn a_known_gap_outweighs_a_doubt() {
 
 #[test]
 fn probes_go_where_they_count_right() {
-    let verdict = |coverage| Verdict { coverage, checked: false, reached: true };
-    let want = |kind, verdict: &Verdict, attach| wanted(&site(0x1000, DATA, kind), verdict, attach);
+    let verdict =
+        |coverage| Verdict { coverage, checked: false, reached: true, mixed: false, size: Size::Variable };
+    let want = |kind, verdict: &Verdict, attach| wanted(&site(0x1000, DATA, kind), verdict, attach, true);
     let (bare, unclear) = (verdict(classify::Coverage::CallSite), verdict(classify::Coverage::Unknown));
     assert_eq!(want(Kind::Call, &bare, Attach::Auto), Wanted::Probe("site_page_to_iter"));
     assert_eq!(want(Kind::Tail, &bare, Attach::Auto), Wanted::Probe("site_page_to_iter"));
@@ -111,6 +113,11 @@ fn probes_go_where_they_count_right() {
     // The check may count it already; where there is no check, only the site can.
     assert_eq!(want(Kind::Call, &unclear, Attach::Auto), Wanted::Nothing(Covered::Unknown));
     assert_eq!(want(Kind::Call, &unclear, Attach::Callsite), Wanted::Probe("site_page_to_iter"));
+    // No probe tells the calls that the check counts from the others; where it is patched out, there are only the others.
+    let mixed = Verdict { mixed: true, ..bare };
+    let of_structures = |checks| wanted(&site(0x1000, STRUCT, Kind::Call), &mixed, Attach::Auto, checks);
+    assert!(matches!(of_structures(true), Wanted::Impossible(_)));
+    assert_eq!(of_structures(false), Wanted::Probe("site_to_user"));
     let lib = verdict(classify::Coverage::InLib);
     assert_eq!(want(Kind::Call, &lib, Attach::Callsite), Wanted::Nothing(Covered::Wrapper));
 }
@@ -128,4 +135,23 @@ fn a_return_address_tells_the_site() {
     scanned(&mut coverage).text.segments.push(Segment { module: None, start: 0x2000, bytes });
     assert_eq!(coverage.before(STRUCT, 0x2005), Some(Covered::Uncovered));
     assert_eq!(coverage.before(DATA, 0x2005), None, "no tail jump there");
+}
+
+#[test]
+fn a_module_that_came_later_is_named_once_with_its_time() {
+    let mut late = coverage(&[(DATA, Covered::CallSite)]);
+    late.sites[0].0.module = Some("btrfs".into());
+    late.note_late(vec!["dummy".into()]);
+    assert_eq!(late.judge(&[], true).state, CoverageState::Complete, "it calls no copy function");
+    late.note_late(vec!["btrfs".into()]);
+    let first = late.judge(&[], true);
+    assert_eq!((first.state.name(), first.reasons.len()), ("complete since", 1));
+    assert!(first.since.is_some() && first.reasons[0].contains("module btrfs was loaded"), "{first:?}");
+    late.note_late(vec!["btrfs".into()]);
+    let again = late.judge(&[], true);
+    assert!(again.reasons.len() == 1 && again.since >= first.since, "{again:?}");
+    // Its copies that nothing counts outweigh that the rest is counted since.
+    late.sites.push((site(0x1040, DATA, Kind::Call), Covered::Uncovered));
+    let judged = late.judge(&[], true);
+    assert_eq!((judged.state, judged.since, judged.reasons.len()), (CoverageState::Incomplete, None, 2));
 }

@@ -18,7 +18,7 @@ pub enum Wanted {
 }
 
 /// Decides for one site.
-pub fn wanted(site: &Site, verdict: &Verdict, attach: Attach) -> Wanted {
+pub fn wanted(site: &Site, verdict: &Verdict, attach: Attach, check_runs: bool) -> Wanted {
     let primitive = &PRIMITIVES[site.primitive];
     let covered = match verdict.coverage {
         classify::Coverage::InLib => return Wanted::Nothing(Covered::Wrapper),
@@ -36,6 +36,9 @@ pub fn wanted(site: &Site, verdict: &Verdict, attach: Attach) -> Wanted {
     } else if !classify::exact_as_probe(site) {
         // None is known on the kernels looked at.
         Wanted::Impossible("it is a conditional jump, and a probe on it also runs where it is not taken")
+    } else if verdict.mixed && check_runs && !primitive.data {
+        // Nor of these.
+        Wanted::Impossible("the usercopy check counts it on some paths, and a probe would count these twice")
     } else {
         Wanted::Probe(primitive.site_program)
     }

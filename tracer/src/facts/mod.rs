@@ -20,7 +20,6 @@ const BTF: &str = "/sys/kernel/btf/vmlinux";
 pub struct Facts {
     /// As `uname -r` says.
     pub release: String,
-    version: (u16, u16),
     btf: Option<Btf>,
     /// Offsets for the BPF programs, or why there are none.
     pub layout: Result<Config, String>,
@@ -37,14 +36,13 @@ impl Facts {
             Ok(btf) => layout::config(btf).map_err(|error| format!("{error:#}")),
             Err(error) => Err(format!("{error:#}")),
         };
-        let version = version(&release);
         let preempts = preempts(
             fs::read_to_string("/sys/kernel/debug/sched/preempt").ok().as_deref(),
             &fs::read_to_string("/proc/cmdline").unwrap_or_default(),
             &fs::read_to_string("/proc/version").unwrap_or_default(),
-            version,
+            version(&release),
         );
-        Ok(Facts { version, release, btf: btf.ok(), layout, preempts })
+        Ok(Facts { release, btf: btf.ok(), layout, preempts })
     }
 
     /// True if context switches can tell whom a preempted program concerns.
@@ -55,19 +53,6 @@ impl Facts {
     /// The id in BTF of a function that programs may attach to.
     pub fn function_id(&self, name: &str) -> Option<u32> {
         self.btf.as_ref()?.func_id(name)
-    }
-
-    /// True if the hardened-usercopy check runs before every copy of variable size.
-    pub fn check_is_on(&self) -> Result<(), String> {
-        let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
-        let off = command_line.split_whitespace().any(|word| {
-            word.strip_prefix("hardened_usercopy=").is_some_and(|v| matches!(v, "off" | "0" | "n" | "no"))
-        });
-        // Up to 6.12 the function is called and returns early; newer kernels skip the call itself.
-        if off && self.version >= (6, 13) {
-            return Err("the kernel was booted with hardened_usercopy=off, which removes the check".into());
-        }
-        Ok(())
     }
 
     /// Where CPUs keep their `preempt_count`; `None` if the kernel does not tell.

@@ -156,7 +156,7 @@ impl Session {
             method: way.map_or("", |way| self.kernel.method(way)),
             symbol: symbol.to_owned(),
             attached: way.is_some(),
-            required: row.required,
+            required: row.required && self.coverage.needs(row.row.name),
             missed: if self.skips_concern_nobody(row) { 0 } else { skipped },
             skipped,
             runs,

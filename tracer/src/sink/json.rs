@@ -133,6 +133,9 @@ impl ObservedView {
 #[derive(Serialize)]
 struct CoverageView<'a> {
     state: &'static str,
+    /// With `complete since`: since when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<String>,
     reasons: &'a [String],
     /// Sites of the primitives that move data; absent if the kernel's text could not be read.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -146,6 +149,7 @@ impl<'a> CoverageView<'a> {
     fn of(coverage: &'a Coverage) -> Self {
         CoverageView {
             state: coverage.state.name(),
+            since: coverage.since.and_then(rfc3339),
             reasons: &coverage.reasons,
             call_sites: call_sites(coverage, true),
             metadata_call_sites: call_sites(coverage, false),

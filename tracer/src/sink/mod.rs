@@ -22,7 +22,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tracer_ebpf::abi::{Count, Ledger, Path};
 
-use crate::snapshot::{Derived, Observed};
+use crate::snapshot::{Coverage, Derived, Observed};
 
 /// One message on standard error. (`eprintln!` panics if its reader is gone; then nobody is left to tell.)
 pub fn say(text: &str) {
@@ -68,6 +68,12 @@ pub fn rfc3339(time: SystemTime) -> Option<String> {
     let mut text = String::new();
     write!(text, "{}", humantime::format_rfc3339_seconds(time)).ok()?;
     Some(text)
+}
+
+/// The state of coverage, with the time since which it holds.
+pub fn coverage_state(coverage: &Coverage) -> String {
+    let since = coverage.since.and_then(rfc3339).map_or_else(String::new, |time| format!(" {time}"));
+    format!("{}{since}", coverage.state.name())
 }
 
 #[cfg(test)]

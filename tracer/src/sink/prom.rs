@@ -8,6 +8,7 @@ mod metrics;
 mod samples;
 
 use std::collections::HashMap;
+use std::time::UNIX_EPOCH;
 
 use tracer_ebpf::abi::Direction;
 
@@ -175,8 +176,11 @@ fn coverage(snapshot: &Snapshot, families: &mut Families) {
         let labels = labels([("primitive", site.primitive), ("coverage", site.coverage)]);
         families.add("tracer_copy_call_sites", labels, site.sites);
     }
-    let complete = snapshot.coverage.state == CoverageState::Complete;
+    let complete = matches!(snapshot.coverage.state, CoverageState::Complete | CoverageState::CompleteSince);
     families.add("tracer_coverage_complete", labels([]), u64::from(complete));
+    if let Some(since) = snapshot.coverage.since.and_then(|time| time.duration_since(UNIX_EPOCH).ok()) {
+        families.set("tracer_coverage_since_timestamp_seconds", labels([]), since.as_secs_f64());
+    }
 }
 
 fn own(families: &mut Families) {

@@ -195,7 +195,9 @@ fn prom_sample() {
     s.processes[0].copy_sizes.add(Path::Read, Direction::ToUser, 16, 3);
     s.overflow = distinct().into();
     s.softirq = distinct().into();
+    (s.coverage.state, s.coverage.since) = (CoverageState::CompleteSince, Some(s.started));
     let text = render(&s);
+    assert!(text.contains("tracer_coverage_complete 1\n"));
     // The daemon's own are in its pages (serve/page_tests.rs).
     let names = METRICS.iter().filter(|(.., help)| !help.ends_with("(serve).")).map(|(name, ..)| *name);
     for name in names {

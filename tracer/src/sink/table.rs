@@ -6,7 +6,7 @@ use super::devices::device_bytes;
 use super::sentence::{Grounds, sentence};
 use super::table_grid::{self, Figures};
 use super::verdict::{Sight, fallbacks, unexplained, verdicts};
-use super::{active_paths, checksummed_in_all, encrypted_in_all, human};
+use super::{active_paths, checksummed_in_all, coverage_state, encrypted_in_all, human};
 use crate::snapshot::{CoverageState, Derived, Process, Snapshot, Tally};
 
 /// Processes listed one by one; the others are in the sum.
@@ -135,7 +135,7 @@ impl Page<'_> {
             Title::Total => "total of",
         };
         let (window, kernel) = (human::seconds(s.window), human::escape(&s.kernel));
-        let coverage = s.coverage.state.name();
+        let coverage = coverage_state(&s.coverage);
         let parts =
             [who, format!("{what} {window}"), format!("kernel {kernel}"), format!("coverage {coverage}")];
         self.wrapped(Look::Bold, parts.iter().map(String::as_str), "   ", "  ");
@@ -148,7 +148,7 @@ impl Page<'_> {
             let because = because(&s.coverage.reasons, 1);
             self.prose(Look::Alarm, &format!("COPIES ARE NOT OBSERVED{because}"));
         } else if s.coverage.state != CoverageState::Complete {
-            let (state, because) = (s.coverage.state.name(), because(&s.coverage.reasons, REASONS));
+            let (state, because) = (coverage_state(&s.coverage), because(&s.coverage.reasons, REASONS));
             self.prose(Look::Alarm, &format!("coverage of copies is {state}{because}"));
         }
         let lost = s.lost_events();

@@ -122,6 +122,7 @@ pub fn snapshot(processes: Vec<Process>) -> Snapshot {
         observed: everything(),
         coverage: Coverage {
             state: CoverageState::Complete,
+            since: None,
             reasons: Vec::new(),
             sites: vec![
                 sites("_copy_to_iter", true, "wrapper", 40),
@@ -154,6 +155,7 @@ pub fn blind(processes: Vec<Process>) -> Snapshot {
     (snapshot.observed.block, snapshot.observed.net) = (false, false);
     snapshot.coverage = Coverage {
         state: CoverageState::None,
+        since: None,
         reasons: vec![
             "12 probes are not attached (check, file_read and 10 more): kprobe: this kernel has no kprobes"
                 .to_owned(),

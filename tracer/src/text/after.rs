@@ -11,6 +11,8 @@ use super::scan::Site;
 pub struct After {
     /// Copy primitives among them, by number.
     pub primitives: BTreeSet<usize>,
+    /// Where these are called.
+    pub(super) sites: BTreeSet<u64>,
     /// Other functions are among them, or a path ends without a call.
     pub other: bool,
     /// A path runs into what cannot be decoded: the rest is not all.
@@ -33,6 +35,7 @@ pub(super) fn after(unit: &Unit, addr: u64, copies: &HashMap<u64, usize>) -> Aft
         let instr = unit.instr(at);
         if let Some(primitive) = copies.get(&instr.addr) {
             found.primitives.insert(*primitive);
+            found.sites.insert(instr.addr);
             // A conditional tail jump also goes on.
             if !matches!(instr.flow, Flow::Branch(_)) {
                 continue;

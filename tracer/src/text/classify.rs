@@ -10,12 +10,14 @@
 //! Where some path runs into what cannot be decoded (another tool's breakpoint, or no
 //! instruction at all) nothing is claimed: the verdict is `Unknown`.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use super::Text;
 use super::after::{After, after};
 use super::decode::{Flow, Instr, decode};
 use super::scan::{Kind, Site};
+use super::size::{Size, size};
 use crate::facts::kallsyms::{Function, Kallsyms};
 
 /// What a primitive moves.
@@ -23,7 +25,8 @@ use crate::facts::kallsyms::{Function, Kallsyms};
 pub enum Role {
     /// Payload: every site has to be covered.
     Data,
-    /// Mostly structs of constant size, `copy_to_user(&stat)`: named where not covered.
+    /// Without a check mostly structures of constant size, `copy_to_user(&stat)`: named where not covered. It moves data
+    /// where its size is no constant, or a page and more.
     Struct,
 }
 
@@ -36,8 +39,14 @@ pub struct Rules<'a> {
     pub wrappers: &'a [&'a str],
     /// Helpers that are themselves reached only through other primitives.
     pub in_lib: &'a [&'a str],
-    /// Functions that are a check of the bytes about to be copied, and probed.
+    /// Of `wrappers`, those that count only what no check precedes.
+    pub leaving_checked: &'a [&'a str],
+    /// By primitive number: which argument is the size, where a check may precede the call.
+    pub sizes: &'a [Option<usize>],
+    /// Functions that are a check of the bytes about to be copied.
     pub checks: &'a [u64],
+    /// The check has a probe.
+    pub check_is_probed: bool,
     /// Where all functions begin whose calls matter: by these a call under a breakpoint is recognised.
     pub targets: &'a [u64],
 }
@@ -65,6 +74,10 @@ pub struct Verdict {
     /// second time for `hardened_usercopy=off`), or the handling of a fault: a probe on
     /// such a site costs nothing, and counts should the analysis be wrong.
     pub reached: bool,
+    /// Paths lead here that a check precedes, and others.
+    pub mixed: bool,
+    /// How many bytes it copies, on paths that no check precedes; `Variable` where nobody asked.
+    pub size: Size,
 }
 
 /// What the flow of functions tells.
@@ -74,7 +87,15 @@ pub struct Verdicts {
     pub sites: Vec<Verdict>,
     /// What follows the calls of the check.
     pub checks: Vec<After>,
+    /// How many calls of the check some path leads to: none where it is patched out, or the kernel has none.
+    pub live_checks: usize,
 }
+
+/// From this size on, a constant is no structure's.
+pub const PAGE: u64 = 4096;
+
+/// The number of the check among the functions whose calls `classify` is given as `checks`.
+pub const CHECK: usize = 0;
 
 /// Classifies `sites`, and says what follows `checks`; verdicts come in the same order.
 pub fn classify(
@@ -87,39 +108,62 @@ pub fn classify(
     let mut units: BTreeMap<u64, Unit> = BTreeMap::new();
     let copies: HashMap<u64, usize> = sites.iter().map(|site| (site.addr, site.primitive)).collect();
     let mut verdicts = Verdicts::default();
+    // Copies whose check is patched out: their size is no constant of the source, whatever the compiler made of it.
+    let mut guarded: BTreeSet<u64> = BTreeSet::new();
     for site in checks {
         let unit = units.entry(site.function_start).or_insert_with(|| Unit::of(site, text, symbols, rules));
-        verdicts.checks.push(after(unit, site.addr, &copies));
+        let after = after(unit, site.addr, &copies);
+        match (site.primitive == CHECK, unit.runs(site.addr)) {
+            (true, true) => verdicts.live_checks += 1,
+            (true, false) => guarded.extend(after.sites.iter().copied()),
+            (false, _) => {}
+        }
+        verdicts.checks.push(after);
     }
     let verdict = |site: &Site| {
         let unit = units.entry(site.function_start).or_insert_with(|| Unit::of(site, text, symbols, rules));
         let state = unit.state(site.addr);
-        let checked = state == State::Checked;
-        let reached = state != State::Unreached;
-        let coverage = match coverage(site, checked, rules) {
+        let checked = state == State::CHECKED;
+        let position = rules.sizes.get(site.primitive).copied().flatten();
+        let size = match position {
+            Some(position) if !checked && !guarded.contains(&site.addr) => {
+                size(unit, text, site.addr, position, rules.checks)
+            }
+            _ => Size::Variable,
+        };
+        let coverage = match coverage(site, state, size, rules) {
             by_name @ (Coverage::Wrapper | Coverage::InLib) => by_name,
             _ if unit.doubtful => Coverage::Unknown,
             by_flow => by_flow,
         };
-        Verdict { coverage, checked, reached }
+        let (reached, mixed) = (state != State::UNREACHED, state == State::MIXED);
+        Verdict { coverage, checked, reached, mixed, size }
     };
     verdicts.sites = sites.iter().map(verdict).collect();
     verdicts
 }
 
-fn coverage(site: &Site, checked: bool, rules: &Rules<'_>) -> Coverage {
+fn coverage(site: &Site, state: State, size: Size, rules: &Rules<'_>) -> Coverage {
     let name = base_name(&site.function);
     let role = rules.roles.get(site.primitive).copied().unwrap_or(Role::Data);
+    let may_be_checked = rules.sizes.get(site.primitive).is_some_and(Option::is_some);
+    let is_left = may_be_checked && rules.leaving_checked.contains(&name);
     if rules.in_lib.contains(&name) && site.module.is_none() {
-        Coverage::InLib
-    } else if rules.wrappers.contains(&name) {
-        Coverage::Wrapper
-    } else if checked {
-        Coverage::Checked
-    } else if role == Role::Struct {
-        Coverage::Uncovered
-    } else {
-        Coverage::CallSite
+        return Coverage::InLib;
+    }
+    if rules.wrappers.contains(&name) && !is_left {
+        return Coverage::Wrapper;
+    }
+    let is_data = match size {
+        _ if role == Role::Data => true,
+        Size::Constant(bytes) => bytes >= PAGE,
+        Size::Variable => state != State::UNREACHED,
+    };
+    match state {
+        State::CHECKED if rules.check_is_probed => Coverage::Checked,
+        State::CHECKED if role == Role::Struct => Coverage::Uncovered,
+        _ if is_data => Coverage::CallSite,
+        _ => Coverage::Uncovered,
     }
 }
 
@@ -133,12 +177,15 @@ fn parent_name(symbol: &str) -> Option<&str> {
     symbol.find(".cold").map(|end| &symbol[..end])
 }
 
-/// What is known before an instruction runs. The higher wins where paths meet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum State {
-    Unreached,
-    Checked,
-    Unchecked,
+/// What is known before an instruction runs: whether the last call was one of the check, on the paths that lead here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct State(u8);
+
+impl State {
+    const UNREACHED: State = State(0);
+    const CHECKED: State = State(1);
+    const UNCHECKED: State = State(2);
+    const MIXED: State = State(3);
 }
 
 /// A function with its cold part, decoded, and the state before each instruction.
@@ -148,6 +195,10 @@ pub(super) struct Unit {
     /// The extents of the function and its cold part in `instrs`, each sorted by address.
     parts: Vec<std::ops::Range<usize>>,
     states: Vec<State>,
+    /// Where the function is entered from outside.
+    entries: Vec<usize>,
+    /// From where instructions are jumped to: found when it is first asked for.
+    jumps: OnceCell<BTreeMap<usize, Vec<usize>>>,
     /// A path runs into what cannot be decoded: the states behind it are guesses.
     doubtful: bool,
 }
@@ -159,24 +210,23 @@ impl Unit {
         };
         let parts = parts(function, text, symbols, rules);
         let mut unit = Self::default();
-        let mut entries = Vec::new();
         for part in &parts {
             let start = unit.instrs.len();
             // Only the function proper is entered from outside.
             if parent_name(part.name).is_none() {
-                entries.push(start);
+                unit.entries.push(start);
             }
             unit.instrs.extend(instructions(part, text, rules).map(|instr| replaced(instr, symbols)));
             unit.parts.push(start..unit.instrs.len());
         }
-        unit.states = vec![State::Unreached; unit.instrs.len()];
-        unit.flow(entries, rules.checks);
+        unit.states = vec![State::UNREACHED; unit.instrs.len()];
+        unit.flow(rules.checks);
         unit
     }
 
     /// An instruction that was not found counts as reached with nothing known.
     fn state(&self, addr: u64) -> State {
-        self.find(addr).map_or(State::Unchecked, |at| self.states[at])
+        self.find(addr).map_or(State::UNCHECKED, |at| self.states[at])
     }
 
     pub(super) fn instr(&self, at: usize) -> Instr {
@@ -195,18 +245,57 @@ impl Unit {
         })
     }
 
+    pub(super) fn is_reached(&self, at: usize) -> bool {
+        self.states[at] != State::UNREACHED
+    }
+
+    /// True if the check was the last call on all paths to the instruction.
+    pub(super) fn is_checked(&self, at: usize) -> bool {
+        self.states[at] == State::CHECKED
+    }
+
+    pub(super) fn is_entry(&self, at: usize) -> bool {
+        self.entries.contains(&at)
+    }
+
+    /// The instructions that may run right before one.
+    pub(super) fn predecessors(&self, at: usize) -> Vec<usize> {
+        let jumps = self.jumps.get_or_init(|| self.jumps());
+        let before = at.checked_sub(1).filter(|&before| {
+            self.falls_through(before) && !matches!(self.instrs[before].flow, Flow::Jump(_) | Flow::Stop)
+        });
+        before.into_iter().chain(jumps.get(&at).into_iter().flatten().copied()).collect()
+    }
+
+    fn jumps(&self) -> BTreeMap<usize, Vec<usize>> {
+        let mut jumps: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (from, instr) in self.instrs.iter().enumerate() {
+            if let Flow::Jump(target) | Flow::Branch(target) = instr.flow
+                && let Some(to) = self.find(target)
+            {
+                jumps.entry(to).or_default().push(from);
+            }
+        }
+        jumps
+    }
+
+    /// True if some path leads to the call of the check at this address, or that cannot be told.
+    fn runs(&self, addr: u64) -> bool {
+        self.doubtful || self.find(addr).is_none_or(|at| self.is_reached(at))
+    }
+
     /// Carries states forward from `entries` until nothing changes.
-    fn flow(&mut self, entries: Vec<usize>, checks: &[u64]) {
+    fn flow(&mut self, checks: &[u64]) {
         let mut work = VecDeque::new();
-        for entry in entries {
-            self.join(entry, State::Unchecked, &mut work);
+        for entry in self.entries.clone() {
+            self.join(entry, State::UNCHECKED, &mut work);
         }
         while let Some(at) = work.pop_front() {
             let (instr, state) = (self.instrs[at], self.states[at]);
             self.doubtful |= instr.flow == Flow::Unknown;
             let after = match instr.flow {
-                Flow::Call(target) if checks.contains(&target) => State::Checked,
-                Flow::Call(_) | Flow::CallIndirect | Flow::Unknown => State::Unchecked,
+                Flow::Call(target) if checks.contains(&target) => State::CHECKED,
+                Flow::Call(_) | Flow::CallIndirect | Flow::Unknown => State::UNCHECKED,
                 _ => state,
             };
             if let Flow::Jump(target) | Flow::Branch(target) = instr.flow
@@ -226,8 +315,10 @@ impl Unit {
     }
 
     fn join(&mut self, at: usize, state: State, work: &mut VecDeque<usize>) {
-        if self.states.get(at).is_some_and(|known| state > *known) {
-            self.states[at] = state;
+        if let Some(known) = self.states.get_mut(at)
+            && known.0 | state.0 != known.0
+        {
+            known.0 |= state.0;
             work.push_back(at);
         }
     }

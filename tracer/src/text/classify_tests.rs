@@ -74,7 +74,16 @@ impl Asm {
         let text = Text { segments: vec![segment], unread: Vec::new() };
         let sites = scan(&text, &symbols, &[Target { primitive: 0, addr: COPY }]).sites;
         let calls = scan(&text, &symbols, &[Target { primitive: 0, addr: CHECK }]).sites;
-        let rules = Rules { roles, wrappers, in_lib: &["lib"], checks: &[CHECK], targets: &[COPY, CHECK] };
+        let rules = Rules {
+            roles,
+            wrappers,
+            leaving_checked: &[],
+            sizes: &[Some(2)],
+            in_lib: &["lib"],
+            checks: &[CHECK],
+            check_is_probed: true,
+            targets: &[COPY, CHECK],
+        };
         classify(&sites, &calls, &text, &symbols, &rules)
     }
 }
@@ -174,7 +183,7 @@ fn lists_and_roles_decide_the_rest() {
     let verdicts = Asm::new().at(0x300).call(CHECK).call(COPY).ret().at(0x500).call(COPY).ret().verdicts();
     let shown: Vec<_> = verdicts.iter().map(|v| (v.coverage, v.checked)).collect();
     assert_eq!(shown, [(Coverage::Wrapper, true), (Coverage::InLib, false)]);
-    let verdicts = Asm::new().call(COPY).ret().judge(&[], &[Role::Struct]);
+    let verdicts = Asm::new().raw(EDX_8).call(COPY).ret().judge(&[], &[Role::Struct]);
     assert_eq!(verdicts[0].coverage, Coverage::Uncovered);
 }
 
@@ -231,4 +240,66 @@ fn a_breakpoint_behind_a_check_is_a_doubt() {
 fn a_loop_behind_a_check_ends() {
     let after = Asm::new().call(CHECK).jmp(0x105).after();
     assert_eq!(after[0], After::default(), "it never calls anything");
+}
+
+/// The size that the one copy of structures has, and what covers it.
+fn sized(asm: Asm) -> (Size, Coverage) {
+    let verdicts = asm.judge(&[], &[Role::Struct]);
+    (verdicts[0].size, verdicts[0].coverage)
+}
+
+const EDX_8: &[u8] = &[0xba, 8, 0, 0, 0];
+const EDX_4096: &[u8] = &[0xba, 0, 0x10, 0, 0];
+
+#[test]
+fn a_structure_has_a_constant_size() {
+    let structure = |bytes| (Size::Constant(bytes), Coverage::Uncovered);
+    assert_eq!(sized(Asm::new().raw(EDX_8).call(COPY).ret()), structure(8));
+    assert_eq!(sized(Asm::new().raw(&[0x31, 0xd2]).call(COPY).ret()), structure(0), "xor %edx,%edx");
+    let in_between = Asm::new().raw(EDX_8).raw(&[0x48, 0x89, 0xe7]).je(0x120).at(0x120).call(COPY).ret();
+    assert_eq!(sized(in_between), structure(8), "mov %rsp,%rdi; je");
+    let kept = Asm::new().raw(&[0xbb, 8, 0, 0, 0]).call(OTHER).raw(&[0x89, 0xda]).call(COPY).ret();
+    assert_eq!(sized(kept), structure(8), "mov $8,%ebx; call; mov %ebx,%edx");
+    // 0x100 mov $8; je 0x110; mov $4 (at 0x10b); the copy at 0x110.
+    let chosen = Asm::new().raw(EDX_8).je(0x110).raw(&[0xba, 4, 0, 0, 0]).call(COPY).ret();
+    assert_eq!(sized(chosen), structure(8), "the larger of two constants");
+    let moved = Asm::new().raw(EDX_8).raw(&[0xb9, 16, 0, 0, 0, 0x0f, 0x44, 0xd1]).call(COPY).ret();
+    assert_eq!(sized(moved), structure(16), "mov $16,%ecx; cmove %ecx,%edx");
+}
+
+#[test]
+fn pages_and_sizes_that_are_no_constants_move_data() {
+    assert_eq!(sized(Asm::new().raw(EDX_4096).call(COPY).ret()), (Size::Constant(4096), Coverage::CallSite));
+    let variable = (Size::Variable, Coverage::CallSite);
+    assert_eq!(sized(Asm::new().call(COPY).ret()), variable, "the caller's");
+    assert_eq!(sized(Asm::new().raw(EDX_8).call(OTHER).call(COPY).ret()), variable, "lost in a call");
+    assert_eq!(sized(Asm::new().raw(&[0x8b, 0x14, 0x24]).call(COPY).ret()), variable, "mov (%rsp),%edx");
+    assert_eq!(sized(Asm::new().raw(EDX_8).raw(&[0x01, 0xc2]).call(COPY).ret()), variable, "add %eax,%edx");
+    assert_eq!(sized(Asm::new().raw(EDX_8).raw(&[0xb2, 1]).call(COPY).ret()), variable, "mov $1,%dl");
+    // je over the constant.
+    assert_eq!(sized(Asm::new().je(0x10b).raw(EDX_8).call(COPY).ret()), variable);
+    assert_eq!(sized(Asm::new().je(0x800)).0, Size::Variable, "a tail jump");
+}
+
+#[test]
+fn of_a_copy_that_some_paths_check_the_others_tell_the_size() {
+    // je 0x120; call check; jmp 0x130. At 0x120 mov $8,%edx, then the copy at 0x130.
+    let asm = Asm::new().je(0x120).call(CHECK).jmp(0x130).at(0x120).raw(EDX_8).jmp(0x130).at(0x130);
+    let verdicts = asm.call(COPY).ret().judge(&[], &[Role::Struct]);
+    assert!(verdicts[0].mixed && verdicts[0].reached);
+    assert_eq!((verdicts[0].size, verdicts[0].coverage), (Size::Constant(8), Coverage::Uncovered));
+}
+
+#[test]
+fn a_check_that_is_patched_out_does_not_run() {
+    // `hardened_usercopy=off`: a jump over the check.
+    let off = |role| Asm::new().raw(&[0xeb, 5]).call(CHECK).call(COPY).ret().classify(&[], &[role]);
+    assert_eq!(off(Role::Struct).live_checks, 0);
+    assert_eq!(off(Role::Struct).sites[0].coverage, Coverage::CallSite);
+    assert_eq!(off(Role::Data).sites[0].coverage, Coverage::CallSite);
+    // The compiler found a constant where the source has none: `min(len, sizeof(int))` of an option.
+    let constant = Asm::new().raw(EDX_8).raw(&[0xeb, 5]).call(CHECK).call(COPY).ret();
+    assert_eq!(sized(constant), (Size::Variable, Coverage::CallSite));
+    let on = Asm::new().raw(&[0x66, 0x90]).call(CHECK).call(COPY).ret().classify(&[], &[Role::Struct]);
+    assert_eq!((on.live_checks, on.sites[0].coverage), (1, Coverage::Checked));
 }

@@ -4,8 +4,8 @@ pub mod after;
 pub mod classify;
 pub mod decode;
 pub mod kcore;
-pub mod operand;
 pub mod scan;
+pub mod size;
 
 use anyhow::Result;
 

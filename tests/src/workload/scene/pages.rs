@@ -13,6 +13,8 @@ use super::super::{Options, lacking};
 use super::{Scene, checked, descriptor_or_skip, load_module};
 
 pub const BYTES: usize = 4 << 20;
+/// What is read of the process's own memory.
+pub const OWN: usize = 1 << 20;
 
 /// A file of a lower layer, opened for writing: overlayfs copies it to the upper one first.
 pub fn copy_up(options: &Options) -> Result<Scene> {
@@ -90,6 +92,20 @@ pub fn uffd_copy(_: &Options) -> Result<Scene> {
         ensure!(copy[4] == BYTES as u64, "copied {} bytes", copy[4] as i64);
         // The pages are there: to look at them raises no fault.
         ensure!(target.bytes() == source.bytes(), "other bytes were copied");
+        Ok(())
+    })
+}
+
+/// The process's own memory, read through /proc/self/mem: a page a copy, whose size is no constant.
+pub fn own_memory(_: &Options) -> Result<Scene> {
+    let memory = File::open("/proc/self/mem")?;
+    let mut source = Mapping::anonymous(OWN)?;
+    fill(source.bytes_mut());
+    let mut buffer = Mapping::anonymous(OWN)?;
+    let start = source.bytes().as_ptr() as u64;
+    Scene::new(move || {
+        memory.read_exact_at(buffer.bytes_mut(), start)?;
+        ensure!(buffer.bytes() == source.bytes(), "other bytes were read");
         Ok(())
     })
 }

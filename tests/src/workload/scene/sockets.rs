@@ -181,6 +181,37 @@ pub fn packet(_: &Options) -> Result<Scene> {
     })
 }
 
+/// Of `socket_options`: a filter of so many instructions, of 8 bytes each, and how often.
+pub const FILTER: usize = 16;
+pub const OPTIONS: usize = 20;
+
+/// Options whose size is no constant: a filter is attached, and a number asked for. (The filter's header, and the size
+/// that the answer has, are structures of constant size.)
+pub fn socket_options(_: &Options) -> Result<Scene> {
+    let socket = UdpSocket::bind("127.0.0.1:0")?;
+    // `ret #-1`
+    let mut filter = vec![libc::sock_filter { code: 6, jt: 0, jf: 0, k: u32::MAX }; FILTER];
+    Scene::new(move || {
+        for _ in 0..OPTIONS {
+            let program = libc::sock_fprog { len: FILTER as u16, filter: filter.as_mut_ptr() };
+            let (at, size) = ((&raw const program).cast(), size_of::<libc::sock_fprog>() as libc::socklen_t);
+            // SAFETY: the program and its filter live through the call.
+            let ret = unsafe {
+                libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, at, size)
+            };
+            checked("SO_ATTACH_FILTER", ret as isize)?;
+            let (mut value, mut size) = (0i32, size_of::<i32>() as libc::socklen_t);
+            let at = (&raw mut value).cast();
+            // SAFETY: the option is one int.
+            let ret = unsafe {
+                libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, at, &raw mut size)
+            };
+            checked("SO_RCVBUF", ret as isize)?;
+        }
+        Ok(())
+    })
+}
+
 /// Frames from the program into the machine by a tap device, and back.
 pub fn tap(_: &Options) -> Result<Scene> {
     load_module("tun");

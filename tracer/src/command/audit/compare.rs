@@ -8,6 +8,7 @@ use tracer_ebpf::abi::Direction;
 use super::groups::Group;
 use crate::coverage::{Coverage, Covered, IN_LIB};
 use crate::session::Session;
+use crate::text::classify::PAGE;
 use crate::witness::{self, Testimony};
 
 /// A group that was whole in a round.
@@ -25,13 +26,15 @@ impl Compared {
     }
 }
 
-/// Bytes and calls of structures of constant size, by primitive and caller.
+/// Bytes and calls of copies of constant size, by primitive and caller.
 pub type Metadata = BTreeMap<(&'static str, String), (Direction, u64, u64)>;
 
 pub struct Round {
     pub primitives: Vec<&'static str>,
     pub compared: Vec<Compared>,
     pub metadata: Metadata,
+    /// Of these, what is no structure: copies of a page and more that no row and no call site counts.
+    pub pages: Metadata,
 }
 
 impl Round {
@@ -50,7 +53,7 @@ impl Round {
             .filter(whole)
             .map(|group| Compared { group: group.clone(), witness: 0, counted: counted(group) })
             .collect();
-        let mut round = Round { primitives, compared, metadata: Metadata::new() };
+        let mut round = Round { primitives, compared, metadata: Metadata::new(), pages: Metadata::new() };
         for testimony in &heard.testimonies {
             round.take(&session.coverage, testimony);
         }
@@ -74,9 +77,13 @@ impl Round {
         }
         let (primitive, direction) = (testimony.primitive.name, testimony.direction);
         if coverage.before(primitive, address) == Some(Covered::Uncovered) {
-            let entry = self.metadata.entry((primitive, caller)).or_insert((direction, 0, 0));
-            entry.1 += testimony.count.bytes;
-            entry.2 += testimony.count.calls;
+            let count = &testimony.count;
+            // All calls from one place copy as much, or it would have a probe.
+            let is_page = count.bytes >= count.calls.saturating_mul(PAGE);
+            let uncounted = if is_page { &mut self.pages } else { &mut self.metadata };
+            let entry = uncounted.entry((primitive, caller)).or_insert((direction, 0, 0));
+            entry.1 += count.bytes;
+            entry.2 += count.calls;
         } else if let Some(compared) = self.of(primitive, direction) {
             compared.witness += testimony.count.bytes;
         }

@@ -15,11 +15,30 @@ pub struct Report {
 
 impl Report {
     pub fn is_clean(&self) -> bool {
-        self.compared().all(|compared| compared.residual() == 0)
+        self.compared().all(|compared| compared.residual() == 0) && self.pages().next().is_none()
     }
 
     fn compared(&self) -> impl Iterator<Item = &Compared> {
         self.rounds.iter().flat_map(|round| &round.compared)
+    }
+
+    /// Copies of a page and more that nothing counts, as [`Metadata`] has them.
+    fn pages(&self) -> impl Iterator<Item = (&(&'static str, String), &(Direction, u64, u64))> {
+        self.rounds.iter().flat_map(|round| &round.pages)
+    }
+
+    /// Why there is a residual.
+    fn reasons(&self) -> Vec<String> {
+        let differ = self.compared().any(|compared| compared.residual() != 0);
+        let differ = differ.then(|| "the probes and the hardware disagree".to_owned());
+        let pages = self.pages().map(|((primitive, caller), (_, bytes, calls))| {
+            format!(
+                "{} B in {} calls of {primitive} from {caller}: a page and more at a time is no structure, and nothing counts it",
+                human::count(*bytes),
+                human::count(*calls)
+            )
+        });
+        differ.into_iter().chain(pages).collect()
     }
 
     /// Sums by direction; a direction in which nothing could be compared is absent.
@@ -43,9 +62,12 @@ impl Report {
             })
         };
         let metadata = self.rounds.iter().flat_map(|round| &round.metadata);
-        let metadata: Vec<_> = metadata.map(|((primitive, caller), (direction, bytes, calls))| {
+        let uncounted = |((primitive, caller), (direction, bytes, calls)): (
+            &(&str, String),
+            &(Direction, u64, u64),
+        )| {
             json!({"primitive": primitive, "caller": caller, "direction": direction.name(), "bytes": bytes, "calls": calls})
-        }).collect();
+        };
         json!({
             "schema": "tracer/1",
             "kernel": self.kernel,
@@ -54,7 +76,9 @@ impl Report {
             "counted": self.sums(|c| c.counted as i64),
             "residual": self.sums(Compared::residual),
             "compared": self.compared().map(compared).collect::<Vec<_>>(),
-            "metadata": metadata,
+            "metadata": metadata.map(uncounted).collect::<Vec<_>>(),
+            "uncounted_pages": self.pages().map(uncounted).collect::<Vec<_>>(),
+            "reasons": self.reasons(),
         })
     }
 
@@ -86,11 +110,41 @@ impl Report {
                 human::count(*calls)
             );
         }
-        text.push_str(if self.is_clean() {
-            "\nno residual\n"
-        } else {
-            "\nRESIDUAL: the probes and the hardware disagree\n"
-        });
+        text.push_str(if self.is_clean() { "\nno residual\n" } else { "\n" });
+        for reason in self.reasons() {
+            let _ = writeln!(text, "RESIDUAL: {reason}");
+        }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::audit::compare::Metadata;
+
+    fn report(metadata: &[(&str, u64, u64)], pages: &[(&str, u64, u64)]) -> Report {
+        let of = |all: &[(&str, u64, u64)]| -> Metadata {
+            let one = |(caller, bytes, calls): &(&str, u64, u64)| {
+                (("_copy_from_user", (*caller).to_owned()), (Direction::FromUser, *bytes, *calls))
+            };
+            all.iter().map(one).collect()
+        };
+        let (metadata, pages) = (of(metadata), of(pages));
+        let round = Round { primitives: vec!["_copy_from_user"], compared: Vec::new(), metadata, pages };
+        Report { kernel: "7.2".to_owned(), rounds: vec![round] }
+    }
+
+    #[test]
+    fn structures_are_no_residual_and_pages_are() {
+        let clean = report(&[("do_sys_poll", 4095, 1)], &[]);
+        assert!(clean.is_clean() && clean.reasons().is_empty());
+        assert!(clean.to_text().ends_with("\nno residual\n"));
+
+        let uncounted = report(&[], &[("mfill_atomic", 4096 * 1024, 1024)]);
+        assert!(!uncounted.is_clean());
+        let text = uncounted.to_text();
+        assert!(text.contains("\nRESIDUAL: 4,194,304 B in 1,024 calls of _copy_from_user"), "{text}");
+        assert_eq!(uncounted.to_json()["uncounted_pages"][0]["caller"], "mfill_atomic");
     }
 }

@@ -32,7 +32,7 @@ impl Metric {
 
 /// Every metric there is: name, type, help.
 #[rustfmt::skip]
-pub const METRICS: [(&str, MetricType, &str); 46] = [
+pub const METRICS: [(&str, MetricType, &str); 47] = [
     ("tracer_copied_bytes_total", MetricType::COUNTER, "Bytes that the CPU moved from one place in memory to another."),
     ("tracer_copies_total", MetricType::COUNTER, "Number of such moves."),
     ("tracer_copy_size_bytes", MetricType::HISTOGRAM, "Sizes of such moves (kind copy), one per call of a wrapper; with --sizes."),
@@ -53,6 +53,7 @@ pub const METRICS: [(&str, MetricType, &str); 46] = [
     ("tracer_events_merged_total", MetricType::COUNTER, "Events that were counted, but not by process."),
     ("tracer_copy_call_sites", MetricType::GAUGE, "Call sites of copy primitives in the kernel's text, by what covers them."),
     ("tracer_coverage_complete", MetricType::GAUGE, "1 if every data-moving call site is covered by an attached probe."),
+    ("tracer_coverage_since_timestamp_seconds", MetricType::GAUGE, "Since when that holds, since the epoch: a module was loaded while counting. Absent if it always did."),
     ("tracer_bpf_runs_total", MetricType::COUNTER, "Times a BPF program ran."),
     ("tracer_bpf_run_seconds_total", MetricType::COUNTER, "Time that a BPF program took."),
     ("tracer_processes", MetricType::GAUGE, "Living processes that were counted (serve)."),

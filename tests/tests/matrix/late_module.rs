@@ -1,0 +1,49 @@
+//! A module that is loaded while tracer counts: coverage is complete since then, and not before.
+
+use anyhow::{Result, ensure};
+use tracer_tests::harness::bench::{Bench, MIB, run, watch};
+use tracer_tests::harness::tracer::Tracer;
+
+use crate::{Check, check};
+
+/// It calls copy functions on every kernel.
+const COPIES: &str = "tun";
+/// It calls none.
+const COPIES_NOT: &str = "dummy";
+
+pub fn checks() -> Vec<Check> {
+    vec![check("late_module::makes_coverage_complete_since", |bench| {
+        let coverage = loaded_while_counting(bench, COPIES)?;
+        ensure!(coverage["state"] == "complete since", "{coverage}");
+        let since = coverage["since"].as_str().unwrap_or_default();
+        ensure!(since.starts_with("20") && since.ends_with('Z'), "{coverage}");
+        let reasons = coverage["reasons"].as_array().map_or(&[][..], Vec::as_slice);
+        let named = format!("module {COPIES} was loaded while counting");
+        ensure!(
+            reasons.len() == 1 && reasons[0].as_str().is_some_and(|r| r.starts_with(&named)),
+            "{coverage}"
+        );
+
+        let coverage = loaded_while_counting(bench, COPIES_NOT)?;
+        ensure!(coverage["state"] == "complete" && coverage["since"].is_null(), "{coverage}");
+        Ok(())
+    })]
+}
+
+/// Coverage in the total of a window in which the module was loaded, and once more again.
+fn loaded_while_counting(bench: &Bench, module: &str) -> Result<serde_json::Value> {
+    // An earlier test may have left it.
+    run("modprobe", &["-r", module])?;
+    let session = bench.ready("rw_file", MIB)?;
+    let pids = [session.pid];
+    let mut tracer = Tracer::start(&bench.tracer, &watch(&pids, &["--interval", "1s"]))?;
+    tracer.wait_counting(&pids)?;
+    for _ in 0..2 {
+        run("modprobe", &[module])?;
+        run("modprobe", &["-r", module])?;
+        run("modprobe", &[module])?;
+    }
+    let total = tracer.stop()?.total()?;
+    session.finish()?;
+    Ok(total["coverage"].clone())
+}
