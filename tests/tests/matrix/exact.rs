@@ -15,13 +15,12 @@ use crate::{Check, Verdict, checked, sound};
 const BATCH: usize = 48;
 
 pub fn checks() -> Vec<Check> {
-    checks_of("exact")
+    checks_of("exact", &exact::workloads())
 }
 
-/// The same under another name, for a kernel with other parameters.
-pub fn checks_of(group: &'static str) -> Vec<Check> {
+/// The same of some scenes under another name, for a kernel with other parameters.
+pub fn checks_of(group: &'static str, scenes: &[&'static str]) -> Vec<Check> {
     let batches = Arc::new(Batches::default());
-    let scenes = exact::workloads();
     scenes.chunks(BATCH).flat_map(|batch| batch.iter().map(|name| of(group, name, batch, &batches))).collect()
 }
 

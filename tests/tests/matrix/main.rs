@@ -155,7 +155,8 @@ fn all_checks(variant: Option<&str>) -> Result<Vec<Check>> {
     match variant {
         None => Ok(plain_checks()),
         Some("lockdown") => Ok(lockdown::checks()),
-        Some("usercopy_off" | "usercopy_OFF") => Ok(usercopy_off::checks()),
+        Some("usercopy_off") => Ok(usercopy_off::checks()),
+        Some("usercopy_OFF") => Ok(usercopy_off::checks_of_the_spelling()),
         Some(other) => anyhow::bail!("VARIANT={other} has no checks"),
     }
 }

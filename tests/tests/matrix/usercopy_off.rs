@@ -4,6 +4,7 @@
 use std::fs;
 
 use anyhow::{Result, ensure};
+use tracer_tests::exact::workloads;
 use tracer_tests::harness::LIMIT;
 use tracer_tests::harness::bench::Bench;
 use tracer_tests::harness::tracer::Tracer;
@@ -11,11 +12,20 @@ use tracer_tests::harness::tracer::Tracer;
 use crate::{Check, check, exact};
 
 pub fn checks() -> Vec<Check> {
+    with_scenes(workloads())
+}
+
+/// What shows that another spelling is the same.
+pub fn checks_of_the_spelling() -> Vec<Check> {
+    with_scenes(vec!["own_memory"])
+}
+
+fn with_scenes(scenes: Vec<&'static str>) -> Vec<Check> {
     let mut checks = vec![
         check("usercopy_off::is_in_force", |_| is_in_force()),
         check("usercopy_off::doctor_says_complete", doctor_says_complete),
     ];
-    checks.extend(exact::checks_of("usercopy_off"));
+    checks.extend(exact::checks_of("usercopy_off", &scenes));
     checks
 }
 
