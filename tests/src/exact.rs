@@ -41,6 +41,11 @@ pub enum Bytes {
     Is(u64),
     /// As much as the payload.
     Payload,
+    /// Copies that end at memory that is not mapped: so much is left when what is cut short is taken off.
+    CutShort(u64),
+    /// The same of copies of which the kernel tells less: at least so much was counted, and it is not less than
+    /// what is left when what is cut short is taken off.
+    CutShortAtMost(u64),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +101,12 @@ impl Row {
         Row { kernels, cause, ..self }
     }
 
+    /// True if it has copies that end at memory that is not mapped.
+    pub fn is_cut_short(&self) -> bool {
+        let is = |bytes| matches!(bytes, Bytes::CutShort(_) | Bytes::CutShortAtMost(_));
+        self.cells.iter().any(|cell| is(cell.to_user) || is(cell.from_user))
+    }
+
     const fn control(self, to_user: usize, from_user: usize) -> Row {
         Row { control: Some((to_user as u64, from_user as u64)), ..self }
     }
@@ -105,7 +116,6 @@ impl Row {
     }
 }
 
-const BY_ASKED: &str = "the check sees what was asked for";
 const BY_CALL: &str = "the system call decides what is control";
 
 const RECEIVED: usize = rings::CHUNK * rings::TURNS;
@@ -127,7 +137,7 @@ const BLOCKS: usize = 2 * compat::BLOCK * compat::BLOCKS;
 const COMPAT: usize = compat::MESSAGE * compat::MESSAGES;
 const QUEUED: usize = messages::MESSAGE * messages::MESSAGES;
 const OBSERVED: usize = observed::CHUNK * observed::WRITES;
-const UNMAPPED: u64 = (partial::MAPPED * partial::WRITES) as u64;
+const UNMAPPED: u64 = (partial::MAPPED * partial::TURNS) as u64;
 /// `struct iovec`
 const IOVEC: usize = 16;
 const IOVECS: &str = "up to 6.1 arrays of vectors are copied by copy_from_user, since then word by word";
@@ -184,8 +194,28 @@ pub const ROWS: &[Row] = &[
     row("own_memory", &[to_user("read", pages::OWN)]).control(0, 0),
     // The copy between the other's pages and the kernel's own is a memcpy in access_remote_vm, which is not counted.
     row("proc_mem", &[to_user("read", pages::BYTES), from_user("write", pages::BYTES)]),
-    row("unmapped_tcp", UNMAPPED_WRITES).pending(BY_ASKED),
-    row("unmapped_unix", UNMAPPED_WRITES).pending(BY_ASKED),
+    row(
+        "unmapped_tcp",
+        &[Cell { from_user: Bytes::CutShort(UNMAPPED), ..UNMAPPED_WRITES }, RECEIVED_OF_THEM],
+    ),
+    // Which fragment of a packet was the last is not told.
+    row(
+        "unmapped_unix",
+        &[Cell { from_user: Bytes::CutShortAtMost(UNMAPPED), ..UNMAPPED_WRITES }, RECEIVED_OF_THEM],
+    ),
+    // Nor how long the vectors are that follow.
+    row(
+        "unmapped_writev",
+        &[Cell { from_user: Bytes::CutShortAtMost(UNMAPPED), ..UNMAPPED_WRITES }, RECEIVED_OF_THEM],
+    ),
+    row(
+        "unmapped_recv",
+        &[
+            from_user("send", DATAGRAM * partial::TURNS),
+            Cell { to_user: Bytes::CutShort(UNMAPPED), ..cell("recv", 0) },
+        ],
+    )
+    .control(0, 0),
     // Sockets.
     row("unix_seqpacket", EXCHANGED).control(0, 0),
     row("sctp", EXCHANGED).control(0, 0),
@@ -271,10 +301,10 @@ const CUT: usize = (discards::DATAGRAM - discards::TAKEN) * discards::DATAGRAMS 
 const TRUNCATED: Cell =
     Cell { to_user: Bytes::Is((DATAGRAMS - CUT) as u64), discarded: CUT as u64, ..cell("recv", DATAGRAMS) };
 /// The socket may have taken some of it, which is then received.
-const UNMAPPED_WRITES: &[Cell] = &[
-    Cell { payload: Payload::Any, from_user: Bytes::Is(UNMAPPED), ..cell("write", 0) },
-    Cell { payload: Payload::Any, ..to_user("recv", 0) },
-];
+const UNMAPPED_WRITES: Cell = Cell { payload: Payload::Any, ..cell("write", 0) };
+const RECEIVED_OF_THEM: Cell = Cell { payload: Payload::Any, ..to_user("recv", 0) };
+/// Each is thrown away when its receive fails.
+const DATAGRAM: usize = partial::DATAGRAM;
 
 /// The row of a scene on a kernel.
 pub fn find(kernel: &str, workload: &str) -> Option<&'static Row> {

@@ -175,6 +175,10 @@ pub struct Ledger {
     /// `device` as well, or copied by the driver of a memory-backed disk, then they are in `copied` as well.
     /// `[0]` is read, `[1]` written.
     pub direct: [u64; 2],
+    /// Copies that ended at memory that is not mapped: how many did, and how many bytes at most were counted and not
+    /// copied.
+    pub cut_short: Count,
+    pub reserved: [u64; 6],
 }
 
 impl Ledger {
@@ -193,13 +197,15 @@ impl Ledger {
         involuntary: 0,
         device: [0; DEVICE_OPS],
         direct: [0; 2],
+        cut_short: Count { bytes: 0, calls: 0 },
+        reserved: [0; 6],
     };
     /// A ledger as the flat counters it is made of.
     pub const WORDS: usize = size_of::<Ledger>() / size_of::<u64>();
 }
 
 // A multiple of the cache line, so that shards of two CPUs never share one.
-const _: () = assert!(size_of::<Ledger>() == 40 * 64 && align_of::<Ledger>() == 8);
+const _: () = assert!(size_of::<Ledger>() == 41 * 64 && align_of::<Ledger>() == 8);
 
 /// Slots with a meaning of their own; processes start at [`FIRST_PROCESS`]. The total is that of all
 /// processes, the overflow slot included.

@@ -11,6 +11,8 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Deserializer};
 
+use tracer_ebpf::abi::Count;
+
 use crate::part::{Named, Part};
 
 /// What this program writes and fully understands.
@@ -66,6 +68,8 @@ pub struct Observed {
     pub context_switches: bool,
     #[serde(deserialize_with = "or_default")]
     pub device_bytes: bool,
+    /// Copies that ended at memory that is not mapped; `None` of earlier versions, which did not look.
+    pub cut_short: Option<bool>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -198,6 +202,18 @@ impl Recording {
 
     fn sum<'a>(&self, parts: impl Iterator<Item = &'a Part>) -> Part {
         parts.cloned().reduce(Part::plus).unwrap_or_default()
+    }
+
+    /// How many copies of a part, and bytes at most, were counted and not made. Where that is not observed, as far as
+    /// the recording tells, nothing of what was counted is sure.
+    pub fn cut_short(&self, part: &Part) -> Count {
+        if self.observed.cut_short == Some(false) {
+            return Count { bytes: u64::MAX, calls: u64::MAX };
+        }
+        part.cut_short.map_or_else(Count::default, |cut| Count {
+            bytes: cut.bytes_at_most.unwrap_or(0),
+            calls: cut.copies.unwrap_or(0),
+        })
     }
 
     /// Events known to be missed; `None` if the recording does not tell.

@@ -17,12 +17,22 @@ pub type Named = BTreeMap<String, Seen>;
 pub struct Part {
     /// Only those on which something happened.
     pub paths: Option<BTreeMap<String, PathCounts>>,
+    /// Copies that ended at memory that is not mapped.
+    pub cut_short: Option<CutShort>,
     pub other_kinds: Option<Named>,
     pub control_bytes: Option<Named>,
     pub mode_switches: Option<Switches>,
     pub context_switches: Option<Named>,
     /// By kind of device, then by operation.
     pub device_bytes: Option<BTreeMap<String, Option<Named>>>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct CutShort {
+    pub copies: Seen,
+    /// Of the copied bytes, how many were not copied.
+    pub bytes_at_most: Seen,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -57,6 +67,10 @@ impl Part {
     pub fn plus(self, other: Part) -> Part {
         Part {
             paths: both(self.paths, other.paths, |a, b| union(a, b, PathCounts::plus)),
+            cut_short: both(self.cut_short, other.cut_short, |a, b| CutShort {
+                copies: add(a.copies, b.copies),
+                bytes_at_most: add(a.bytes_at_most, b.bytes_at_most),
+            }),
             other_kinds: both(self.other_kinds, other.other_kinds, add_maps),
             control_bytes: both(self.control_bytes, other.control_bytes, add_maps),
             mode_switches: both(self.mode_switches, other.mode_switches, |a, b| Switches {
@@ -107,6 +121,11 @@ impl Part {
 
     pub fn unexplained(&self, path: Option<&str>) -> Seen {
         self.over_paths(path, |p| p.unexplained_bytes)
+    }
+
+    /// Bytes at most that were counted as copied and were not, over all paths.
+    pub fn cut_short(&self) -> Seen {
+        self.cut_short?.bytes_at_most
     }
 
     pub fn copied(&self, observed: &Observed, path: Option<&str>, direction: Option<&str>) -> Seen {
@@ -221,8 +240,13 @@ fn of_map(map: Option<&Named>, key: Option<&str>) -> Seen {
 mod tests {
     use super::*;
 
-    const ALL: Observed =
-        Observed { copies: true, mode_switches: true, context_switches: true, device_bytes: true };
+    const ALL: Observed = Observed {
+        copies: true,
+        mode_switches: true,
+        context_switches: true,
+        device_bytes: true,
+        cut_short: None,
+    };
 
     fn part(text: &str) -> Part {
         serde_json::from_str(text).expect("valid")

@@ -55,6 +55,8 @@ pub struct Observed {
     pub copies: bool,
     /// Bytes moved by reference.
     pub references: bool,
+    /// Copies that ended at memory that is not mapped.
+    pub cut_short: bool,
     pub syscalls: bool,
     pub payload: bool,
     pub faults: bool,

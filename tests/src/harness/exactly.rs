@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::compare::Differences;
 use super::ledger::{DIRECTIONS, Ledger};
 use crate::exact::{Bytes, Cell, Payload, Row};
+use crate::workload::scene::partial;
 
 /// All that differs.
 pub fn differences(row: &Row, ledger: Ledger, books: &Value) -> Differences {
@@ -27,6 +28,9 @@ pub fn differences(row: &Row, ledger: Ledger, books: &Value) -> Differences {
         differences.equal("control to_user", ledger.control("to_user"), to_user);
         differences.equal("control from_user", ledger.control("from_user"), from_user);
     }
+    if row.is_cut_short() {
+        differences.equal("copies cut short", ledger.cut_short("copies"), partial::TURNS as u64);
+    }
     for kind in ["checksum", "crypto"] {
         differences.equal(kind, ledger.other_kind(kind), 0);
     }
@@ -40,13 +44,24 @@ fn named(cell: &Cell, ledger: Ledger, books: &Value, differences: &mut Differenc
         Payload::Booked => books["paths"][cell.path]["payload_bytes"].as_u64().unwrap_or(0),
         Payload::Any => found,
     };
-    let of = |bytes: Bytes| match bytes {
-        Bytes::Is(bytes) => bytes,
-        Bytes::Payload => payload,
-    };
     differences.equal("payload", found, payload);
-    differences.equal("to_user", ledger.copied(cell.path, "to_user"), of(cell.to_user));
-    differences.equal("from_user", ledger.copied(cell.path, "from_user"), of(cell.from_user));
+    for (direction, bytes) in [("to_user", cell.to_user), ("from_user", cell.from_user)] {
+        let copied = ledger.copied(cell.path, direction);
+        // More was counted, and what was surely copied is not more than was.
+        let surely = copied.saturating_sub(ledger.cut_short("bytes_at_most"));
+        match bytes {
+            Bytes::Is(bytes) => differences.equal(direction, copied, bytes),
+            Bytes::Payload => differences.equal(direction, copied, payload),
+            Bytes::CutShort(bytes) => {
+                differences.equal(&format!("{direction} less what is cut short"), surely, bytes);
+                differences.between(direction, copied, bytes + 1, u64::MAX);
+            }
+            Bytes::CutShortAtMost(bytes) => {
+                differences.between(&format!("{direction} less what is cut short"), surely, 0, bytes);
+                differences.between(direction, copied, bytes, u64::MAX);
+            }
+        }
+    }
     differences.equal("in_kernel", ledger.copied(cell.path, "in_kernel"), cell.in_kernel);
     differences.equal("discarded", ledger.of_path(cell.path, "discarded_bytes"), cell.discarded);
     differences.equal("zero_copied", ledger.of_path(cell.path, "zero_copied_bytes"), cell.zero_copied);

@@ -104,6 +104,11 @@ impl<'a> Ledger<'a> {
         number(&self.0["other_kinds"][kind])
     }
 
+    /// `copies` or `bytes_at_most` of copies that were cut short.
+    pub fn cut_short(&self, field: &str) -> u64 {
+        number(&self.0["cut_short"][field])
+    }
+
     /// Bytes that devices moved, if they were observed.
     pub fn device_bytes(&self) -> Option<&'a Value> {
         Some(&self.0["device_bytes"]).filter(|value| value.is_object())

@@ -171,6 +171,8 @@ pub const ALL: &[Entry] = &[
     Entry { name: "maps_bytewise", kind: Scene(kernel_files::bytewise) },
     Entry { name: "unmapped_tcp", kind: Scene(partial::tcp) },
     Entry { name: "unmapped_unix", kind: Scene(partial::unix_stream) },
+    Entry { name: "unmapped_writev", kind: Scene(partial::vectors) },
+    Entry { name: "unmapped_recv", kind: Scene(partial::datagrams) },
     Entry { name: "unix_seqpacket", kind: Scene(sockets::unix_seqpacket) },
     Entry { name: "sctp", kind: Scene(sockets::sctp) },
     Entry { name: "mptcp", kind: Scene(sockets::mptcp) },

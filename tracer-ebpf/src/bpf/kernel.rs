@@ -19,9 +19,12 @@ const TS_COMPAT: u32 = 0x0002;
 pub const REGS_R10: u32 = 56;
 pub const REGS_R8: u32 = 72;
 const REGS_AX: u32 = 80;
+pub const REGS_CX: u32 = 88;
 pub const REGS_DX: u32 = 96;
+pub const REGS_SI: u32 = 104;
 pub const REGS_DI: u32 = 112;
 const REGS_ORIG_AX: u32 = 120;
+pub const REGS_IP: u32 = 128;
 pub const REGS_CS: u32 = 136;
 
 /// Reads a `T` at `base + offset`, or counts that it could not.

@@ -3,6 +3,7 @@
 mod account;
 mod caller;
 mod check;
+mod cut_short;
 mod descriptor;
 mod device;
 mod discard;

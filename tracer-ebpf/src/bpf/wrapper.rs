@@ -13,6 +13,7 @@ use tracer_ebpf::{syscalls, table::row};
 
 use super::account::{Kind, Place, book, book_copy, book_payload, counter, current_slot, place, raise};
 use super::check::PAGE;
+use super::cut_short;
 use super::iter::{self, Memory};
 use super::kernel::Pointer;
 use super::maps::{CALLS, CallKey, config, lose};
@@ -307,9 +308,6 @@ wrapper! { "random_read": random; random_read_fexit(1); random_read_entry, rando
 /// (which it does not). Counted here: the fragments' part.
 #[inline(always)]
 fn skb_from_iter(probe: u32, call: &impl Call) {
-    if call.ret_int() != 0 {
-        return;
-    }
     let Some(slot) = current_slot() else { return };
     let skb = call.pointer(0);
     let (Some(len), Some(data_len)) =
@@ -326,8 +324,14 @@ fn skb_from_iter(probe: u32, call: &impl Call) {
     } else {
         linear
     };
-    if total > in_linear {
-        book_iter(slot, probe, call.pointer(2), Direction::FromUser, (total - in_linear) as u64);
+    if total <= in_linear {
+        return;
+    }
+    let asked = (total - in_linear) as u64;
+    if call.ret_int() == 0 {
+        book_iter(slot, probe, call.pointer(2), Direction::FromUser, asked);
+    } else {
+        cut_short::fragments(slot, probe, skb, call.pointer(2), asked);
     }
 }
 wrapper! { "skb_from_iter": skb_from_iter; skb_from_iter_fexit(4); skb_from_iter_entry, skb_from_iter_return }

@@ -112,6 +112,7 @@ pub const FORMS: &[Form] = &[
     form("do_splice", "struct file *, _, struct file *, _, _, _"),
     form("splice_direct_to_actor", ANY),
     form("tctx_task_work", ANY),
+    form("fixup_exception", "struct pt_regs *, int, _, _"),
     form("vfs_coredump", ANY),
     form("do_coredump", ANY),
     form("kthread_use_mm", "struct mm_struct *"),

@@ -66,6 +66,15 @@ pub const ROWS: &[Row] = &[
             ],
         ),
     ),
+    other(
+        Group::Mark,
+        "cut_short",
+        "copies that end at memory that is not mapped, after more was counted",
+        &[
+            trampoline("fixup_exception", 4, &["cut_short_fentry"]),
+            kprobe("fixup_exception", &["cut_short_kprobe"]),
+        ],
+    ),
     needing(
         &["softirq_exit"],
         other(

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use super::doubt::{Claim, is_certain};
-use super::measure::{Measured, NoValue, Rules, measure};
+use super::measure::{Measured, NoValue, Rules, measure, measure_without_cut_short};
 use super::metric::Unit;
 use super::policy::{Allow, Amount, Assertion, Bound, Change};
 use super::reason::{Doubt, Reason};
@@ -60,22 +60,40 @@ pub fn compare(
         _ => false,
     });
     let rules = if calls_are_exact { Rules::ThatFit(allow) } else { Rules::All(allow) };
-    let floor = measure(assertion, recording, rules).value.unwrap_or(value);
-    (result.status, result.why) = against(assertion, (value, floor), result.baseline, doubts);
+    let least = |recording, rules, value| {
+        measure_without_cut_short(assertion, recording, rules).value.unwrap_or(value)
+    };
+    let values = Values {
+        value,
+        least: least(recording, Rules::ThatFit(allow), value),
+        floor: least(recording, rules, value),
+        baseline: result.baseline,
+        least_baseline: baseline
+            .zip(result.baseline)
+            .map(|(baseline, value)| least(baseline, Rules::ThatFit(allow), value)),
+    };
+    (result.status, result.why, result.reason) = against(assertion, &values, doubts);
     result
 }
 
-/// The worst of all limits: a certain violation, else a doubt, else it holds. The floor is the value with
-/// everything taken out that could be allowed.
-fn against(
-    assertion: &Assertion,
-    (value, floor): (Amount, Amount),
+/// What is compared, and between which values the truth lies.
+struct Values {
+    /// By what was counted.
+    value: Amount,
+    /// Without what may have been counted and not copied.
+    least: Amount,
+    /// And with everything taken out that could be allowed.
+    floor: Amount,
     baseline: Option<Amount>,
-    doubts: &[Doubt],
-) -> (Status, String) {
+    least_baseline: Option<Amount>,
+}
+
+/// The worst of all limits: a certain violation, else a doubt, else it holds.
+fn against(assertion: &Assertion, values: &Values, doubts: &[Doubt]) -> (Status, String, Option<Reason>) {
+    let &Values { value, floor, baseline, .. } = values;
     let row = assertion.metric.row();
     let of_a_process = assertion.is_of_a_process();
-    let mut inconclusive = None;
+    let (mut inconclusive, mut reason) = (None, None);
     for bound in &assertion.bounds {
         let Some((limit, wanted)) = limit(*bound, baseline) else { continue };
         let order = value.compare(limit);
@@ -93,6 +111,16 @@ fn against(
         };
         let floor_is_broken = !wanted.contains(&floor.compare(limit));
         let certain = is_certain(claim, row.nature, of_a_process, doubts) && (!broken || floor_is_broken);
+        let text = value.text(row.unit);
+        if !is_same_of_all(*bound, values, wanted, order) {
+            let would = if broken { "be beyond the limit" } else { "hold" };
+            inconclusive = Some(format!(
+                "{text} would {would} ({}), but copies were cut short, so that less was copied than was counted",
+                bound.key()
+            ));
+            reason = Some(Reason::CopiesCutShort);
+            continue;
+        }
         let relation = if order == Ordering::Greater { "above" } else { "below" };
         let because = match bound {
             Bound::MaxIncrease(_) | Bound::MaxDecrease(_) => {
@@ -103,26 +131,36 @@ fn against(
         };
         match (broken, certain) {
             (true, true) => {
-                let (value, limit) = (value.text(row.unit), limit.text(row.unit));
-                return (Status::Violated, format!("{value} is {relation} {limit}{because}"));
+                let limit = limit.text(row.unit);
+                return (Status::Violated, format!("{text} is {relation} {limit}{because}"), None);
             }
             (true, false) => {
-                let value = value.text(row.unit);
                 let why =
-                    format!("{value} would be {relation} the limit{because}, but the window is in doubt");
+                    format!("{text} would be {relation} the limit{because}, but the window is in doubt");
                 inconclusive = Some(why);
             }
             (false, false) => {
-                let why = format!("{} would hold, but the window is in doubt", value.text(row.unit));
+                let why = format!("{text} would hold, but the window is in doubt");
                 inconclusive.get_or_insert(why);
             }
             (false, true) => {}
         }
     }
     match inconclusive {
-        Some(why) => (Status::Inconclusive, why),
-        None => (Status::Holds, String::new()),
+        Some(why) => (Status::Inconclusive, why, reason),
+        None => (Status::Holds, String::new(), None),
     }
+}
+
+/// True if a limit is kept, or broken in the same way, by all that the values may be in truth.
+fn is_same_of_all(bound: Bound, values: &Values, wanted: &[Ordering], order: Ordering) -> bool {
+    [values.baseline, values.least_baseline].into_iter().all(|baseline| {
+        let Some((limit, _)) = limit(bound, baseline) else { return true };
+        [values.value, values.least].into_iter().all(|value| {
+            let other = value.compare(limit);
+            other == order || (wanted.contains(&other) && wanted.contains(&order))
+        })
+    })
 }
 
 /// The limit, and the orders of value to limit with which the bound holds.

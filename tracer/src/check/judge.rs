@@ -238,6 +238,7 @@ fn summary(recording: &Recording) -> Summary {
         payload: recording.everything().payload(None),
         missed: recording.missed_events(),
         unexplained: recording.everything().unexplained(None),
+        cut_short: recording.everything().cut_short(),
         attached: attached.count(),
         methods,
         refused: recording.probes.iter().filter(|p| !p.attached).map(|p| p.probe.clone()).collect(),
@@ -247,6 +248,10 @@ fn summary(recording: &Recording) -> Summary {
 #[cfg(test)]
 #[path = "judge_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "judge_cut_short_tests.rs"]
+mod cut_short_tests;
 
 #[cfg(test)]
 #[path = "judge_property.rs"]

@@ -7,7 +7,7 @@ const SAMPLE: &str = include_str!("../../testdata/sample.json");
 const MIB: u64 = 1 << 20;
 
 /// The contract's sample, changed at some places: `/processes/0/pid`.
-fn recording(changes: &[(&str, Value)]) -> Recording {
+pub(super) fn recording(changes: &[(&str, Value)]) -> Recording {
     let mut value: Value = serde_json::from_str(SAMPLE).expect("JSON");
     for (place, new) in changes {
         match value.pointer_mut(place) {
@@ -21,17 +21,17 @@ fn recording(changes: &[(&str, Value)]) -> Recording {
     Recording::parse(value.to_string().as_bytes()).expect("valid").recording
 }
 
-fn policy(assertions: &str, rest: &str) -> Policy {
+pub(super) fn policy(assertions: &str, rest: &str) -> Policy {
     let text = format!("version: 1\nassertions: [{assertions}]\n{rest}\n");
     Policy::parse(text.as_bytes()).unwrap_or_else(|problems| panic!("{text}\n{problems:?}"))
 }
 
-fn seen(recordings: Vec<Recording>) -> Observation {
+pub(super) fn seen(recordings: Vec<Recording>) -> Observation {
     let window = |recording| Window { recording, findings: Vec::new() };
     Observation { windows: recordings.into_iter().map(window).collect(), ..Observation::default() }
 }
 
-fn reasons(report: &Report) -> Vec<Reason> {
+pub(super) fn reasons(report: &Report) -> Vec<Reason> {
     report.findings.iter().map(|finding| finding.reason).collect()
 }
 

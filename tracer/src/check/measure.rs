@@ -1,5 +1,7 @@
 //! The value of an assertion's metric in one recording.
 
+use tracer_ebpf::abi::Count;
+
 use super::metric::{Metric, Selector};
 use super::policy::{Allow, Amount, Assertion, Select};
 use crate::input::Recording;
@@ -28,6 +30,8 @@ struct Subject<'a> {
     part: Part,
     select: &'a Select,
     rules: Rules<'a>,
+    /// Copies that are taken for not made.
+    cut_short: Count,
     allowed: Vec<String>,
 }
 
@@ -40,7 +44,17 @@ pub enum Rules<'a> {
     All(&'a [Allow]),
 }
 
+/// By what was counted.
 pub fn measure(assertion: &Assertion, recording: &Recording, rules: Rules) -> Measured {
+    measured(assertion, recording, rules, false)
+}
+
+/// The value if all that may be counted and not copied was not: copies that ended at memory that is not mapped.
+pub fn measure_without_cut_short(assertion: &Assertion, recording: &Recording, rules: Rules) -> Measured {
+    measured(assertion, recording, rules, true)
+}
+
+fn measured(assertion: &Assertion, recording: &Recording, rules: Rules, without_cut_short: bool) -> Measured {
     let part = match assertion.select.get(Selector::Process) {
         None => Some(recording.everything()),
         Some(word) => recording.processes_called(word),
@@ -50,7 +64,9 @@ pub fn measure(assertion: &Assertion, recording: &Recording, rules: Rules) -> Me
         let text = format!("no process `{}` was counted", human::label(word, 40));
         return Measured { value: Err(NoValue::Undefined(text)), allowed: Vec::new() };
     };
-    let mut subject = Subject { recording, part, select: &assertion.select, rules, allowed: Vec::new() };
+    let cut_short = if without_cut_short { recording.cut_short(&part) } else { Count::default() };
+    let select = &assertion.select;
+    let mut subject = Subject { recording, part, select, rules, cut_short, allowed: Vec::new() };
     let value = subject.value(assertion.metric);
     Measured { value, allowed: subject.allowed }
 }
@@ -63,7 +79,8 @@ impl Subject<'_> {
             Metric::CopiedBytes => self.copied().map(Amount::Whole),
             Metric::Copies => {
                 let direction = self.select.get(Selector::Direction);
-                whole(self.part.copies(&self.recording.observed, path, direction), "copies")
+                let copies = self.part.copies(&self.recording.observed, path, direction);
+                whole(copies.map(|copies| copies.saturating_sub(self.cut_short.calls)), "copies")
             }
             Metric::CopiesPerByte => {
                 let copied = self.copied_with_payload()?;
@@ -72,7 +89,8 @@ impl Subject<'_> {
             }
             Metric::ControlBytes => {
                 let direction = self.select.get(Selector::Direction);
-                whole(self.part.control(&self.recording.observed, direction), "control copies")
+                let control = self.part.control(&self.recording.observed, direction);
+                whole(control.map(|bytes| bytes.saturating_sub(self.cut_short.bytes)), "control copies")
             }
             Metric::PayloadBytes => whole(self.part.payload(path), "payload"),
             Metric::PayloadCalls => whole(self.part.calls(path), "payload"),
@@ -80,9 +98,9 @@ impl Subject<'_> {
                 let of_path = self.part.payload(path).ok_or_else(|| not_observed("payload"))?;
                 ratio(of_path, self.part.payload(None), "no payload was moved at all")
             }
-            Metric::ZeroCopiedBytes => whole(self.part.zero_copied(path), "zero-copied bytes"),
+            Metric::ZeroCopiedBytes => whole(self.zero_copied(), "zero-copied bytes"),
             Metric::ZeroCopiedShare => {
-                let bytes = self.part.zero_copied(path).ok_or_else(|| not_observed("zero-copied bytes"))?;
+                let bytes = self.zero_copied().ok_or_else(|| not_observed("zero-copied bytes"))?;
                 self.per_payload(bytes, 1.0)
             }
             Metric::UnexplainedBytes => whole(self.part.unexplained(path), "unexplained bytes"),
@@ -106,6 +124,14 @@ impl Subject<'_> {
         }
     }
 
+    /// What was not copied may have been handed over.
+    fn zero_copied(&self) -> Seen {
+        let path = self.select.get(Selector::Path);
+        let bytes = self.part.zero_copied(path)?;
+        let most = self.part.payload(path).unwrap_or(bytes).max(bytes);
+        Some(bytes.saturating_add(self.cut_short.bytes).min(most))
+    }
+
     /// Copied bytes of the selected kind, less what is allowed.
     fn copied(&mut self) -> Result<u64, NoValue> {
         let (path, direction) = (self.select.get(Selector::Path), self.select.get(Selector::Direction));
@@ -117,7 +143,8 @@ impl Subject<'_> {
             _ => {
                 let copied =
                     self.part.copied(observed, path, direction).ok_or_else(|| not_observed("copies"))?;
-                Ok(copied - self.allowed_bytes(path, direction).min(copied))
+                let copied = copied - self.allowed_bytes(path, direction).min(copied);
+                Ok(copied.saturating_sub(self.cut_short.bytes))
             }
         }
     }
@@ -147,7 +174,7 @@ impl Subject<'_> {
         if !apart.is_empty() {
             self.allowed.push(format!("without payload, so not in this ratio: {}", apart.join(", ")));
         }
-        Ok(sum)
+        Ok(sum.saturating_sub(self.cut_short.bytes))
     }
 
     /// An error if a ratio of `copied` bytes would say "none" of payload that nothing explains.
@@ -188,12 +215,13 @@ impl Subject<'_> {
     fn fits(&mut self, rule: &Allow) -> bool {
         let observed = &self.recording.observed;
         let copied = self.part.copied(observed, Some(&rule.path), rule.direction.as_deref()).unwrap_or(0);
+        let made = copied.saturating_sub(self.cut_short.bytes);
         let calls = self.part.calls(Some(&rule.path)).unwrap_or(0);
         if copied == 0 {
             return false;
         }
         // Copies without a call that moved something are not what the rule speaks of.
-        let fits = calls > 0 && copied <= rule.max_bytes_per_call.saturating_mul(calls);
+        let fits = calls > 0 && made <= rule.max_bytes_per_call.saturating_mul(calls);
         let what = human::label(&rule.what, 60);
         let mean = if calls > 0 { human::bytes(copied.div_ceil(calls)) } else { "no".to_owned() };
         let (size, limit) = (human::bytes(copied), human::bytes(rule.max_bytes_per_call));

@@ -22,6 +22,8 @@ pub enum Reason {
     EventsMissed,
     /// Payload moved, and no row saw it copied, handed over, moved by a device or discarded.
     UnexplainedBytes,
+    /// Copies ended at memory that is not mapped, and the assertion turns on what of them was counted and not copied.
+    CopiesCutShort,
     /// Some processes were counted together.
     MapFull,
     TooLittlePayload,
@@ -55,7 +57,7 @@ pub enum Doubt {
 }
 
 impl Reason {
-    pub const ALL: [Reason; 19] = [
+    pub const ALL: [Reason; 20] = [
         Reason::UnsupportedKernel,
         Reason::TracerFailed,
         Reason::CalibrationOff,
@@ -66,6 +68,7 @@ impl Reason {
         Reason::CoverageUnproven,
         Reason::EventsMissed,
         Reason::UnexplainedBytes,
+        Reason::CopiesCutShort,
         Reason::MapFull,
         Reason::TooLittlePayload,
         Reason::TargetEndedEarly,
@@ -90,6 +93,7 @@ impl Reason {
             Reason::CoverageUnproven => "coverage_unproven",
             Reason::EventsMissed => "events_missed",
             Reason::UnexplainedBytes => "unexplained_bytes",
+            Reason::CopiesCutShort => "copies_cut_short",
             Reason::MapFull => "map_full",
             Reason::TooLittlePayload => "too_little_payload",
             Reason::TargetEndedEarly => "target_ended_early",
@@ -109,6 +113,7 @@ impl Reason {
             | Reason::CalibrationOff
             | Reason::UnknownSchema
             | Reason::DoesNotAddUp
+            | Reason::CopiesCutShort
             | Reason::NotObserved
             | Reason::NothingToJudge
             | Reason::BaselineUnusable => Doubt::Everything,
@@ -148,6 +153,9 @@ impl Reason {
             Reason::EventsMissed => "run again with less load beside it; `missed_events: N` tolerates some",
             Reason::UnexplainedBytes => {
                 "`sudo tracer audit --pid PID` looks for what copied them, `sudo tracer doctor` tells what is not covered"
+            }
+            Reason::CopiesCutShort => {
+                "calls that failed with EFAULT gave memory that is not mapped: `strace -f -Z` names them"
             }
             Reason::MapFull => "count fewer processes, or assert without `process`",
             Reason::TooLittlePayload => "make the driver move more, or lower `min_payload`",

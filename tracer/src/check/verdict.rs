@@ -205,6 +205,8 @@ pub struct Summary {
     pub missed: Option<u64>,
     /// Payload that nothing explains.
     pub unexplained: Option<u64>,
+    /// Bytes at most that were counted as copied and were not.
+    pub cut_short: Option<u64>,
     /// `attached`, `refused` by name.
     pub attached: usize,
     pub methods: BTreeMap<String, usize>,

@@ -189,6 +189,7 @@ impl Session {
             copies: group(Group::Copy) || self.coverage.has_probed_sites(),
             references: group(Group::Reference)
                 && ["splice", "splice_direct"].iter().all(|name| self.is_attached(name)),
+            cut_short: self.is_attached("cut_short"),
             syscalls: self.is_attached("sys_exit") && self.is_attached("exit"),
             payload: self.is_attached("sys_exit"),
             faults: self.is_attached("page_fault"),

@@ -111,6 +111,7 @@ struct ObservedView {
     device_bytes: bool,
     payload: bool,
     references: bool,
+    cut_short: bool,
     faults: bool,
     interrupts: bool,
 }
@@ -124,6 +125,7 @@ impl ObservedView {
             device_bytes: observed.block || observed.net,
             payload: observed.payload,
             references: observed.references,
+            cut_short: observed.cut_short,
             faults: observed.faults,
             interrupts: observed.interrupts,
         }

@@ -59,6 +59,8 @@ fn expected(ledger: &Ledger) -> BTreeMap<String, u64> {
         put(format!("control_bytes.{}", direction.name()), ledger.control[direction as usize].bytes);
     }
     put("unexplained_bytes".into(), Tally::of(*ledger).unexplained_in_all());
+    put("cut_short.copies".into(), ledger.cut_short().calls);
+    put("cut_short.bytes_at_most".into(), ledger.cut_short().bytes);
     put("other_kinds.checksum".into(), checksum);
     put("other_kinds.crypto".into(), crypto);
     put("mode_switches.syscall".into(), 2 * ledger.syscalls.iter().sum::<u64>());
@@ -124,6 +126,7 @@ fn golden() {
         r#""copied_bytes":{"to_user":0,"from_user":0,"in_kernel":0},"#,
         r#""copies":{"to_user":0,"from_user":0,"in_kernel":0}}},"unexplained_bytes":0,"copies_per_byte":0.0,"#,
         r#""copied_without_payload_bytes":{},"#,
+        r#""cut_short":{"copies":0,"bytes_at_most":0},"#,
         r#""other_kinds":{"checksum":0,"crypto":0},"#,
         r#""control_bytes":{"to_user":0,"from_user":0,"in_kernel":0},"#,
         r#""mode_switches":{"syscall":134,"fault":8,"interrupt":24},"#,
@@ -133,7 +136,7 @@ fn golden() {
     let head = concat!(
         r#"{"schema":"tracer/1","kernel":"6.1.0-56-amd64","started":"2026-11-22T22:32:25Z","#,
         r#""window_seconds":10.0,"observed":{"copies":true,"mode_switches":true,"#,
-        r#""context_switches":true,"device_bytes":true,"payload":true,"references":true,"#,
+        r#""context_switches":true,"device_bytes":true,"payload":true,"references":true,"cut_short":true,"#,
         r#""faults":true,"interrupts":true},"coverage":{"state":"complete","reasons":[],"#,
         r#""call_sites":{"wrapper":40,"checked":30,"call_site":0,"uncovered":0},"#,
         r#""metadata_call_sites":{"wrapper":0,"checked":0,"call_site":0,"uncovered":50}},"#,

@@ -61,6 +61,11 @@ fn zero_copied_is_observed(observed: &Observed) -> bool {
     observed.copies && observed.references && observed.payload
 }
 
+/// Copies are counted as they were asked for, so that their ends say something only where they are counted.
+fn cut_short_is_observed(observed: &Observed) -> bool {
+    observed.copies && observed.cut_short
+}
+
 /// RFC 3339 in UTC, whole seconds. `None` outside of 1970 to 9999, which only a broken clock says.
 pub fn rfc3339(time: SystemTime) -> Option<String> {
     // humantime panics before the epoch.

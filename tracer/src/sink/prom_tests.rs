@@ -47,6 +47,10 @@ fn every_number_is_the_ledgers() {
         let labels = format!("direction=\"{}\"", direction.name());
         expect("tracer_control_bytes_total", &labels, ledger.control[direction as usize].bytes);
     }
+    for (name, number) in [("bytes", ledger.cut_short().bytes), ("copies", ledger.cut_short().calls)] {
+        let series = format!("tracer_cut_short_{name}_total{{pid=\"7\",comm=\"x\"}} ");
+        assert_eq!(value(&text, &series), Some(number as f64), "{series}");
+    }
     expect("tracer_mode_switches_total", "reason=\"syscall\"", ledger.syscall_switches());
     expect("tracer_mode_switches_total", "reason=\"fault\"", 2 * ledger.faults);
     expect("tracer_mode_switches_total", "reason=\"interrupt\"", 2 * ledger.interrupts);
@@ -88,6 +92,7 @@ fn what_is_not_observed_has_no_series() {
     for absent in [
         "tracer_copied_",
         "tracer_copies_",
+        "tracer_cut_short",
         "tracer_zero_copied",
         "tracer_unexplained",
         "tracer_control",

@@ -5,8 +5,10 @@ use tracer_ebpf::abi::{Direction, Ledger};
 use super::devices::device_bytes;
 use super::sentence::{Grounds, sentence};
 use super::table_grid::{self, Figures};
-use super::verdict::{Sight, fallbacks, unexplained, verdicts};
-use super::{active_paths, checksummed_in_all, coverage_state, encrypted_in_all, human};
+use super::verdict::{Sight, cut_short, fallbacks, unexplained, verdicts};
+use super::{
+    active_paths, checksummed_in_all, coverage_state, cut_short_is_observed, encrypted_in_all, human,
+};
 use crate::snapshot::{CoverageState, Derived, Process, Snapshot, Tally};
 
 /// Processes listed one by one; the others are in the sum.
@@ -297,6 +299,9 @@ impl Page<'_> {
             let said = verdicts(ledger, Sight { all_seen, references }).into_iter();
             let said = said.chain(fallbacks(ledger, &s.linear_devices));
             said.for_each(|sentence| self.prose(Look::Plain, &sentence));
+            if let Some(sentence) = cut_short(ledger).filter(|_| cut_short_is_observed(&s.observed)) {
+                self.prose(Look::Plain, &sentence);
+            }
             if let Some(sentence) = unexplained(ledger).filter(|_| references) {
                 self.prose(Look::Alarm, &sentence);
             }

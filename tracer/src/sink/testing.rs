@@ -58,6 +58,7 @@ pub const fn everything() -> Observed {
     Observed {
         copies: true,
         references: true,
+        cut_short: true,
         syscalls: true,
         payload: true,
         faults: true,
@@ -151,7 +152,7 @@ pub fn snapshot(processes: Vec<Process>) -> Snapshot {
 pub fn blind(processes: Vec<Process>) -> Snapshot {
     let mut snapshot = snapshot(processes);
     snapshot.observed.copies = false;
-    snapshot.observed.references = false;
+    (snapshot.observed.references, snapshot.observed.cut_short) = (false, false);
     (snapshot.observed.block, snapshot.observed.net) = (false, false);
     snapshot.coverage = Coverage {
         state: CoverageState::None,

@@ -1,7 +1,7 @@
 //! A verdict per direction: which mechanisms carried the bytes, ranked, and whether the CPU copied them; and
 //! where zero-copy was asked for and the kernel copied all the same.
 
-use tracer_ebpf::abi::{DeviceOp, Ledger, Path};
+use tracer_ebpf::abi::{Count, DeviceOp, Ledger, Path};
 
 use super::sentence::negligible;
 use super::{checksummed, human};
@@ -105,6 +105,20 @@ pub fn unexplained(ledger: &Tally) -> Option<String> {
              discarded, so nothing follows about copies: something here is not known to tracer. \
              `tracer audit --pid PID` looks for what copied them, `tracer doctor` tells what is not covered.",
             parts.join(", ")
+        )
+    })
+}
+
+/// What copies that ended before what was asked mean for the numbers; `None` if there are none.
+pub fn cut_short(ledger: &Ledger) -> Option<String> {
+    let Count { bytes, calls } = ledger.cut_short();
+    let copies = if calls == 1 { "copy" } else { "copies" };
+    (calls > 0).then(|| {
+        format!(
+            "cut short: {} {copies} ended at memory that is not mapped. Of the bytes that are counted as copied, at most {} \
+             were not.",
+            human::count(calls),
+            human::bytes(bytes)
         )
     })
 }

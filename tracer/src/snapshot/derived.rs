@@ -10,6 +10,9 @@ pub trait Derived {
     fn copied_in(&self, direction: Direction) -> Count;
     /// Bytes of one path that arrived without a copy: handed over by reference, and not also copied.
     fn zero_copied(&self, path: Path) -> u64;
+    /// Copies that ended at memory that is not mapped, and the bytes at most that were counted for them and not
+    /// copied: never more than all that were counted.
+    fn cut_short(&self) -> Count;
     /// Sum of payload over all paths.
     fn payload(&self) -> Count;
     /// Bytes copied on the paths that have payload.
@@ -44,6 +47,11 @@ impl Derived for Ledger {
         // Pages that are spliced to /dev/null are handed on as well, but arrive nowhere.
         let gone = self.copied(path).bytes.saturating_add(self.discarded[path as usize]);
         self.referenced[path as usize].min(moved.saturating_sub(gone))
+    }
+
+    fn cut_short(&self) -> Count {
+        let counted: u64 = Path::ALL.iter().map(|&path| self.copied(path).bytes).sum();
+        Count { bytes: self.cut_short.bytes.min(counted), calls: self.cut_short.calls }
     }
 
     fn payload(&self) -> Count {

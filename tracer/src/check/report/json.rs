@@ -56,6 +56,7 @@ fn window(window: &Summary) -> Value {
         "payload_bytes": window.payload,
         "missed_events": window.missed,
         "unexplained_bytes": window.unexplained,
+        "cut_short_bytes_at_most": window.cut_short,
         "probes": {"attached": window.attached, "methods": window.methods, "refused": window.refused},
     })
 }

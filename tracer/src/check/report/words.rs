@@ -53,7 +53,11 @@ pub fn window(index: usize, window: &Summary) -> String {
     let unexplained = window.unexplained.filter(|bytes| *bytes > 0);
     let unexplained =
         unexplained.map_or_else(String::new, |bytes| format!(", {} unexplained", human::bytes(bytes)));
-    format!("window {}: {moved}{time}, {missed} events missed{unexplained}", index + 1)
+    let cut_short = window.cut_short.filter(|bytes| *bytes > 0);
+    let cut_short = cut_short.map_or_else(String::new, |bytes| {
+        format!(", at most {} counted and not copied", human::bytes(bytes))
+    });
+    format!("window {}: {moved}{time}, {missed} events missed{unexplained}{cut_short}", index + 1)
 }
 
 pub fn calibration(calibration: &Calibration) -> String {

@@ -7,7 +7,10 @@ use super::Named;
 use super::buckets::{Buckets, copy_sizes};
 use crate::copy_sizes::CopySizes;
 use crate::sink::devices::device_bytes;
-use crate::sink::{active_paths, checksummed, checksummed_in_all, encrypted_in_all, zero_copied_is_observed};
+use crate::sink::{
+    active_paths, checksummed, checksummed_in_all, cut_short_is_observed, encrypted_in_all,
+    zero_copied_is_observed,
+};
 use crate::snapshot::{Derived as _, Observed, Tally};
 
 #[derive(Serialize)]
@@ -22,6 +25,8 @@ pub(super) struct LedgerView {
     #[serde(skip_serializing_if = "Option::is_none")]
     copied_without_payload_bytes: Option<Named<u64>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    cut_short: Option<CutShort>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     other_kinds: Option<OtherKinds>,
     #[serde(skip_serializing_if = "Option::is_none")]
     control_bytes: Option<Named<u64>>,
@@ -30,6 +35,14 @@ pub(super) struct LedgerView {
     context_switches: Option<ContextSwitches>,
     #[serde(skip_serializing_if = "Option::is_none")]
     device_bytes: Option<Named<Named<u64>>>,
+}
+
+/// Copies that ended at memory that is not mapped.
+#[derive(Serialize)]
+struct CutShort {
+    copies: u64,
+    /// Of `copied_bytes`, how many were not copied.
+    bytes_at_most: u64,
 }
 
 #[derive(Serialize)]
@@ -66,6 +79,10 @@ impl LedgerView {
             copied_without_payload_bytes: ratio_is_observed.then(|| {
                 let paths = ledger.copied_without_payload().into_iter();
                 paths.map(|(path, bytes)| (path.name(), bytes)).collect()
+            }),
+            cut_short: cut_short_is_observed(observed).then(|| {
+                let Count { bytes, calls } = ledger.cut_short();
+                CutShort { copies: calls, bytes_at_most: bytes }
             }),
             other_kinds: observed.copies.then(|| OtherKinds::of(ledger)),
             control_bytes: observed.copies.then(|| by_direction(&ledger.control, |c| c.bytes)),

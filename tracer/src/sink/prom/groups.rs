@@ -127,7 +127,8 @@ impl Text {
     fn sample(&mut self, labels: &str, detail: &str, value: u64) {
         let text = &mut self.text;
         text.push_str(&self.head);
-        text.push_str(labels);
+        // No label comes after the last one.
+        text.push_str(if detail.starts_with('}') { labels.trim_end_matches(',') } else { labels });
         text.push_str(detail);
         number(text, value);
         text.push('\n');

@@ -64,6 +64,11 @@ impl Plain {
                 families.add("tracer_syscalls_total", labels, ledger.syscalls[i]);
             }
         }
+        let cut_short = ledger.cut_short();
+        if observed.copies && observed.cut_short && cut_short.calls > 0 {
+            families.add("tracer_cut_short_bytes_total", all(&[]), cut_short.bytes);
+            families.add("tracer_cut_short_copies_total", all(&[]), cut_short.calls);
+        }
         for direction in Direction::ALL.into_iter().filter(|_| observed.copies) {
             let bytes = ledger.control[direction as usize].bytes;
             families.add("tracer_control_bytes_total", all(&[("direction", direction.name())]), bytes);

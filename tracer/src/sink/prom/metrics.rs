@@ -9,6 +9,8 @@ pub enum Metric {
     Copies,
     /// The only histogram.
     CopySize,
+    CutShortBytes,
+    CutShortCopies,
     ControlBytes,
     PayloadBytes,
     PayloadCalls,
@@ -32,10 +34,12 @@ impl Metric {
 
 /// Every metric there is: name, type, help.
 #[rustfmt::skip]
-pub const METRICS: [(&str, MetricType, &str); 47] = [
+pub const METRICS: [(&str, MetricType, &str); 49] = [
     ("tracer_copied_bytes_total", MetricType::COUNTER, "Bytes that the CPU moved from one place in memory to another."),
     ("tracer_copies_total", MetricType::COUNTER, "Number of such moves."),
     ("tracer_copy_size_bytes", MetricType::HISTOGRAM, "Sizes of such moves (kind copy), one per call of a wrapper; with --sizes."),
+    ("tracer_cut_short_bytes_total", MetricType::COUNTER, "Bytes, at most, that were counted as copied and were not, because memory was not mapped."),
+    ("tracer_cut_short_copies_total", MetricType::COUNTER, "Copies that ended at memory that is not mapped."),
     ("tracer_control_bytes_total", MetricType::COUNTER, "Bytes of structures copied: argument blocks, addresses, headers."),
     ("tracer_payload_bytes_total", MetricType::COUNTER, "Bytes that data-moving calls reported as moved."),
     ("tracer_payload_calls_total", MetricType::COUNTER, "Data-moving calls that moved at least one byte."),

@@ -6,7 +6,7 @@ use tracer_ebpf::abi::{Count, DEVICE_OPS, DIRECTIONS, DeviceOp, Direction, Ledge
 
 use super::metrics::Metric;
 use crate::sink::devices::device_bytes;
-use crate::sink::{active_paths, zero_copied_is_observed};
+use crate::sink::{active_paths, cut_short_is_observed, zero_copied_is_observed};
 use crate::snapshot::{Derived as _, Highest, Observed};
 
 /// Labels that tell a ledger's series of one metric apart.
@@ -42,6 +42,8 @@ struct Details {
     reasons: [Detail; 3],
     kinds: [Detail; 2],
     device: [Detail; DEVICE_OPS],
+    /// Of what is told of the whole ledger.
+    whole: Detail,
 }
 
 static DETAILS: LazyLock<Details> = LazyLock::new(|| {
@@ -62,6 +64,7 @@ static DETAILS: LazyLock<Details> = LazyLock::new(|| {
         reasons: ["fault", "interrupt", "syscall"].map(|reason| Detail::new(&[("reason", reason)])),
         kinds: ["involuntary", "voluntary"].map(|kind| Detail::new(&[("kind", kind)])),
         device: DeviceOp::ALL.map(|op| Detail::new(&[("device_kind", op.name().0), ("op", op.name().1)])),
+        whole: Detail::new(&[]),
     }
 });
 
@@ -111,6 +114,11 @@ pub fn samples(
         if observed.syscalls && syscalls > 0 {
             sample(Metric::Syscalls, detail, syscalls);
         }
+    }
+    if cut_short_is_observed(observed) && ledger.cut_short.calls > 0 {
+        let Count { bytes, calls } = ledger.cut_short();
+        sample(Metric::CutShortBytes, &details.whole, bytes);
+        sample(Metric::CutShortCopies, &details.whole, calls);
     }
     if observed.copies {
         for direction in details.directions {
