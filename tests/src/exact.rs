@@ -2,7 +2,7 @@
 //!
 //! Beside [`expect`](crate::expect), whose amounts are multiples of one window's bytes and whose calls are known.
 
-use crate::expect::KERNELS;
+use crate::expect::{KERNELS, Place};
 use crate::workload::scene::{
     compat, descriptors, discards, messages, observed, pages, partial, rings, sockets, vectors, vhost,
     zerocopy_receive,
@@ -12,6 +12,7 @@ const ALL: &[&str] = &KERNELS;
 const UP_TO_6_1: &[&str] = &["5.10", "6.1"];
 const FROM_6_1: &[&str] = &["6.1", "6.12", "7.2"];
 const FROM_6_12: &[&str] = &["6.12", "7.2"];
+const ONLY_7_2: &[&str] = &["7.2"];
 
 /// One path of the scene's process. What a row does not name must be 0.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +52,7 @@ pub enum Bytes {
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
     pub workload: &'static str,
+    pub place: Place,
     pub kernels: &'static [&'static str],
     /// Why other kernels differ, or have no such thing.
     pub cause: &'static str,
@@ -93,7 +95,7 @@ const fn by_reference(path: &'static str, payload: usize) -> Cell {
 }
 
 const fn row(workload: &'static str, cells: &'static [Cell]) -> Row {
-    Row { workload, kernels: ALL, cause: "", cells, control: None, pending: None }
+    Row { workload, place: Place::Tmpfs, kernels: ALL, cause: "", cells, control: None, pending: None }
 }
 
 impl Row {
@@ -109,6 +111,10 @@ impl Row {
 
     const fn control(self, to_user: usize, from_user: usize) -> Row {
         Row { control: Some((to_user as u64, from_user as u64)), ..self }
+    }
+
+    const fn on(self, place: Place) -> Row {
+        Row { place, ..self }
     }
 
     const fn pending(self, cause: &'static str) -> Row {
@@ -194,6 +200,9 @@ pub const ROWS: &[Row] = &[
     row("own_memory", &[to_user("read", pages::OWN)]).control(0, 0),
     // The copy between the other's pages and the kernel's own is a memcpy in access_remote_vm, which is not counted.
     row("proc_mem", &[to_user("read", pages::BYTES), from_user("write", pages::BYTES)]),
+    row("dontcache", &[from_user("write", pages::BYTES), to_user("read", pages::BYTES)])
+        .only(ONLY_7_2, "RWF_DONTCACHE came with 6.14")
+        .on(Place::Ext4),
     row(
         "unmapped_tcp",
         &[Cell { from_user: Bytes::CutShort(UNMAPPED), ..UNMAPPED_WRITES }, RECEIVED_OF_THEM],

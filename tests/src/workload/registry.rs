@@ -168,6 +168,7 @@ pub const ALL: &[Entry] = &[
     Entry { name: "socket_options", kind: Scene(sockets::socket_options) },
     Entry { name: "own_memory", kind: Scene(pages::own_memory) },
     Entry { name: "proc_mem", kind: Scene(pages::proc_mem) },
+    Entry { name: "dontcache", kind: Scene(pages::dontcache) },
     Entry { name: "maps_bytewise", kind: Scene(kernel_files::bytewise) },
     Entry { name: "unmapped_tcp", kind: Scene(partial::tcp) },
     Entry { name: "unmapped_unix", kind: Scene(partial::unix_stream) },

@@ -36,8 +36,9 @@ fn of(group: &str, name: &'static str, batch: &[&'static str], batches: &Arc<Bat
                 .is_some_and(|other| other.pending.is_some() == row.pending.is_some())
         };
         let here = batch.iter().filter(|name| is_alike(name));
-        let keys: Vec<Key> = here.map(|name| (*name, Place::Tmpfs)).collect();
-        let window = match batches.observe(bench, &keys, (name, Place::Tmpfs))? {
+        let place = |name: &str| exact::find(&bench.kernel, name).map_or(Place::Tmpfs, |row| row.place);
+        let keys: Vec<Key> = here.map(|name| (*name, place(name))).collect();
+        let window = match batches.observe(bench, &keys, (name, row.place))? {
             Observed::Skipped(cause) => return Ok(Verdict::Skipped(cause)),
             Observed::Window(window) => window,
         };

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use anyhow::{Result, ensure};
 
 use super::super::memory::{Mapping, fill};
+use super::super::scratch::nameless;
 use super::super::{Options, lacking};
 use super::{Scene, checked, descriptor_or_skip, load_module};
 
@@ -121,6 +122,28 @@ pub fn proc_mem(_: &Options) -> Result<Scene> {
         memory.read_exact_at(buffer.bytes_mut(), start)?;
         ensure!(buffer.bytes() == source.bytes(), "other bytes were read");
         memory.write_all_at(buffer.bytes(), start)?;
+        Ok(())
+    })
+}
+
+/// Writes and reads of a file that keep nothing in the page cache.
+pub fn dontcache(options: &Options) -> Result<Scene> {
+    const RWF_DONTCACHE: libc::c_int = 0x80;
+    let file = nameless(&options.dir, 0)?;
+    let mut source = Mapping::anonymous(BYTES)?;
+    fill(source.bytes_mut());
+    let mut buffer = Mapping::anonymous(BYTES)?;
+    let fd = file.as_raw_fd();
+    let vector = |bytes: &[u8]| libc::iovec { iov_base: bytes.as_ptr() as *mut _, iov_len: bytes.len() };
+    Scene::new(move || {
+        let (from, to) = (vector(source.bytes()), vector(buffer.bytes_mut()));
+        // SAFETY: the kernel reads memory that is valid for reads of its length.
+        let wrote = unsafe { libc::pwritev2(fd, &raw const from, 1, 0, RWF_DONTCACHE) };
+        ensure!(checked("pwritev2", wrote)? == BYTES, "wrote {wrote} bytes");
+        // SAFETY: the kernel writes memory that is valid for writes of its length.
+        let read = unsafe { libc::preadv2(fd, &raw const to, 1, 0, RWF_DONTCACHE) };
+        ensure!(checked("preadv2", read)? == BYTES, "read {read} bytes");
+        ensure!(buffer.bytes() == source.bytes(), "other bytes were read");
         Ok(())
     })
 }
