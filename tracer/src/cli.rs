@@ -226,6 +226,12 @@ pub struct Doctor {
     /// Also list the call sites of every copy function, with what covers them
     #[arg(long)]
     pub sites: bool,
+    /// Only list the calls of FUNCTION in the kernel's live text; repeatable
+    #[arg(long, value_name = "FUNCTION", conflicts_with_all = ["quick", "sites", "format"])]
+    pub calls_of: Vec<String>,
+    /// Only compare the survey of docs/coverage.md with the kernel's live text
+    #[arg(long, conflicts_with_all = ["quick", "sites", "format", "calls_of"])]
+    pub survey: bool,
 }
 
 #[derive(Args, Debug)]

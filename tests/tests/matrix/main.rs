@@ -54,6 +54,7 @@ mod serve_container;
 mod serve_exact;
 mod serve_pinned;
 mod serve_unprivileged;
+mod survey;
 mod target_ends;
 mod threads;
 mod two_targets;
@@ -211,6 +212,7 @@ fn plain_checks() -> Vec<Check> {
     checks.extend(check_record::checks());
     checks.extend(check_ci::checks());
     checks.extend(check_nginx::checks());
+    checks.extend(survey::checks());
     // Last: if it fails, the machine may be of no more use.
     checks.extend(namespace_ends::checks());
     checks

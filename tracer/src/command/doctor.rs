@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::{Outcome, status};
+use super::{Outcome, status, survey};
 use crate::cli::{Doctor, Format};
 use crate::coverage;
 use crate::facts::{self, Facts};
@@ -18,6 +18,12 @@ use crate::sink::coverage_state;
 use crate::snapshot::{CoverageState, Probe, Snapshot};
 
 pub fn doctor(args: Doctor) -> Outcome {
+    if args.survey {
+        return survey::compare();
+    }
+    if !args.calls_of.is_empty() {
+        return survey::calls_of(&args.calls_of);
+    }
     let options = Options {
         attach: Attach::Auto,
         audit: false,
@@ -148,6 +154,7 @@ fn as_text(snapshot: &Snapshot, session: &Session, sites: bool) -> String {
             let _ = writeln!(text, "  {:<18} {}", caller.class_name(), caller.name());
         }
     }
+    survey::as_text(&mut text, &session.coverage.uncounted());
     let _ = writeln!(text, "\ncoverage of copies: {}", coverage_state(&snapshot.coverage));
     for reason in &snapshot.coverage.reasons {
         let _ = writeln!(text, "  {reason}");
@@ -274,6 +281,7 @@ fn as_json(snapshot: &Snapshot, session: &Session, can_count: bool, sites: bool)
         "kernel": snapshot.kernel,
         "can_count_copies": can_count,
         "environment": environment_as_json(),
+        "uncounted": survey::as_json(&session.coverage.uncounted()),
         "report": crate::sink::json::to_json(snapshot),
     });
     if sites {

@@ -13,6 +13,7 @@ mod replay;
 pub mod run;
 mod screen;
 pub mod serve;
+mod survey;
 pub mod texts;
 pub mod watch;
 

@@ -2,10 +2,12 @@
 //! probe counts what goes through it.
 
 pub mod callers;
+mod lookup;
 mod modules;
 mod offered;
 mod saved;
 mod scanned;
+pub mod survey;
 mod untraceable;
 mod wanted;
 
@@ -13,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
-use tracer_ebpf::table::{PRIMITIVES, Primitive};
+use tracer_ebpf::table::PRIMITIVES;
 
 use self::callers::Caller;
 use self::modules::Module;
@@ -28,8 +30,7 @@ use crate::load::Kernel;
 use crate::plan::{Attach, Refusal};
 use crate::snapshot::{self, CoverageState, Probe, SiteCount};
 use crate::sys::ProgramStats;
-use crate::text::decode::rel32;
-use crate::text::scan::{Kind, Site};
+use crate::text::scan::Site;
 
 pub use saved::Saved;
 pub use scanned::IN_LIB;
@@ -91,6 +92,7 @@ pub struct Coverage {
     /// Why the text could not be read again after a module was loaded.
     not_read_again: Option<String>,
     missed_before: u64,
+    survey: survey::Watch,
 }
 
 impl Coverage {
@@ -103,7 +105,8 @@ impl Coverage {
         } else {
             Scanned::read().map_err(|error| format!("{error:#}"))
         };
-        Coverage { modules, ..Coverage::of(scanned) }
+        let survey = survey::Watch::new("/");
+        Coverage { modules, survey, ..Coverage::of(scanned) }
     }
 
     fn of(scanned: Result<Scanned, String>) -> Self {
@@ -121,6 +124,7 @@ impl Coverage {
             keeps_text: true,
             not_read_again: None,
             missed_before: 0,
+            survey: survey::Watch::default(),
         }
     }
 
@@ -137,6 +141,7 @@ impl Coverage {
 
     /// Classifies again after a module was loaded; probes new sites only.
     pub fn refresh(&mut self, kernel: &mut Kernel, facts: &Facts) {
+        self.survey.look();
         let now = modules::loaded();
         if now == self.modules || self.scanned.is_err() {
             return;
@@ -231,6 +236,7 @@ impl Coverage {
         let failed = |site: &Site| self.failed.iter().any(|(failed, _)| *failed == name(site));
         let uncovered = self.data_sites(Covered::Uncovered).filter(|site| !failed(site));
         reasons.extend(uncovered.map(|site| format!("call site {} is not covered", name(site))));
+        reasons.extend(self.survey.reasons());
         // Where nothing is counted, there is nothing to be proven complete.
         let unproven = if copies { self.unproven() } else { Vec::new() };
         let state = match (copies, reasons.is_empty(), unproven.is_empty()) {
@@ -324,33 +330,6 @@ impl Coverage {
         &self.sites
     }
 
-    /// The primitive that the call site at `address` calls.
-    pub fn primitive_at(&self, address: u64) -> Option<&'static Primitive> {
-        let at = self.sites.binary_search_by_key(&address, |(site, _)| site.addr).ok()?;
-        PRIMITIVES.get(self.sites[at].0.primitive)
-    }
-
-    /// What covers the call of a primitive that returns to `address`; `None` where no site can be named,
-    /// as behind a call through a pointer.
-    pub fn before(&self, primitive: &str, address: u64) -> Option<Covered> {
-        let scanned = self.scanned.as_ref().ok()?;
-        let of = |site: &Site| PRIMITIVES[site.primitive].name == primitive;
-        let call = address.wrapping_sub(CALL);
-        let direct = self.sites.iter().find(|(site, _)| site.addr == call && of(site));
-        if let Some((_, covered)) = direct {
-            return Some(*covered);
-        }
-        // A function that was called there, and left by a tail jump to the primitive.
-        let code = scanned.text.segment(call)?.slice(call, address);
-        let function = scanned.symbols.function(rel32(code, 1, call)?)?;
-        let mut tails = self
-            .sites
-            .iter()
-            .filter(|(site, _)| site.function_start == function.start && site.kind != Kind::Call && of(site));
-        let (_, covered) = tails.next()?;
-        tails.all(|(_, other)| other == covered).then_some(*covered)
-    }
-
     /// Kernel symbols, if they could be read.
     pub fn symbols(&self) -> Option<&Kallsyms> {
         self.scanned.as_ref().ok().map(|s| &s.symbols)
@@ -359,6 +338,7 @@ impl Coverage {
     /// Counting begins: what call sites' probes missed before is not this window's.
     pub fn begin(&mut self, kernel: &Kernel) {
         self.missed_before = self.stats(kernel).missed;
+        self.survey.begin();
     }
 
     /// Statistics of the programs on call sites.

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use super::modules::Module;
-use super::{Coverage, Covered};
+use super::{Coverage, Covered, survey};
 use crate::facts::Facts;
 use crate::load::Kernel;
 use crate::plan::{Attach, Refusal};
@@ -22,6 +22,9 @@ pub struct Saved {
     modules: BTreeSet<Module>,
     late_modules: BTreeMap<String, SystemTime>,
     missed_before: u64,
+    /// Absent in what an older version saved.
+    #[serde(default)]
+    survey: survey::Saved,
 }
 
 impl Coverage {
@@ -33,6 +36,7 @@ impl Coverage {
             modules: self.modules.clone(),
             late_modules: self.late_modules.clone(),
             missed_before: self.missed_before,
+            survey: self.survey.save(),
         }
     }
 
@@ -44,6 +48,7 @@ impl Coverage {
         self.untraceable = saved.untraceable;
         self.late_modules = saved.late_modules;
         self.missed_before = saved.missed_before;
+        self.survey.resume(saved.survey);
         let now = std::mem::replace(&mut self.modules, saved.modules);
         let mut new = Vec::new();
         if now != self.modules {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::facts::kallsyms::TextRange;
 use crate::text::classify::{self, Verdict};
-use crate::text::scan::Doubt;
+use crate::text::scan::{Doubt, Kind};
 use crate::text::size::Size;
 use crate::text::{Segment, Text, Unread};
 

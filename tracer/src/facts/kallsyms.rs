@@ -175,6 +175,11 @@ impl Kallsyms {
         self.entries.len()
     }
 
+    /// Names of all symbols, the same as often as it is there.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|entry| self.symbol(entry).name)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }

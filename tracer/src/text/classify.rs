@@ -51,6 +51,22 @@ pub struct Rules<'a> {
     pub targets: &'a [u64],
 }
 
+impl<'a> Rules<'a> {
+    /// For calls of whatever function, by the position of the size among its arguments.
+    pub fn of_sizes(sizes: &'a [Option<usize>]) -> Self {
+        Rules {
+            roles: &[],
+            wrappers: &[],
+            in_lib: &[],
+            leaving_checked: &[],
+            sizes,
+            checks: &[],
+            check_is_probed: false,
+            targets: &[],
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Coverage {
     Wrapper,

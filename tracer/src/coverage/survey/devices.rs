@@ -1,0 +1,102 @@
+//! Terminals, sound, graphics, and other character devices.
+
+use super::Shows::{Nothing, ZeroCopied};
+use super::{ALL, Entry, FROM_6_1, SITES, entry, every, part, rows};
+
+pub const ENTRIES: &[Entry] = &[
+    entry(
+        "terminals and pseudo-terminals: between driver, line discipline and reader",
+        &[
+            "__tty_insert_flip_string_flags",
+            "tty_insert_flip_string_fixed_flag",
+            "canon_copy_from_read_buf",
+            "copy_from_read_buf",
+            "n_tty_receive_buf_common",
+        ],
+        "memcpy",
+        "",
+        ALL,
+        every(Nothing, &[]),
+    ),
+    entry(
+        "serial and hypervisor consoles",
+        &["uart_write", "hvc_write"],
+        "memcpy",
+        "",
+        ALL,
+        part(Nothing, "what is written there"),
+    ),
+    entry(
+        "events of input devices, timers, counters, signals, file notifications",
+        &[],
+        "",
+        "",
+        ALL,
+        rows(&[
+            "input_read",
+            "input_write",
+            "eventfd_read",
+            "eventfd_write",
+            "timerfd_read",
+            "signalfd_read",
+            "inotify_read",
+            "fanotify_read",
+        ]),
+    ),
+    entry(
+        "sound: memory of a card that is no RAM",
+        &["copy_from_user_toio", "copy_to_user_fromio", "copy_from_iter_toio", "copy_to_iter_fromio"],
+        "memcpy_toio",
+        "snd",
+        ALL,
+        part(Nothing, "cards with memory of their own"),
+    ),
+    entry(
+        "sound: OSS emulation",
+        &["linear_transfer"],
+        "memcpy",
+        "snd_pcm_oss",
+        ALL,
+        part(Nothing, "programs that use /dev/dsp"),
+    ),
+    entry(
+        "frame buffers",
+        &["fb_write", "fb_io_write", "fb_read", "fb_io_read"],
+        "memcpy_toio",
+        "",
+        ALL,
+        part(Nothing, "what goes through read and write of /dev/fb*"),
+    ),
+    entry(
+        "graphics memory that is swapped",
+        &["ttm_tt_swapin", "ttm_tt_swapout"],
+        "copy_page",
+        "ttm",
+        ALL,
+        SITES,
+    ),
+    entry(
+        "samples of perf",
+        &["__output_copy"],
+        "memcpy",
+        "",
+        FROM_6_1,
+        part(Nothing, "records that the program asked for by mmap"),
+    ),
+    entry(
+        "random numbers of a virtual machine",
+        &["copy_data"],
+        "memcpy",
+        "virtio_rng",
+        ALL,
+        part(Nothing, "what feeds the kernel's generator"),
+    ),
+    entry(
+        "splice into a virtual console port",
+        &["pipe_to_sg"],
+        "memcpy",
+        "",
+        ALL,
+        part(ZeroCopied, "pages that cannot be stolen"),
+    ),
+];
