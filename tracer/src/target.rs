@@ -91,19 +91,12 @@ fn cgroup_path(text: &str) -> String {
 }
 
 fn start_time(pid: u32) -> Option<SystemTime> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let ticks = start_ticks(&String::from_utf8_lossy(&stat))?;
-    Some(boot_time()? + Duration::from_millis(ticks * 1000 / ticks_per_second()?))
+    Some(boot_time()? + Stat::of(pid)?.started()?)
 }
 
 fn ticks_per_second() -> Option<u64> {
     // SAFETY: no memory is involved.
     u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).ok().filter(|n| *n > 0)
-}
-
-/// Field 22 of `/proc/PID/stat`; field 2 (comm) may hold spaces and parentheses.
-fn start_ticks(stat: &str) -> Option<u64> {
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
 /// What `/proc/PID/stat` tells about a process that may be counted.
@@ -113,40 +106,58 @@ pub struct Found {
     pub comm: Vec<u8>,
 }
 
-/// The name in `/proc/PID/stat`, and the fields behind it, of which the first is field 3.
-fn stat(pid: u32) -> Option<(Vec<u8>, Vec<String>)> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let (open, close) = (stat.iter().position(|b| *b == b'(')?, stat.iter().rposition(|b| *b == b')')?);
-    let fields =
-        std::str::from_utf8(&stat[close + 1..]).ok()?.split_whitespace().map(str::to_owned).collect();
-    Some((stat.get(open + 1..close)?.to_vec(), fields))
+/// `/proc/PID/stat`: the name, which may hold spaces and parentheses, and the fields behind it, from field 3 on.
+struct Stat {
+    comm: Vec<u8>,
+    fields: Vec<String>,
 }
 
-fn number(fields: &[String], n: usize) -> Option<u64> {
-    fields.get(n - 3)?.parse().ok()
-}
+impl Stat {
+    fn of(pid: u32) -> Option<Self> {
+        Self::parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+    }
 
-fn is_kernel_thread(fields: &[String]) -> Option<bool> {
-    const PF_KTHREAD: u64 = 0x0020_0000;
-    Some(number(fields, 9)? & PF_KTHREAD != 0)
+    fn parse(stat: &[u8]) -> Option<Self> {
+        let (open, close) = (stat.iter().position(|b| *b == b'(')?, stat.iter().rposition(|b| *b == b')')?);
+        let fields = std::str::from_utf8(&stat[close + 1..]).ok()?.split_whitespace();
+        Some(Stat { comm: stat.get(open + 1..close)?.to_vec(), fields: fields.map(str::to_owned).collect() })
+    }
+
+    /// A field by its number in proc(5), where the first is 1.
+    fn number(&self, n: usize) -> Option<u64> {
+        self.fields.get(n - 3)?.parse().ok()
+    }
+
+    fn has_ended(&self) -> bool {
+        matches!(self.fields.first().map(String::as_str), None | Some("Z" | "X"))
+    }
+
+    fn is_kernel_thread(&self) -> Option<bool> {
+        const PF_KTHREAD: u64 = 0x0020_0000;
+        Some(self.number(9)? & PF_KTHREAD != 0)
+    }
+
+    /// Since boot.
+    fn started(&self) -> Option<Duration> {
+        Some(Duration::from_millis(self.number(22)? * 1000 / ticks_per_second()?))
+    }
 }
 
 /// A process that can still run, and is no kernel thread. (A leader that has ended is a zombie as long as
 /// its other threads run.)
 pub fn countable(pid: u32) -> Option<Found> {
-    let (comm, fields) = stat(pid)?;
-    let ended = matches!(fields.first().map(String::as_str), None | Some("Z" | "X"));
-    if is_kernel_thread(&fields)? || (ended && number(&fields, 20)? < 2) {
+    let stat = Stat::of(pid)?;
+    if stat.is_kernel_thread()? || (stat.has_ended() && stat.number(20)? < 2) {
         return None;
     }
-    Some(Found { started: Duration::from_millis(number(&fields, 22)? * 1000 / ticks_per_second()?), comm })
+    Some(Found { started: stat.started()?, comm: stat.comm })
 }
 
 /// Those that run, with their names.
 pub fn kernel_threads() -> impl Iterator<Item = (u32, String)> {
     everyone().into_iter().filter_map(|pid| {
-        let (comm, fields) = stat(pid)?;
-        is_kernel_thread(&fields)?.then(|| (pid, String::from_utf8_lossy(&comm).into_owned()))
+        let stat = Stat::of(pid)?;
+        stat.is_kernel_thread()?.then(|| (pid, String::from_utf8_lossy(&stat.comm).into_owned()))
     })
 }
 
@@ -165,10 +176,7 @@ pub fn boot_time() -> Option<SystemTime> {
 
 /// True while the process can still run: neither gone nor a zombie.
 pub fn is_alive(pid: u32) -> bool {
-    let Ok(stat) = fs::read(format!("/proc/{pid}/stat")) else { return false };
-    let stat = String::from_utf8_lossy(&stat);
-    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
-    !matches!(state, None | Some('Z' | 'X'))
+    Stat::of(pid).is_some_and(|stat| !stat.has_ended())
 }
 
 /// Every process but this one.
@@ -239,8 +247,7 @@ pub fn with_children(pids: &[u32]) -> Vec<u32> {
 }
 
 fn parent(pid: u32) -> Option<u32> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    String::from_utf8_lossy(&stat).rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    Stat::of(pid)?.number(4)?.try_into().ok()
 }
 
 /// A pid as typed: `1..=4194304` (PID_MAX_LIMIT of 64-bit kernels).
@@ -261,8 +268,11 @@ mod tests {
 
     #[test]
     fn stat_with_a_hostile_name() {
-        let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4711 1 1";
-        assert_eq!(start_ticks(stat), Some(4711));
+        let stat = b"7 (a) b (c) S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4711 1 1";
+        let stat = Stat::parse(stat).expect("whole");
+        assert_eq!(stat.number(22), Some(4711));
+        assert_eq!((stat.comm.as_slice(), stat.number(4)), (b"a) b (c".as_slice(), Some(1)));
+        assert!(!stat.has_ended() && stat.is_kernel_thread() == Some(false));
     }
 
     #[test]

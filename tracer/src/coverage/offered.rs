@@ -3,7 +3,8 @@
 use tracer_ebpf::table::PRIMITIVES;
 
 use super::scanned::Scanned;
-use crate::facts::Facts;
+use crate::facts::kallsyms::Kallsyms;
+use crate::facts::{self, Facts};
 use crate::plan::Offers;
 use crate::text::classify::base_name;
 
@@ -14,22 +15,31 @@ pub struct Offered<'a> {
     pub(super) scanned: Option<&'a Scanned>,
 }
 
+impl Offered<'_> {
+    /// `None` also where a daemon has forgotten them.
+    fn symbols(&self) -> Option<&Kallsyms> {
+        self.scanned.map(|scanned| &scanned.symbols).filter(|symbols| !symbols.is_empty())
+    }
+}
+
 impl Offers for Offered<'_> {
     fn params(&self, function: &str) -> Option<Vec<String>> {
         self.facts.params(function)
     }
 
     fn module_params(&self, function: &str) -> Option<Vec<String>> {
-        self.facts.module_params(function)
+        let params = |module: &str| self.facts.module_params(module, function);
+        match self.symbols() {
+            Some(symbols) => symbols.lookup(function).filter_map(|symbol| symbol.module).find_map(params),
+            None => facts::modules_with_types().iter().map(String::as_str).find_map(params),
+        }
     }
 
     fn has_function(&self, name: &str) -> Option<bool> {
         if self.facts.describes(name) {
             return Some(true);
         }
-        // A daemon forgets them.
-        let symbols = self.scanned.map(|scanned| &scanned.symbols).filter(|symbols| !symbols.is_empty())?;
-        Some(symbols.lookup(name).next().is_some())
+        Some(self.symbols()?.lookup(name).next().is_some())
     }
 
     fn has_old_iterators(&self) -> bool {

@@ -81,17 +81,14 @@ impl Facts {
         Some(types(self.btf.as_ref()?.func_params(function)?))
     }
 
-    /// The same of a function in a module that is loaded. The first module is taken that describes one of this name.
-    pub fn module_params(&self, function: &str) -> Option<Vec<String>> {
+    /// The same of a function in this module, if it is loaded.
+    pub fn module_params(&self, module: &str, function: &str) -> Option<Vec<String>> {
         let kernel = self.btf.as_ref()?;
+        let data = fs::read(Path::new(BTF).with_file_name(module)).ok()?;
         let name: Vec<u8> = [&[0], function.as_bytes(), &[0]].concat();
-        let modules = fs::read_dir(Path::new(BTF).parent()?).ok()?.flatten();
-        modules.filter(|module| module.file_name() != "vmlinux").find_map(|module| {
-            let data = fs::read(module.path()).ok()?;
-            // To parse all of them would take as long as the kernel's own.
-            memchr::memmem::find(&data, &name)?;
-            Some(types(ModuleBtf::parse(kernel, data).ok()?.func_params(function)?))
-        })
+        // To parse all of them would take as long as the kernel's own.
+        memchr::memmem::find(&data, &name)?;
+        Some(types(ModuleBtf::parse(kernel, data).ok()?.func_params(function)?))
     }
 
     /// True if BTF has this function; there may be others.
@@ -108,7 +105,7 @@ impl Facts {
 
     /// True if iterators have no `iter_type`, as before 5.14 (8cd54c1c8480).
     pub fn has_old_iterators(&self) -> bool {
-        self.btf.as_ref().is_some_and(|btf| btf.member_offset("iov_iter", "iter_type").is_none())
+        self.layout.as_ref().is_ok_and(|layout| layout.iter_is_flags != 0)
     }
 
     /// True if the kernel may preempt BPF programs.
@@ -128,6 +125,13 @@ impl Facts {
         let told = |btf: &Btf| btf.member_offset("bpf_link_info", "perf_event.kprobe.missed").is_some();
         self.btf.as_ref().is_some_and(told)
     }
+}
+
+/// Loaded modules whose types the kernel tells.
+pub fn modules_with_types() -> Vec<String> {
+    let entries = Path::new(BTF).parent().and_then(|all| fs::read_dir(all).ok());
+    let names = entries.into_iter().flatten().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names.filter(|name| name != "vmlinux").collect()
 }
 
 fn types(params: Vec<Param>) -> Vec<String> {

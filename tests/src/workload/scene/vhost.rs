@@ -1,7 +1,7 @@
 //! Frames that vhost-net sends for a program, as it does for a virtual machine.
 
 use std::fs::File;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU16, Ordering, fence};
 
 use anyhow::{Result, ensure};
@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use super::super::memory::Mapping;
 use super::super::{Options, lacking};
 use super::sockets::{open_tap, quiet_and_up};
-use super::{Scene, checked, load_module, write_once};
+use super::{Scene, checked, descriptor, load_module, write_once};
 
 pub const FRAMES: usize = 1000;
 pub const FRAME: usize = 1510;
@@ -44,7 +44,7 @@ const NET_SET_BACKEND: libc::c_ulong = 0x4008_af30;
 
 struct Vhost {
     device: File,
-    _tap: File,
+    tap: File,
     kick: OwnedFd,
     memory: Mapping,
     sent: u16,
@@ -66,13 +66,10 @@ impl Vhost {
         let tap = open_tap(&name)?;
         quiet_and_up(&name)?;
         // SAFETY: takes no memory of ours.
-        let kick = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
-        checked("eventfd", kick as isize)?;
-        // SAFETY: just made, and nobody else's.
-        let kick = unsafe { OwnedFd::from_raw_fd(kick) };
+        let kick = descriptor("eventfd", unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) })?;
         let mut memory = Mapping::anonymous(MEMORY)?;
         describe(&mut memory);
-        let vhost = Vhost { device, _tap: tap, kick, memory, sent: 0 };
+        let vhost = Vhost { device, tap, kick, memory, sent: 0 };
         vhost.set_up()?;
         Ok(vhost)
     }
@@ -89,7 +86,7 @@ impl Vhost {
         let (used, available) = (base + USED as u64, base + AVAILABLE as u64);
         self.ask("SET_VRING_ADDR", SET_VRING_ADDR, &[SENDING as u64, base, used, available, 0])?;
         self.ask("SET_VRING_KICK", SET_VRING_KICK, &file(&self.kick))?;
-        self.ask("NET_SET_BACKEND", NET_SET_BACKEND, &file(&self._tap))
+        self.ask("NET_SET_BACKEND", NET_SET_BACKEND, &file(&self.tap))
     }
 
     fn ask<T>(&self, what: &str, request: libc::c_ulong, argument: &T) -> Result<()> {
