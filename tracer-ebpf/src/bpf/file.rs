@@ -4,7 +4,7 @@ use aya_ebpf::{macros::kprobe, programs::ProbeContext};
 use tracer_ebpf::abi::{ABSENT, Direction, Loss, Path};
 use tracer_ebpf::{syscalls, table::row};
 
-use super::account::{Kind, Place, book, book_copy, book_payload, counter, current_slot, place};
+use super::account::{Kind, Place, book, book_copy, book_payload, counter, current_slot, path, place};
 use super::kernel::{Pointer, in_interrupt, read};
 use super::maps::{add, config, lose};
 use super::splice::moved;
@@ -77,11 +77,11 @@ pub fn brd_io_kprobe(ctx: ProbeContext) -> u32 {
 pub fn book_disk(probe: u32, bytes: u64) {
     if bytes != 0
         && !in_interrupt()
-        && let (Some(slot), Some(place)) = (current_slot(), place())
+        && let (Some(slot), Some(path)) = (current_slot(), path())
     {
-        book_copy(slot, probe, Kind::Copy, place.path, Direction::InKernel, bytes);
+        book_copy(slot, probe, Kind::Copy, path, Direction::InKernel, bytes);
         // Where it is direct I/O, this is what became of the payload.
-        let op = match place.path {
+        let op = match path {
             Path::Read => 0,
             Path::Write => 1,
             _ => return,

@@ -10,13 +10,13 @@ use aya_ebpf::{
 };
 use tracer_ebpf::abi::Path;
 
-use super::account::{current_slot, place};
+use super::account::{current_slot, path};
 use super::splice::{change, is_marked};
 
 /// `void tctx_task_work(struct callback_head *)`. Within io_uring's own calls and threads no mark is needed.
 #[inline(always)]
 fn begins() {
-    if current_slot().is_some() && place().is_some_and(|place| !matches!(place.path, Path::IoUring)) {
+    if current_slot().is_some() && path().is_some_and(|path| !matches!(path, Path::IoUring)) {
         change(|depth| depth.io_uring += 1);
     }
 }

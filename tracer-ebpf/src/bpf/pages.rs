@@ -7,7 +7,7 @@ use aya_ebpf::{
 use tracer_ebpf::abi::{Direction, Path, caller};
 use tracer_ebpf::table::row;
 
-use super::account::{Kind, book_copy, current_slot, place};
+use super::account::{Kind, book_copy, current_slot, path};
 use super::caller::{Caller, Traced};
 use super::file::book_disk;
 use super::kernel::in_softirq;
@@ -20,12 +20,12 @@ pub fn book_pages(probe: u32, bytes: u64) {
     if in_softirq() {
         return;
     }
-    let (Some(slot), Some(place)) = (current_slot(), place()) else {
+    let (Some(slot), Some(path)) = (current_slot(), path()) else {
         return;
     };
     // A fault taken inside a system call (a buffer touched for the first time) is a fault all the same.
-    let path = match place.path {
-        Path::OtherSyscall | Path::KernelThread => place.path,
+    let path = match path {
+        Path::OtherSyscall | Path::KernelThread => path,
         _ => Path::MmapFault,
     };
     book_copy(slot, probe, Kind::Copy, path, Direction::InKernel, bytes);

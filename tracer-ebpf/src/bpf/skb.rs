@@ -7,7 +7,7 @@ use aya_ebpf::{
 use tracer_ebpf::abi::{Direction, Path, SOFTIRQ};
 use tracer_ebpf::table::row;
 
-use super::account::{Kind, book_copy, current_slot, is_open, owner_of, place};
+use super::account::{Kind, book_copy, current_slot, is_open, owner_of, path};
 use super::device::packet_slot;
 use super::kernel::{in_interrupt, read};
 use super::maps::{OWNERS, config};
@@ -46,8 +46,8 @@ impl Worker {
         }
         let (slot, path) = match self {
             Worker::Interrupt => (owner().unwrap_or(SOFTIRQ), Path::Softirq),
-            Worker::Process(slot) => match place() {
-                Some(place) => (slot, place.path),
+            Worker::Process(slot) => match path() {
+                Some(path) => (slot, path),
                 None => return,
             },
         };
@@ -182,10 +182,10 @@ on_entry! { "cow_huge": huge_page; cow_huge_fentry, cow_huge_kprobe }
 /// `csum_and_copy_{from,to}_user(src, dst, len)`.
 #[inline(always)]
 fn checksum_user(probe: u32, len: u64, direction: Direction) {
-    let (Some(slot), Some(place)) = (current_slot(), place()) else {
+    let (Some(slot), Some(path)) = (current_slot(), path()) else {
         return;
     };
-    book_copy(slot, probe, Kind::Checksum, place.path, direction, len as u32 as u64);
+    book_copy(slot, probe, Kind::Checksum, path, direction, len as u32 as u64);
 }
 #[inline(always)]
 fn checksum_from_user(probe: u32, arg: impl Fn(usize) -> u64) {

@@ -11,7 +11,7 @@ use aya_ebpf::{
 use tracer_ebpf::abi::{Direction, Loss, Path};
 use tracer_ebpf::{syscalls, table::row};
 
-use super::account::{Kind, Place, book, book_copy, book_payload, counter, current_slot, place, raise};
+use super::account::{Kind, Place, book, book_copy, book_payload, counter, current_slot, path, place, raise};
 use super::check::PAGE;
 use super::cut_short;
 use super::iter::{self, Memory};
@@ -236,9 +236,9 @@ fn dax(probe: u32, call: &impl Call) {
     if iter::is_pipe(call.pointer(1)) {
         let bytes = call.ret();
         if bytes > 0
-            && let (Some(slot), Some(place)) = (current_slot(), place())
+            && let (Some(slot), Some(path)) = (current_slot(), path())
         {
-            book_copy(slot, probe, Kind::Copy, place.path, Direction::InKernel, bytes as u64);
+            book_copy(slot, probe, Kind::Copy, path, Direction::InKernel, bytes as u64);
         }
         return;
     }
@@ -284,8 +284,8 @@ fn pipe_to_user(probe: u32, call: &impl Call) {
     if bytes <= 0 {
         return;
     }
-    if let (Some(slot), Some(place)) = (current_slot(), place()) {
-        book_copy(slot, probe, Kind::Copy, place.path, Direction::ToUser, bytes as u64);
+    if let (Some(slot), Some(path)) = (current_slot(), path()) {
+        book_copy(slot, probe, Kind::Copy, path, Direction::ToUser, bytes as u64);
     }
 }
 wrapper! { "pipe_to_user": pipe_to_user; pipe_to_user_fexit(3); pipe_to_user_entry, pipe_to_user_return }
@@ -344,10 +344,10 @@ fn encrypted(_probe: u32, call: &impl Call) {
     if bytes <= 0 {
         return;
     }
-    let (Some(slot), Some(place)) = (current_slot(), place()) else {
+    let (Some(slot), Some(path)) = (current_slot(), path()) else {
         return;
     };
-    book(slot, |ledger| raise(counter!(ledger, crypto[place.path as usize]), bytes as u64));
+    book(slot, |ledger| raise(counter!(ledger, crypto[path as usize]), bytes as u64));
 }
 
 /// The same of a sender, whose encrypted pages are attached to packets.
