@@ -14,7 +14,7 @@ use tracer_ebpf::{
     table::row,
 };
 
-use super::account::{book_reference, current_slot, path};
+use super::account::{book_reference, current_slot, place};
 use super::iter::{self, Memory};
 use super::kernel::{Pointer, Task, read};
 use super::maps::{DEPTH, Depth, config, lose};
@@ -64,11 +64,10 @@ fn splice_ends() {
 #[inline(always)]
 fn moved_if(bytes: i64, may: impl Fn(Path) -> bool) {
     if bytes > 0
-        && let Some(slot) = current_slot()
-        && let Some(path) = path()
-        && may(path)
+        && let (Some(slot), Some(place)) = (current_slot(), place())
+        && may(place.path)
     {
-        book_reference(slot, path, bytes as u64);
+        book_reference(slot, place.path, bytes as u64);
     }
 }
 
