@@ -34,11 +34,16 @@ impl Batches {
 
 /// One window of each workload, one after the other, all under one tracer.
 pub fn observe(bench: &Bench, batch: &[Key]) -> Vec<(Key, Result<Observed, String>)> {
-    observe_by(&bench.tracer, bench, batch)
+    observe_by(&bench.tracer, &[], bench, batch)
 }
 
-/// The same with a program in tracer's place.
-pub fn observe_by(tracer: &Path, bench: &Bench, batch: &[Key]) -> Vec<(Key, Result<Observed, String>)> {
+/// The same with a program in tracer's place, and more arguments for it.
+pub fn observe_by(
+    tracer: &Path,
+    extra: &[&str],
+    bench: &Bench,
+    batch: &[Key],
+) -> Vec<(Key, Result<Observed, String>)> {
     let mut results = Vec::new();
     let mut ready = Vec::new();
     for key in batch {
@@ -49,7 +54,7 @@ pub fn observe_by(tracer: &Path, bench: &Bench, batch: &[Key]) -> Vec<(Key, Resu
         }
     }
     let keys: Vec<Key> = ready.iter().map(|(key, _)| *key).collect();
-    match trace(tracer, ready) {
+    match trace(tracer, extra, ready) {
         Ok(windows) => results.extend(windows),
         Err(error) => {
             let error = format!("{error:#}");
@@ -59,13 +64,17 @@ pub fn observe_by(tracer: &Path, bench: &Bench, batch: &[Key]) -> Vec<(Key, Resu
     results
 }
 
-fn trace(program: &Path, mut ready: Vec<(Key, Session)>) -> Result<Vec<(Key, Result<Observed, String>)>> {
+fn trace(
+    program: &Path,
+    extra: &[&str],
+    mut ready: Vec<(Key, Session)>,
+) -> Result<Vec<(Key, Result<Observed, String>)>> {
     let pids: Vec<u32> =
         ready.iter().flat_map(|(_, session)| [Some(session.pid), session.peer]).flatten().collect();
     if pids.is_empty() {
         return Ok(Vec::new());
     }
-    let mut tracer = Tracer::start(program, &watch(&pids, &[]))?;
+    let mut tracer = Tracer::start(program, &watch(&pids, extra))?;
     tracer.wait_counting(&pids)?;
     let truths: Vec<Result<Truth>> = ready.iter_mut().map(|(_, session)| window(session)).collect();
     let total = tracer.stop()?.total()?;

@@ -18,7 +18,7 @@ const MARK: &str = "4242.4242";
 
 pub fn checks() -> Vec<Trial> {
     vec![
-        check("check_ends::ctrl_c", |bench| {
+        on_any_kernel("check_ends::ctrl_c", |bench| {
             let before = Objects::now()?;
             let (tracer, dir) = running(bench)?;
             let checked = Checked::of(tracer.stop()?, &dir)?;

@@ -19,7 +19,7 @@ pub fn checks() -> Vec<Trial> {
             let policy = policy(json!({"command": once(bench, "rw_pipe")}), json!({}), uncalibrated());
             Check::new(bench, &policy)?.fault("slots:1").run()?.expect_reason("map_full")
         }),
-        check("check_inconclusive::the_calibration_is_off", calibration_off),
+        on_any_kernel("check_inconclusive::the_calibration_is_off", calibration_off),
         on_any_kernel("check_inconclusive::the_target_is_idle", |bench| {
             let window = json!({"warmup": "200ms", "duration": "500ms"});
             // It says that it is ready, which is a write, perhaps in the window.
@@ -39,8 +39,8 @@ pub fn checks() -> Vec<Trial> {
             policy["driver"] = json!({"command": ["true"]});
             Check::new(bench, &policy)?.run()?.expect_reason("driver_ended_early")
         }),
-        check("check_inconclusive::events_are_missed", missed),
-        check("check_inconclusive::without_privilege", |bench| {
+        on_any_kernel("check_inconclusive::events_are_missed", missed),
+        on_any_kernel("check_inconclusive::without_privilege", |bench| {
             let policy = policy(json!({"command": ["true"]}), json!({}), uncalibrated());
             Check::new(bench, &policy)?.as_nobody()?.run()?.expect_reason("unsupported_kernel")
         }),

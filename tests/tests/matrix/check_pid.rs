@@ -10,11 +10,11 @@ use tracer_tests::harness::bench::{Bench, MIB};
 use tracer_tests::harness::check::{Check, Checked, LIMIT, PASS};
 use tracer_tests::harness::session::Session;
 
-use crate::{Check as Trial, EventsLost, check, on_any_kernel};
+use crate::{Check as Trial, EventsLost, on_any_kernel};
 
 pub fn checks() -> Vec<Trial> {
     vec![
-        check("check_pid::driven_from_the_command_line", driven),
+        on_any_kernel("check_pid::driven_from_the_command_line", driven),
         on_any_kernel("check_pid::by_its_name", |bench| {
             selected(bench, |_| Ok(json!({"comm": "workload", "children": false})))
         }),

@@ -10,11 +10,11 @@ use serde_json::Value;
 use tracer_tests::harness::bench::{Bench, MIB};
 use tracer_tests::harness::check::{Check, NOBODY, VIOLATED};
 
-use crate::{Check as Trial, EventsLost, check, on_any_kernel};
+use crate::{Check as Trial, EventsLost, on_any_kernel};
 
 pub fn checks() -> Vec<Trial> {
     vec![
-        check("check_record::a_saved_window_is_judged_without_privilege", judged),
+        on_any_kernel("check_record::a_saved_window_is_judged_without_privilege", judged),
         on_any_kernel("check_record::diff_tells_what_changed", compared),
         on_any_kernel("check_record::policy_init_makes_a_policy_that_passes", drafted),
         on_any_kernel("check_record::the_saved_windows_of_a_check", saved_by_check),

@@ -10,7 +10,7 @@ use tracer_tests::harness::tracer::Tracer;
 use tracer_tests::harness::{invariant, ledger};
 use tracer_tests::workload::children::{CHILD_BYTES, SINGLE, WAVES};
 
-use crate::{Check, check, sound};
+use crate::{Check, check, on_any_kernel, sound};
 
 pub fn checks() -> Vec<Check> {
     vec![
@@ -22,7 +22,7 @@ pub fn checks() -> Vec<Check> {
             differences.equal("write.from_user", sum(&total, "write", "from_user"), known);
             differences.into_result("children")
         }),
-        check("children::are_not_counted_unless_asked_for", |bench| {
+        on_any_kernel("children::are_not_counted_unless_asked_for", |bench| {
             let total = with_children(bench, &[])?;
             let mut differences = Differences::default();
             differences.equal("read.to_user", sum(&total, "read", "to_user"), 0);
@@ -30,14 +30,14 @@ pub fn checks() -> Vec<Check> {
             differences.into_result("children")
         }),
         check("children::of_run_are_counted_by_default", of_run),
-        check("children::of_run_are_not_counted_with_no_children", |bench| {
+        on_any_kernel("children::of_run_are_not_counted_with_no_children", |bench| {
             let total = run(bench, "children", &["--no-children"], "")?;
             let processes = ledger::processes(&total).len();
             ensure!(processes == 1, "{processes} processes were counted: {}", total["processes"]);
             Ok(())
         }),
         check("children::use_slots_again", slots_are_used_again),
-        check("children::too_many_to_list_are_in_a_sum", too_many_to_list),
+        on_any_kernel("children::too_many_to_list_are_in_a_sum", too_many_to_list),
     ]
 }
 

@@ -1,12 +1,12 @@
 //! Every way to attach counts the same bytes.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Error, Result, bail, ensure};
 use serde_json::Value;
-use tracer_tests::expect::{self, Place, Role};
-use tracer_tests::harness::bench::{Bench, Window};
-use tracer_tests::harness::{compare, ledger};
+use tracer_tests::expect::Place;
+use tracer_tests::harness::batch::{self, Key};
+use tracer_tests::harness::bench::{Bench, Observed, Window};
 
-use crate::{Check, EventsLost, check, sound};
+use crate::{Check, EventsLost, check, copies, sound};
 
 const METHODS: [&str; 2] = ["callsite", "kprobe"];
 const WORKLOADS: [&str; 8] = [
@@ -22,42 +22,46 @@ const WORKLOADS: [&str; 8] = [
 
 pub fn checks() -> Vec<Check> {
     METHODS
-        .iter()
-        .flat_map(|method| WORKLOADS.iter().map(move |workload| same_bytes(method, workload)))
-        .collect()
+        .map(|method| check(&format!("fallbacks::{method}"), move |bench| same_bytes(bench, method)))
+        .into()
 }
 
-fn same_bytes(method: &'static str, workload: &'static str) -> Check {
-    check(&format!("fallbacks::{method}::{workload}"), move |bench| {
-        let window = lossless(bench, method, workload)?;
-        if let Some(site) = out_of_reach(&bench.kernel, method, workload) {
-            return is_reported(&window.total, site);
+fn same_bytes(bench: &Bench, method: &str) -> Result<()> {
+    for (workload, window) in lossless(bench, method)? {
+        let about = format!("--attach {method}, {workload}");
+        match out_of_reach(&bench.kernel, method, workload) {
+            Some(site) => is_reported(&window.total, site),
+            None => copies::equals_table(bench, workload, Place::Tmpfs, &window),
         }
-        let facts = compare::Facts::new(&window.books);
-        for (role, pid) in [(Role::Worker, Some(window.worker)), (Role::Peer, window.peer)] {
-            let row = expect::find(&bench.kernel, workload, Place::Tmpfs, role);
-            let (Some(row), Some(pid)) = (row, pid) else { continue };
-            let ledger = ledger::process(&window.total, pid)?;
-            let about = format!("--attach {method}, {workload}, {role:?}");
-            compare::bytes(row, ledger, &facts).into_result(&about)?;
-        }
-        Ok(())
-    })
+        .context(about)?;
+    }
+    Ok(())
 }
 
 /// A kprobe that hits while another one's program runs, which takes an interrupt at that moment, is skipped and counted
 /// as lost (1 window of 37 on 6.12, on a host that was busy). Such a window proves nothing; one of these does.
 const WINDOWS: usize = 5;
 
-fn lossless(bench: &Bench, method: &str, workload: &str) -> Result<Window> {
-    let mut windows = 1;
-    loop {
-        let window = bench.window(workload, &["--attach", method])?;
-        match sound(&window.total) {
-            Err(error) if error.is::<EventsLost>() && windows < WINDOWS => windows += 1,
-            sound => return sound.map(|()| window),
+/// All workloads under one tracer.
+fn lossless(bench: &Bench, method: &str) -> Result<Vec<(&'static str, Window)>> {
+    let keys = WORKLOADS.map(|workload| (workload, Place::Tmpfs));
+    for _ in 1..WINDOWS {
+        let windows = windows(bench, method, &keys)?;
+        match sound(&windows[0].1.total) {
+            Err(error) if error.is::<EventsLost>() => continue,
+            sound => return sound.map(|()| windows),
         }
     }
+    windows(bench, method, &keys)
+}
+
+fn windows(bench: &Bench, method: &str, keys: &[Key]) -> Result<Vec<(&'static str, Window)>> {
+    let observed = batch::observe_by(&bench.tracer, &["--attach", method], bench, keys);
+    let window = |(key, observed): (Key, Result<Observed, String>)| match observed.map_err(Error::msg)? {
+        Observed::Window(window) => Ok((key.0, window)),
+        Observed::Skipped(cause) => bail!("{} was skipped: {cause}", key.0),
+    };
+    observed.into_iter().map(window).collect()
 }
 
 /// A call site that refuses every probe. On 5.10 TCP copies in `skb_do_copy_data_nocache`, an inline

@@ -1,52 +1,67 @@
 //! What a mechanism's name promises, held against the kernel's own word.
 
+use std::sync::Arc;
+
 use anyhow::{Result, bail, ensure};
 use serde_json::Value;
 use tracer_tests::expect::{self, Place, Role};
+use tracer_tests::harness::batch::{Batches, Key};
 use tracer_tests::harness::bench::{Bench, MIB, Observed, Window};
 use tracer_tests::harness::ledger;
 use tracer_tests::harness::session::Started;
 use tracer_tests::workload::memory::FAULT_AROUND;
 
-use crate::{Check, Verdict, check, checked};
+use crate::{Check, Verdict, checked};
+
+/// They share a window.
+const WORKLOADS: [&str; 4] =
+    ["zerocopy_tcp", "uring_sendzc_usage_tcp", "map_write_tcp", "map_look_write_tcp"];
 
 pub fn checks() -> Vec<Check> {
+    let batches = Arc::new(Batches::default());
+    let of = |name: &str, workload: &'static str, judge: fn(&Window) -> Result<()>| {
+        let batches = Arc::clone(&batches);
+        checked(&format!("mechanisms::{name}"), move |bench| observed(bench, &batches, workload, judge))
+    };
     vec![
-        checked("mechanisms::zerocopy_tcp_says_it_copied", |bench| {
-            says_it_copied(bench, "zerocopy_tcp", "sendto")
-        }),
+        of("zerocopy_tcp_says_it_copied", WORKLOADS[0], |window| says_it_copied(window, "sendto", 1)),
         // Two entries to a send: the result, and the notification.
-        checked("mechanisms::uring_sendzc_usage_tcp_says_it_copied", |bench| {
-            says_it_copied(bench, "uring_sendzc_usage_tcp", "io_uring_enter")
+        of("uring_sendzc_usage_tcp_says_it_copied", WORKLOADS[1], |window| {
+            says_it_copied(window, "io_uring_enter", 2)
         }),
-        check("mechanisms::map_write_tcp_faults_in_the_kernel", |bench| {
-            let window = bench.window("map_write_tcp", &[])?;
-            faults(&window, 0)
-        }),
-        check("mechanisms::map_look_write_tcp_faults_in_the_program", |bench| {
-            let window = bench.window("map_look_write_tcp", &[])?;
-            faults(&window, MIB as u64 / FAULT_AROUND as u64)
+        of("map_write_tcp_faults_in_the_kernel", WORKLOADS[2], |window| faults(window, 0)),
+        of("map_look_write_tcp_faults_in_the_program", WORKLOADS[3], |window| {
+            faults(window, MIB as u64 / FAULT_AROUND as u64)
         }),
         checked("mechanisms::copy_file_range_across_is_refused", is_refused),
     ]
 }
 
-/// On loopback every send is copied after all: the kernel says so of each, and the tracer has the copies.
-fn says_it_copied(bench: &Bench, workload: &str, call: &str) -> Result<Verdict> {
-    let Some(row) = expect::find(&bench.kernel, workload, Place::Tmpfs, Role::Worker) else {
+fn observed(
+    bench: &Bench,
+    batches: &Batches,
+    workload: &'static str,
+    judge: fn(&Window) -> Result<()>,
+) -> Result<Verdict> {
+    let is_here = |name: &&str| expect::find(&bench.kernel, name, Place::Tmpfs, Role::Worker).is_some();
+    if !is_here(&workload) {
         return Ok(Verdict::Skipped("this kernel lacks it".into()));
-    };
-    let window = match bench.observe(row.workload, Place::Tmpfs, &[])? {
-        Observed::Skipped(cause) => return Ok(Verdict::Skipped(cause)),
-        Observed::Window(window) => window,
-    };
-    let entries = if call == "io_uring_enter" { 2 } else { 1 };
+    }
+    let keys: Vec<Key> = WORKLOADS.into_iter().filter(is_here).map(|name| (name, Place::Tmpfs)).collect();
+    match batches.observe(bench, &keys, (workload, Place::Tmpfs))? {
+        Observed::Skipped(cause) => Ok(Verdict::Skipped(cause)),
+        Observed::Window(window) => judge(&window).map(|()| Verdict::Passed),
+    }
+}
+
+/// On loopback every send is copied after all: the kernel says so of each, and the tracer has the copies.
+fn says_it_copied(window: &Window, call: &str, entries: u64) -> Result<()> {
     let sends = number(&window.books["syscalls"][call]) / entries;
     let witness = number(&window.books["zerocopy_copied"]);
     ensure!(sends > 0 && witness == sends, "the kernel says that it copied {witness} of {sends} sends");
     let copied = ledger::process(&window.total, window.worker)?.copied("softirq", "in_kernel");
     ensure!(copied >= MIB as u64, "the kernel says that it copied, the tracer has {copied} bytes of {MIB}");
-    Ok(Verdict::Passed)
+    Ok(())
 }
 
 fn number(value: &Value) -> u64 {

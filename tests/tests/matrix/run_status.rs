@@ -10,7 +10,7 @@ use tracer_tests::harness::bench::{Bench, MIB};
 use tracer_tests::harness::ledger;
 use tracer_tests::harness::tracer::{Outcome, Tracer};
 
-use crate::{Check, check, sound};
+use crate::{Check, check, on_any_kernel, sound};
 
 const NOBODY: u32 = 65534;
 
@@ -37,7 +37,7 @@ pub fn checks() -> Vec<Check> {
 }
 
 fn is(name: &str, command: &'static [&'static str], status: i32) -> Check {
-    check(&format!("run_status::{name}"), move |bench| {
+    on_any_kernel(&format!("run_status::{name}"), move |bench| {
         let mut arguments = vec!["run", "--"];
         arguments.extend(command);
         expect_status(&Tracer::start(&bench.tracer, &arguments)?.wait(LIMIT)?, status)
