@@ -28,9 +28,8 @@ pub fn differences(row: &Row, ledger: Ledger, books: &Value) -> Differences {
         differences.equal("control to_user", ledger.control("to_user"), to_user);
         differences.equal("control from_user", ledger.control("from_user"), from_user);
     }
-    if row.is_cut_short() {
-        differences.equal("copies cut short", ledger.cut_short("copies"), partial::TURNS as u64);
-    }
+    let cut_short = if row.is_cut_short() { partial::TURNS as u64 } else { 0 };
+    differences.equal("copies cut short", ledger.cut_short("copies"), cut_short);
     for kind in ["checksum", "crypto"] {
         differences.equal(kind, ledger.other_kind(kind), 0);
     }

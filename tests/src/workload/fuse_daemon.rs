@@ -63,8 +63,8 @@ pub fn serve(options: &Options, mode: &str, device: OwnedFd) -> Result<()> {
     loop {
         let length = match sys::read(daemon.device.as_fd(), daemon.request.bytes_mut()) {
             Ok(length) => length,
-            // Unmounted.
-            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => break,
+            // Unmounted; the client sees whether it was so too early.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ECONNABORTED)) => break,
             // The request was taken back.
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => continue,
             Err(error) => bail!("read of /dev/fuse: {error}"),

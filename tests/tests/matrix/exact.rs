@@ -9,7 +9,7 @@ use tracer_tests::harness::batch::{Batches, Key};
 use tracer_tests::harness::bench::{Bench, Observed, Window};
 use tracer_tests::harness::{exactly, ledger};
 
-use crate::{Check, Verdict, checked, sound, sound_but_for_cut_short};
+use crate::{Check, Verdict, checked, sound_but_for_cut_short};
 
 /// Scenes that share a tracer.
 const BATCH: usize = 48;
@@ -60,5 +60,6 @@ fn equals(_: &Bench, row: &Row, window: &Window) -> Result<()> {
     exactly::differences(row, ledger, &window.books)
         .into_result(row.workload)
         .map_err(|error| anyhow!("{error}"))?;
-    if row.is_cut_short() { sound_but_for_cut_short(&window.total) } else { sound(&window.total) }
+    // Those of this process are among the differences; others in its window are meant to have some.
+    sound_but_for_cut_short(&window.total)
 }

@@ -59,10 +59,10 @@ pub fn copied(_: &Options) -> Result<Scene> {
     })
 }
 
-/// What is mapped at once: pages of a pipe, which belong to no file. Less than a segment of loopback (65,483 bytes), at
-/// whose end a page would be split.
-pub const PAGES: usize = 15 * 4096;
-pub const TURNS: usize = 16;
+/// What is mapped at once: pages of a pipe, which belong to no file. At the end of a segment of loopback (65,483 bytes),
+/// or of the receiver's window, a page is split; this fits into a half of it, from where on it is widened again.
+pub const PAGES: usize = 4 * 4096;
+pub const TURNS: usize = 60;
 
 /// Gives itself a pipe's pages, which are mapped on the other side.
 pub fn mapped(_: &Options) -> Result<Scene> {
