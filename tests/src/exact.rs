@@ -103,10 +103,17 @@ impl Row {
         Row { kernels, cause, ..self }
     }
 
-    /// True if it has copies that end at memory that is not mapped.
-    pub fn is_cut_short(&self) -> bool {
-        let is = |bytes| matches!(bytes, Bytes::CutShort(_) | Bytes::CutShortAtMost(_));
-        self.cells.iter().any(|cell| is(cell.to_user) || is(cell.from_user))
+    /// The least and the most of copies that end at memory that is not mapped.
+    pub fn cut_short(&self) -> (u64, u64) {
+        let turns = partial::TURNS as u64;
+        let bounds =
+            self.cells.iter().flat_map(|cell| [cell.to_user, cell.from_user]).map(|bytes| match bytes {
+                Bytes::CutShort(_) => (turns, turns),
+                // Into the fragments of a packet some kernels try once more, at the page where it ended.
+                Bytes::CutShortAtMost(_) => (turns, 2 * turns),
+                Bytes::Is(_) | Bytes::Payload => (0, 0),
+            });
+        bounds.max().unwrap_or_default()
     }
 
     const fn control(self, to_user: usize, from_user: usize) -> Row {

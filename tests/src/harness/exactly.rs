@@ -5,7 +5,6 @@ use serde_json::Value;
 use super::compare::Differences;
 use super::ledger::{DIRECTIONS, Ledger};
 use crate::exact::{Bytes, Cell, Payload, Row};
-use crate::workload::scene::partial;
 
 /// All that differs.
 pub fn differences(row: &Row, ledger: Ledger, books: &Value) -> Differences {
@@ -28,8 +27,8 @@ pub fn differences(row: &Row, ledger: Ledger, books: &Value) -> Differences {
         differences.equal("control to_user", ledger.control("to_user"), to_user);
         differences.equal("control from_user", ledger.control("from_user"), from_user);
     }
-    let cut_short = if row.is_cut_short() { partial::TURNS as u64 } else { 0 };
-    differences.equal("copies cut short", ledger.cut_short("copies"), cut_short);
+    let (least, most) = row.cut_short();
+    differences.between("copies cut short", ledger.cut_short("copies"), least, most);
     for kind in ["checksum", "crypto"] {
         differences.equal(kind, ledger.other_kind(kind), 0);
     }
