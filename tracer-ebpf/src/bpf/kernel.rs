@@ -285,7 +285,9 @@ impl Task {
     /// True while page faults are not served: `copy_from_user_nofault()` and the like.
     #[inline(always)]
     pub fn faults_are_off(self) -> bool {
-        self.field::<u32>(config!(task_pagefault_disabled)).is_none_or(|depth| depth != 0)
+        // The helper that reads memory turns them off meanwhile.
+        let by_helper = u32::from(config!(task_is_typed) == 0);
+        self.field::<u32>(config!(task_pagefault_disabled)).is_none_or(|depth| depth > by_helper)
     }
 }
 

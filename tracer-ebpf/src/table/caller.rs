@@ -154,7 +154,7 @@ pub const CALLERS: &[Callers] = &[
         ],
     ),
     // Used-ring entries of a virtqueue.
-    checked(ARGUMENT, "drivers/vhost/vhost.c", &["__vhost_add_used_n"]),
+    checked(ARGUMENT, "drivers/vhost/vhost.c", &["__vhost_add_used_n", "vhost_copy_to_user"]),
     // Large argument blocks, and what a process asks about itself.
     checked(ARGUMENT, "fs/select.c", &["do_sys_poll", "core_sys_select", "compat_core_sys_select"]),
     checked(ARGUMENT, "fs/aio.c", &["aio_read_events", "aio_read_events_ring"]),

@@ -133,9 +133,9 @@ pub fn dontcache(options: &Options) -> Result<Scene> {
     let mut source = Mapping::anonymous(BYTES)?;
     fill(source.bytes_mut());
     let mut buffer = Mapping::anonymous(BYTES)?;
-    let fd = file.as_raw_fd();
     let vector = |bytes: &[u8]| libc::iovec { iov_base: bytes.as_ptr() as *mut _, iov_len: bytes.len() };
     Scene::new(move || {
+        let fd = file.as_raw_fd();
         let (from, to) = (vector(source.bytes()), vector(buffer.bytes_mut()));
         // SAFETY: the kernel reads memory that is valid for reads of its length.
         let wrote = unsafe { libc::pwritev2(fd, &raw const from, 1, 0, RWF_DONTCACHE) };
