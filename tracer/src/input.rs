@@ -70,6 +70,8 @@ pub struct Observed {
     pub device_bytes: bool,
     /// Copies that ended at memory that is not mapped; `None` of earlier versions, which did not look.
     pub cut_short: Option<bool>,
+    /// Absent in recordings of versions that did not tell.
+    pub references: Option<bool>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

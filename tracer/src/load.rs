@@ -31,6 +31,8 @@ use crate::sys::{self, Mapped};
 
 pub use self::links::all_are_links;
 pub use self::rows::Attached;
+#[cfg(test)]
+pub(crate) use self::{pairs::settle, rows::settle_hosted};
 
 /// The BPF object, embedded by build.rs; empty if it was built without the BPF tools.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer-bpf"));
@@ -107,7 +109,9 @@ impl Kernel {
             );
         }
         sys::lift_memlock();
-        let functions = attachable::functions(|name| facts.function_id(name));
+        let functions =
+            attachable::functions(|name| facts.function_id(name), |name| facts.tracepoint_id(name))
+                .context("cannot describe the functions to attach to")?;
         let adopts = pinned.is_some_and(|pinned| pinned.adopts);
         let mut ebpf = object(config, sizes, pinned)?;
         let copy_sizes = sizes.slots() * sizes.copy_sizes_shards;

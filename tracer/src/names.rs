@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result, bail};
 
 use crate::load::Kernel;
+use crate::plan::Refusal;
 
 /// Both directions; empty in the initial namespace, where the two are the same.
 #[derive(Default)]
@@ -33,6 +34,19 @@ impl Names {
             }
         }
         Ok(names)
+    }
+
+    /// Where no program can tell: pids are then those of the initial namespace, or nothing can be counted.
+    pub fn untold(cause: &Refusal) -> Result<Self> {
+        if !in_initial_namespace() {
+            bail!(
+                "pids of this namespace cannot be translated: {}\n  run tracer in the host's pid namespace \
+                 (docker run --pid=host), or {}",
+                cause.why,
+                cause.hint
+            );
+        }
+        Ok(Names::default())
     }
 
     /// Learns about processes that are new.

@@ -246,6 +246,7 @@ mod tests {
         context_switches: true,
         device_bytes: true,
         cut_short: None,
+        references: None,
     };
 
     fn part(text: &str) -> Part {

@@ -4,7 +4,7 @@
 mod form;
 
 use serde::{Deserialize, Serialize};
-use tracer_ebpf::table::{Group, Meant, Method, ROWS, Row, Way};
+use tracer_ebpf::table::{Group, Meant, Method, ROWS, Reads, Row, Way};
 
 /// What the plan must know of a kernel. Tests make one up. Its release is none of it: old numbers stand on newer code.
 pub trait Offers {
@@ -22,6 +22,8 @@ pub trait Offers {
     fn tracepoint_args(&self, name: &str) -> Option<usize>;
     /// Why no structure can be read, if so.
     fn without_layout(&self) -> Option<&str>;
+    /// True if programs may not read the kernel's memory (lockdown).
+    fn is_locked_down(&self) -> bool;
     /// True if this kernel preempts BPF programs.
     fn preempts(&self) -> bool;
 }
@@ -44,11 +46,11 @@ pub enum Attach {
 #[derive(Debug)]
 pub struct Choice {
     pub row: &'static Row,
-    /// In order of preference; empty: `refused` says why.
+    /// In order of preference; empty: `refused` says why. It may also say why better ways are not among them.
     pub ways: Vec<&'static Way>,
     pub refused: Option<Refusal>,
-    /// True if coverage is incomplete without it.
-    pub required: bool,
+    /// None of its functions is in this kernel.
+    pub absent: bool,
 }
 
 /// Why something is not attached, and what would help.
@@ -59,8 +61,11 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// Both, each said once.
+    /// Both, each said once; lockdown is cause enough.
     pub fn and(self, other: Refusal) -> Refusal {
+        if self == Refusal::locked_down() {
+            return self;
+        }
         let join = |a: String, b: String, between: &str| match (a.is_empty(), a.contains(&b)) {
             (true, _) => b,
             (_, true) => a,
@@ -131,10 +136,12 @@ fn replaced_by_sites(row: &Row) -> bool {
 /// The ways to try for one row.
 pub fn choose_row(row: &'static Row, offers: &impl Offers, attach: Attach) -> Choice {
     let mut why = Vec::new();
+    let reduced = offers.is_locked_down() || offers.without_layout().is_some();
     let mut ways: Vec<_> = row
         .ways
         .iter()
-        .filter(|way| match obstacle(row, way, offers, attach) {
+        .filter(|way| reduced || !way.reduced)
+        .filter(|way| match obstacle(way, offers, attach) {
             None => true,
             Some(obstacle) => {
                 if !why.contains(&obstacle) {
@@ -147,38 +154,22 @@ pub fn choose_row(row: &'static Row, offers: &impl Offers, attach: Attach) -> Ch
     if offers.preempts() {
         ways.sort_by_key(|way| !way.unpreempted);
     }
-    let required = is_required(row, &ways, offers, &why);
-    let refused = ways.is_empty().then(|| refusal(why));
-    Choice { row, ways, refused, required }
+    let refused = (ways.is_empty() || why.contains(&Obstacle::LockedDown)).then(|| refusal(why));
+    Choice { row, ways, refused, absent: is_absent(row, offers) }
 }
 
-/// True if copies go by unseen where the row is not attached. An optional row's function may be missing, but not have a
-/// form that is not known. What a row covers is inlined elsewhere if its functions are missing, and its call sites are
-/// looked at one by one: such a row is not missed.
-fn is_required(row: &Row, ways: &[&Way], offers: &impl Offers, obstacles: &[Obstacle]) -> bool {
-    if !matches!(row.group, Group::Copy | Group::Mark) {
-        return false;
-    }
-    if row.optional {
-        let is_unfit = |obstacle: &Obstacle| match obstacle {
-            Obstacle::Form(symbol, _) | Obstacle::Untold(symbol) => offers.has_function(symbol) == Some(true),
-            _ => false,
-        };
-        return ways.is_empty() && obstacles.iter().any(is_unfit);
-    }
-    let is_absent = |way: &Way| {
+/// True if none of a row's functions is in this kernel. Of a tracepoint nothing tells.
+fn is_absent(row: &Row, offers: &impl Offers) -> bool {
+    row.ways.iter().all(|way| {
         matches!(way.method, Method::Trampoline | Method::Kprobe)
             && offers.has_function(way.symbol) == Some(false)
-    };
-    row.covers.is_empty() || !row.ways.iter().all(is_absent)
+    })
 }
 
 /// Why a way cannot work here, or `None`. (Only an attach tells whether it does.)
-fn obstacle(row: &Row, way: &Way, offers: &impl Offers, attach: Attach) -> Option<Obstacle> {
-    if let Some(cause) = offers.without_layout()
-        && reads_structures(row)
-    {
-        return Some(Obstacle::NoLayout(cause.to_owned()));
+fn obstacle(way: &Way, offers: &impl Offers, attach: Attach) -> Option<Obstacle> {
+    if let Some(obstacle) = unreadable(way, offers) {
+        return Some(obstacle);
     }
     match way.method {
         Method::Trampoline if attach == Attach::Kprobe => Some(Obstacle::Forced("kprobe")),
@@ -193,17 +184,33 @@ fn obstacle(row: &Row, way: &Way, offers: &impl Offers, attach: Attach) -> Optio
             Some(args) if args < way.args as usize => Some(Obstacle::Arity(way.symbol, args)),
             _ => None,
         },
+        Method::BtfTracepoint => match offers.tracepoint_args(way.symbol) {
+            None => Some(Obstacle::NoTracepoint(way.symbol)),
+            Some(args) if args < way.args as usize => Some(Obstacle::Arity(way.symbol, args)),
+            Some(_) => None,
+        },
     }
 }
 
-/// True unless the row's programs get along without any structure's layout.
-fn reads_structures(row: &Row) -> bool {
-    row.name != "page_fault" && !is_of_softirqs(row)
+/// Why a way's programs cannot read what they have to, or `None`.
+fn unreadable(way: &Way, offers: &impl Offers) -> Option<Obstacle> {
+    let no_layout = || offers.without_layout().map(|cause| Obstacle::NoLayout(cause.to_owned()));
+    let locked_down = || offers.is_locked_down().then_some(Obstacle::LockedDown);
+    match way.reads {
+        Reads::Nothing => None,
+        Reads::Registers => locked_down(),
+        Reads::Typed => no_layout(),
+        // A trampoline may know the types of all that it reads: the verifier tells.
+        Reads::Structures if way.method == Method::Trampoline => no_layout(),
+        Reads::Structures => no_layout().or_else(locked_down),
+    }
 }
 
 #[derive(PartialEq)]
 enum Obstacle {
     NoLayout(String),
+    LockedDown,
+    NoTracepoint(&'static str),
     Forced(&'static str),
     NotInBtf(&'static str),
     /// A tracepoint has so many arguments.
@@ -216,14 +223,21 @@ enum Obstacle {
 
 /// One sentence for all obstacles; the hint for the one that the user can remove.
 fn refusal(obstacles: Vec<Obstacle>) -> Refusal {
+    // The other ways fail for reasons that would not matter elsewhere.
+    if obstacles.contains(&Obstacle::LockedDown) {
+        return Refusal::locked_down();
+    }
     let mut hint = String::new();
     let why: Vec<String> = obstacles
         .into_iter()
         .map(|obstacle| match obstacle {
             Obstacle::NoLayout(cause) => {
-                hint = "boot a kernel with CONFIG_DEBUG_INFO_BTF=y (every Debian kernel since 5.10)".into();
-                format!("structure offsets are unknown: {cause}")
+                let no_layout = Refusal::no_layout(&cause);
+                hint = no_layout.hint;
+                no_layout.why
             }
+            Obstacle::LockedDown => Refusal::locked_down().why,
+            Obstacle::NoTracepoint(symbol) => format!("this kernel's BTF has no tracepoint {symbol}"),
             Obstacle::Forced(way) => {
                 hint = "use --attach auto".into();
                 format!("--attach {way} excludes its other ways")

@@ -1,4 +1,5 @@
 use super::*;
+use crate::load::Attached;
 
 /// A kernel as BTF, symbols and text tell it.
 #[derive(Clone, Copy)]
@@ -13,6 +14,7 @@ struct Kernel {
     calls: Option<&'static [(&'static str, &'static str)]>,
     sched_switch: usize,
     layout: Option<&'static str>,
+    locked_down: bool,
     preempts: bool,
 }
 
@@ -39,10 +41,17 @@ impl Offers for Kernel {
         Some(self.calls?.contains(&(function, primitive)))
     }
     fn tracepoint_args(&self, name: &str) -> Option<usize> {
-        (name == "sched_switch").then_some(self.sched_switch)
+        match name {
+            "sched_switch" => Some(self.sched_switch),
+            "sys_enter" | "sys_exit" => Some(2),
+            _ => None,
+        }
     }
     fn without_layout(&self) -> Option<&str> {
         self.layout
+    }
+    fn is_locked_down(&self) -> bool {
+        self.locked_down
     }
     fn preempts(&self) -> bool {
         self.preempts
@@ -70,6 +79,7 @@ const OLD: Kernel = Kernel {
     calls: Some(&[("wp_page_copy", "copy_page")]),
     sched_switch: 3,
     layout: None,
+    locked_down: false,
     preempts: false,
 };
 
@@ -86,6 +96,7 @@ const NEW: Kernel = Kernel {
     calls: Some(&[]),
     sched_switch: 4,
     layout: None,
+    locked_down: false,
     preempts: false,
 };
 
@@ -119,6 +130,11 @@ fn falls_back_to_kprobes_where_btf_lacks_a_function() {
 
 fn names(kernel: &Kernel) -> Vec<&'static str> {
     choose(kernel, wanted(Attach::Auto)).iter().map(|choice| choice.row.name).collect()
+}
+
+fn is_required(choice: &Choice) -> bool {
+    let refusal = Refusal { why: String::new(), hint: String::new() };
+    Attached { row: choice.row, way: Err(refusal), absent: choice.absent }.is_required()
 }
 
 fn chosen(kernel: &Kernel, row: &str) -> Choice {
@@ -177,7 +193,7 @@ fn where_nothing_tells_a_row_is_tried() {
 
 #[test]
 fn a_function_that_is_not_there_is_not_missed_if_its_copies_are_looked_at_elsewhere() {
-    let required = |kernel: &Kernel, row: &str| chosen(kernel, row).required;
+    let required = |kernel: &Kernel, row: &str| is_required(&chosen(kernel, row));
     assert!(required(&OLD, "cow"));
     // Inlined: its call sites are in another function, and are covered there.
     let inlined = Kernel { functions: &[CHECK], ..OLD };
@@ -195,7 +211,7 @@ fn a_function_with_other_parameters_is_refused_in_either_way() {
         Kernel { functions: &[("filemap_read", "struct file *, struct iov_iter *, ssize_t"), CHECK], ..NEW };
     let choice = chosen(&strange, "file_read");
     assert!(choice.ways.is_empty() || choice.ways.iter().all(|way| way.symbol != "filemap_read"));
-    assert!(choice.required);
+    assert!(is_required(&choice));
     let longer =
         Kernel { functions: &[("filemap_read", "struct kiocb *, struct iov_iter *, ssize_t, int")], ..NEW };
     assert!(chosen(&longer, "file_read").ways.iter().all(|way| way.symbol != "filemap_read"));
@@ -217,16 +233,16 @@ fn the_position_of_an_argument_decides_which_programs_count() {
     // Another kernel that does not describe them is not guessed at, and the gap is said.
     let untold = Kernel { symbols: Some(&["fuse_perform_write"]), ..NEW };
     let choice = chosen(&untold, "fuse_write");
-    assert!(choice.ways.is_empty() && choice.required);
+    assert!(choice.ways.is_empty() && is_required(&choice));
     let refusal = choice.refused.expect("why");
     assert!(refusal.why.contains("fuse_perform_write") && refusal.hint.contains("BTF"), "{refusal:?}");
     // A form that is not known.
     let strange = Kernel { modules: &[("fuse_perform_write", "struct kiocb *, struct fuse_args *")], ..NEW };
     let choice = chosen(&strange, "fuse_write");
-    assert!(choice.ways.is_empty() && choice.required);
+    assert!(choice.ways.is_empty() && is_required(&choice));
     assert!(choice.refused.expect("why").why.contains("struct fuse_args *"));
     // Not loaded: no gap, and it is tried again when a module comes.
-    assert!(!chosen(&NEW, "fuse_write").required);
+    assert!(!is_required(&chosen(&NEW, "fuse_write")));
 }
 
 #[test]
@@ -264,7 +280,40 @@ fn every_system_call_is_one_event_but_in_an_audit() {
 fn without_layout_nothing_is_guessed() {
     let kernel = Kernel { layout: Some("no BTF"), ..OLD };
     for choice in choose(&kernel, wanted(Attach::Auto)) {
-        assert_eq!(choice.ways.is_empty(), reads_structures(choice.row), "{}", choice.row.name);
+        let name = choice.row.name;
+        let is_fixed = |way: &Way| matches!(way.reads, Reads::Registers | Reads::Nothing);
+        assert!(choice.ways.iter().all(|way| is_fixed(way) && way.method != Method::Trampoline), "{name}");
+        // 5.10's sched_switch has another number of arguments.
+        let may_attach = choice.row.ways.iter().any(is_fixed) && name != "sched_switch";
+        assert_eq!(choice.ways.is_empty(), !may_attach, "{name}");
+    }
+    let plan = choose(&kernel, wanted(Attach::Auto));
+    assert_eq!(first(&plan, "sys_exit").programs, ["sys_exit_registers"]);
+    assert_eq!(first(&plan, "exit").programs, ["exit_registers"]);
+    // Its only argument is the registers, whatever BTF has to say.
+    let handler = "__sysvec_apic_timer_interrupt";
+    let silent = Kernel { functions: &[], symbols: Some(&["__sysvec_apic_timer_interrupt"]), ..kernel };
+    assert_eq!(first(&choose(&silent, wanted(Attach::Auto)), "irq_timer").symbol, handler);
+}
+
+#[test]
+fn locked_down_only_what_the_verifier_knows_is_read() {
+    let kernel = Kernel { locked_down: true, ..OLD };
+    let plan = choose(&kernel, wanted(Attach::Auto));
+    assert_eq!(first(&plan, "sys_exit").programs, ["sys_exit_typed"]);
+    assert_eq!(first(&plan, "sched_switch").programs, ["sched_switch_typed"]);
+    assert_eq!(first(&plan, "exec").programs, ["execed_from_list"]);
+    let fork = plan.iter().find(|choice| choice.row.name == "fork").expect("planned");
+    let refused = fork.refused.as_ref().expect("it reads the child");
+    assert!(refused.why.contains("locked down (confidentiality)"), "{}", refused.why);
+    assert!(plan.iter().flat_map(|choice| &choice.ways).all(|way| way.method != Method::Kprobe));
+}
+
+#[test]
+fn reduced_ways_are_for_kernels_that_leave_no_other() {
+    for kernel in [OLD, NEW] {
+        let plan = choose(&kernel, wanted(Attach::Auto));
+        assert!(plan.iter().flat_map(|choice| &choice.ways).all(|way| !way.reduced));
     }
 }
 

@@ -110,10 +110,7 @@ impl Privilege {
                 "run tracer on the host, or start the container with `docker run --privileged --pid=host`",
             )
         } else if self.lockdown.as_deref() == Some("confidentiality") {
-            (
-                "the kernel is locked down (confidentiality), which forbids reading its memory".to_owned(),
-                "boot without `lockdown=confidentiality` on the kernel's command line",
-            )
+            return Refusal::locked_down();
         } else {
             let filter = if self.seccomp { " or the seccomp filter" } else { "" };
             (

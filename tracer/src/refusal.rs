@@ -10,15 +10,41 @@ use crate::plan::Refusal;
 use crate::privilege::Privilege;
 use crate::snapshot::Probe;
 
+impl Refusal {
+    /// No structure's layout is known.
+    pub fn no_layout(cause: &str) -> Refusal {
+        Refusal {
+            why: format!("structure offsets are unknown: {cause}"),
+            hint: "boot a kernel with CONFIG_DEBUG_INFO_BTF=y (every Debian kernel since 5.10)".to_owned(),
+        }
+    }
+
+    /// Programs may not read the kernel's memory (`LOCKDOWN_BPF_READ_KERNEL`).
+    pub fn locked_down() -> Refusal {
+        Refusal {
+            why:
+                "not permitted: the kernel is locked down (confidentiality), which forbids reading its memory"
+                    .to_owned(),
+            hint: "boot without `lockdown=confidentiality` on the kernel's command line".to_owned(),
+        }
+    }
+}
+
 /// Cause and remedy of one failed attach. The cause begins with the way; the probe's symbol is shown
 /// beside it, so that probes with one cause have the same words.
 pub fn explain(way: &Way, error: &anyhow::Error) -> Refusal {
     let refusal = cause(way, error);
+    if refusal == Refusal::locked_down() {
+        return refusal;
+    }
     Refusal { why: format!("{}: {}", way.method.name(), refusal.why), hint: refusal.hint }
 }
 
 fn cause(way: &Way, error: &anyhow::Error) -> Refusal {
     let said = |why: String, hint: &str| Refusal { why, hint: hint.to_owned() };
+    if is_lockdown(error) {
+        return Refusal::locked_down();
+    }
     if let Some(verdict) = verdict(error) {
         return said(verdict, REPORT);
     }
@@ -33,7 +59,9 @@ fn cause(way: &Way, error: &anyhow::Error) -> Refusal {
         Some(libc::EPERM | libc::EACCES) => Privilege::read().refusal(),
         Some(libc::ENOENT) => said(
             match way.method {
-                Method::RawTracepoint => format!("this kernel has no tracepoint {symbol}"),
+                Method::RawTracepoint | Method::BtfTracepoint => {
+                    format!("this kernel has no tracepoint {symbol}")
+                }
                 _ => format!(
                     "this kernel has no function {symbol} (inlined, or in a module that is not loaded)"
                 ),
@@ -60,6 +88,13 @@ const KPROBES: &str =
 /// The kernel refuses the BPF object as a whole.
 pub fn explain_object(error: &anyhow::Error) -> Refusal {
     let said = |why: String, hint: &str| Refusal { why, hint: hint.to_owned() };
+    if is_lockdown(error) {
+        let Refusal { why, hint } = Refusal::locked_down();
+        return said(
+            why,
+            &format!("{hint}; with securityfs mounted, tracer counts what is left: {SECURITYFS}"),
+        );
+    }
     if let Some(verdict) = verdict(error) {
         return said(verdict, REPORT);
     }
@@ -74,6 +109,17 @@ pub fn explain_object(error: &anyhow::Error) -> Refusal {
             "tracer is tested on kernels 5.10, 6.1, 6.12 and 7.2; `uname -r` tells yours",
         ),
     }
+}
+
+const SECURITYFS: &str = "mount -t securityfs securityfs /sys/kernel/security";
+
+/// The verifier knows no function that reads the kernel's memory: lockdown takes it away. (aya calls it by its old name
+/// then, because it tries the new one itself.)
+fn is_lockdown(error: &anyhow::Error) -> bool {
+    verdict(error).is_some_and(|verdict| {
+        let of_reading = verdict.contains("bpf_probe_read#") || verdict.contains("bpf_probe_read_kernel#");
+        of_reading && (verdict.contains("unknown func") || verdict.contains("cannot use helper"))
+    })
 }
 
 fn errno(error: &anyhow::Error) -> Option<i32> {
@@ -91,7 +137,8 @@ fn verdict(error: &anyhow::Error) -> Option<String> {
 
 /// The verifier's verdict: the last line of its log before the statistics.
 fn last_words(log: &str) -> Option<&str> {
-    let noise = ["processed ", "verification time", "stack depth"];
+    // 7.2 says "insns processed".
+    let noise = ["processed ", "insns processed ", "verification time", "stack depth"];
     let mut lines = log.lines().rev().map(str::trim);
     lines.find(|line| !line.is_empty() && !noise.iter().any(|noise| line.starts_with(noise)))
 }
@@ -136,6 +183,7 @@ mod tests {
             symbol: String::new(),
             attached: false,
             required: true,
+            reduced: false,
             missed: 0,
             skipped: 0,
             runs: 0,
@@ -175,6 +223,8 @@ mod tests {
             args: 0,
             programs: &[],
             unpreempted: false,
+            reads: tracer_ebpf::table::Reads::Structures,
+            reduced: false,
         };
         let refusal = explain(&way, &error);
         assert_eq!(refusal.why, "fentry: skb_free has no ftrace entry (notrace, or inlined)");

@@ -3,17 +3,19 @@
 mod begun;
 mod config;
 mod everyone;
+mod notes;
+mod observed;
 mod read;
 mod reap;
+mod refuse;
 mod resume;
 mod workers;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow};
 use tracer_ebpf::abi::{self, Config, Loss, gate};
-use tracer_ebpf::table::Group;
 
 use crate::coverage::Coverage;
 use crate::ended::{self, Ended};
@@ -73,6 +75,8 @@ pub struct Session {
     names: Names,
     /// Threads that slept in a call on a pipe before anything was attached.
     waiting: Vec<Waiting>,
+    /// Processes that begin later are to be counted.
+    follows_forks: bool,
     /// What calls may still report that had begun before counting did, by slot.
     begun: begun::Begun,
     /// Copies in hard interrupts can be told from those of the interrupted process.
@@ -110,10 +114,7 @@ impl Session {
         let manifest = manifest.flatten();
         let loaded = load(selection, options, pins, manifest.as_ref())?;
         let Loaded { facts, mut kernel, mut coverage, config, life } = loaded;
-        let names = match facts.layout {
-            Ok(_) => Names::learn(&mut kernel)?,
-            Err(_) => Names::default(),
-        };
+        let names = names(selection, &facts, &mut kernel)?;
         let waiting = if manifest.is_some() { Vec::new() } else { waiting(selection) };
         let tells_interrupts = tell_interrupts(&facts, &coverage, &kernel)?;
         let net_devices = netdev::physical();
@@ -143,6 +144,7 @@ impl Session {
             closed: None,
             missed_before: Vec::new(),
             preemption: None,
+            follows_forks: config::follows_forks(selection),
             names,
             waiting,
             begun: begun::Begun::new(),
@@ -174,22 +176,11 @@ impl Session {
                 }
             }
             Selection::Everyone => self.admit_everyone()?,
-            Selection::AtExec { .. } => {}
+            Selection::AtExec { .. } => self.refuse_without_exec()?,
             Selection::Nothing => return Ok(()),
         }
         self.admit_workers()?;
         self.refuse_blindness()
-    }
-
-    /// An error if nothing at all attached.
-    fn refuse_blindness(&self) -> Result<()> {
-        let blind = self.kernel.rows.iter().all(|row| row.way.is_err() || row.row.group == Group::Mark);
-        if blind {
-            let why = self.kernel.rows.iter().find_map(|row| row.way.as_ref().err());
-            let why = why.map_or_else(String::new, |r| format!("{}\n  {}", r.why, r.hint));
-            bail!("no probe attached, so nothing can be counted: {why}\n  `tracer doctor` shows every probe");
-        }
-        Ok(())
     }
 
     /// Gives a process a slot and enters it into the map.
@@ -363,9 +354,22 @@ fn load(
         let pinned = pins.map(|pins| Pinned { pins, adopts: manifest.is_some() });
         let kernel = Kernel::create(config, sizes, &facts, options.fault.clone(), pinned)?;
         let coverage = coverage.join();
-        let coverage = coverage.map_err(|_| anyhow!("the thread that reads the kernel's text panicked"))?;
+        let mut coverage =
+            coverage.map_err(|_| anyhow!("the thread that reads the kernel's text panicked"))?;
+        if let Some(cause) = facts.reduced() {
+            coverage.give_up(&cause.why);
+        }
         Ok(Loaded { facts, kernel, coverage, config, life })
     })
+}
+
+/// What the kernel side calls the processes.
+fn names(selection: &Selection, facts: &Facts, kernel: &mut Kernel) -> Result<Names> {
+    match facts.reduced() {
+        None => Names::learn(kernel),
+        Some(_) if matches!(selection, Selection::Nothing) => Ok(Names::default()),
+        Some(cause) => Names::untold(&cause),
+    }
 }
 
 /// Tells the kernel side where `preempt_count` is; false if nobody knows.

@@ -128,6 +128,8 @@ pub struct Probe {
     pub attached: bool,
     /// True if its absence makes the ledger incomplete.
     pub required: bool,
+    /// True if it is attached in a way that tells less than the others, because those cannot work here.
+    pub reduced: bool,
     /// Events of counted processes that this probe may have missed: an upper bound.
     pub missed: u64,
     /// Runs that the kernel skipped, whomever they were for; 0 of them are `missed` if no counted process

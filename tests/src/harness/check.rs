@@ -13,6 +13,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::bench::Bench;
+use super::hidden_btf::hide_btf;
 use super::tracer::{Outcome, Tracer};
 
 /// Two sessions are attached in each check, one of them for the calibration.
@@ -89,6 +90,12 @@ impl Check {
 
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
+        self
+    }
+
+    /// As where the kernel has no BTF.
+    pub fn without_btf(mut self) -> Self {
+        hide_btf(&mut self.command);
         self
     }
 

@@ -132,6 +132,15 @@ fn crypto(row: &Row, ledger: Ledger, facts: &Facts, differences: &mut Difference
     differences.equal("other_kinds.checksum", ledger.other_kind("checksum"), 0);
 }
 
+/// What return values tell: system calls and payload. Known even where no copy is seen.
+pub fn returns(ledger: Ledger, facts: &Facts) -> Differences {
+    let mut differences = Differences::default();
+    calls(ledger, facts, &mut differences);
+    let calls = facts.books["calls"].as_u64().unwrap_or(0);
+    differences.equal("mode_switches.syscall", ledger.mode_switches("syscall"), 2 * calls);
+    differences
+}
+
 /// System calls, payload calls and payload of every path.
 fn calls(ledger: Ledger, facts: &Facts, differences: &mut Differences) {
     let mut paths = ledger.path_names();

@@ -11,6 +11,7 @@ pub mod compare;
 pub mod dashboards;
 pub mod disk_trace;
 pub mod exactly;
+pub mod hidden_btf;
 pub mod invariant;
 pub mod ledger;
 pub mod metrics;

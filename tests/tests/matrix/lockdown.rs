@@ -4,10 +4,18 @@ use std::fs;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::reduced::{self, Reduced};
 use crate::{Check, check};
 
 pub fn checks() -> Vec<Check> {
-    vec![check("lockdown::is_in_force", |_| is_in_force())]
+    let mut checks = vec![check("lockdown::is_in_force", |_| is_in_force())];
+    checks.extend(reduced::checks(Reduced {
+        name: "lockdown",
+        hides_btf: false,
+        cause: "the kernel is locked down (confidentiality), which forbids reading its memory",
+        remedy: "boot without `lockdown=confidentiality`",
+    }));
+    checks
 }
 
 fn is_in_force() -> Result<()> {

@@ -117,6 +117,8 @@ pub struct Config {
     pub ns_inum: u32,
     pub pid_namespace: u32,
 
+    /// 0 where programs may not read the kernel's memory (lockdown), or know no structure's layout.
+    pub reads_memory: u32,
     /// 1 if `process_vm_*` copies are taken from the return value (not when call sites count them).
     pub process_vm_by_return: u32,
     /// 1 while an audit runs: the programs also count per probe.
@@ -164,7 +166,7 @@ pub struct Config {
     pub sock_protocol: u32,
 }
 impl Config {
-    pub const WORDS: usize = 82;
+    pub const WORDS: usize = 83;
 }
 const _: () = assert!(size_of::<Config>() == Config::WORDS * 4);
 

@@ -48,7 +48,8 @@ pub fn slot_of(tgid: u32) -> Option<u32> {
         return Some(*slot);
     }
     // Every process was entered at start or at its fork: what is left are kernel threads.
-    (config!(follow) == follow::EVERYONE && Task::current().is_kernel_thread()).then_some(KERNEL_THREAD)
+    let tells = config!(follow) == follow::EVERYONE && config!(reads_memory) != 0;
+    (tells && Task::current().is_kernel_thread()).then_some(KERNEL_THREAD)
 }
 
 /// How often a slot was given back so far.
@@ -172,7 +173,8 @@ pub fn is_compared() -> bool {
         return false;
     }
     // SAFETY: only whether there is a value matters.
-    unsafe { COMPARED.get(&bpf_get_current_pid_tgid()) }.is_some() || Task::current().is_io_worker()
+    unsafe { COMPARED.get(&bpf_get_current_pid_tgid()) }.is_some()
+        || (config!(reads_memory) != 0 && Task::current().is_io_worker())
 }
 
 /// Books a copy by its size.

@@ -23,7 +23,7 @@ pub const REGS_CX: u32 = 88;
 pub const REGS_DX: u32 = 96;
 pub const REGS_SI: u32 = 104;
 pub const REGS_DI: u32 = 112;
-const REGS_ORIG_AX: u32 = 120;
+pub const REGS_ORIG_AX: u32 = 120;
 pub const REGS_IP: u32 = 128;
 pub const REGS_CS: u32 = 136;
 
@@ -289,6 +289,38 @@ impl Task {
         let by_helper = u32::from(config!(task_is_typed) == 0);
         self.field::<u32>(config!(task_pagefault_disabled)).is_none_or(|depth| depth > by_helper)
     }
+}
+
+/// The number of the system call and the code segment in these registers, by one read of what lies between as well.
+/// False if they cannot be read. (No `Option`: see [`Registers::result_and_call`].)
+#[inline(always)]
+pub fn call_and_segment(regs: u64, call: &mut u64, segment: &mut u64) -> bool {
+    let mut block = MaybeUninit::<[u64; 3]>::uninit();
+    let words: *mut u64 = block.as_mut_ptr().cast();
+    let source = (regs + REGS_ORIG_AX as u64) as *const c_void;
+    // SAFETY: the helper checks the address; all words are written before they are read.
+    unsafe {
+        core::ptr::write_volatile(words, 0);
+        core::ptr::write_volatile(words.add(1), 0);
+        core::ptr::write_volatile(words.add(2), 0);
+        if bpf_probe_read_kernel(words.cast(), 24, source) != 0 {
+            lose(Loss::UnreadableStructure);
+            return false;
+        }
+        *call = core::ptr::read_volatile(words);
+        *segment = core::ptr::read_volatile(words.add(2));
+    }
+    true
+}
+
+/// `__USER32_CS`, arch/x86/include/asm/segment.h.
+const USER32_CS: u64 = 0x23;
+
+/// True if user mode runs 32-bit code, by its code segment. (`int 0x80` from 64-bit code is not told: see
+/// [`Task::is_compat`].)
+#[inline(always)]
+pub fn is_compat_mode(cs: u64) -> bool {
+    cs & 0xffff == USER32_CS
 }
 
 /// The table's entry for a system call number.

@@ -105,6 +105,27 @@ pub fn forked(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint]
 pub fn execed(ctx: RawTracePointContext) -> i32 {
     let id = bpf_get_current_pid_tgid();
+    if !executes(id) && config!(follow) == follow::EVERYONE {
+        // A helper that the kernel starts is a kernel thread until here (up to 5.18).
+        let start = Task::at(ctx.arg(0)).field::<u64>(config!(task_start_boottime)).unwrap_or(0);
+        admit((id >> 32) as u32, 0, start);
+        marked::set(id, NOT_ENTERED);
+    }
+    #[cfg(feature = "log")]
+    aya_log_ebpf::info!(&ctx, "process {} executes another program", (id >> 32) as u32);
+    0
+}
+
+/// The same where no structure can be read: of processes that userspace has entered.
+#[raw_tracepoint]
+pub fn execed_from_list(_: RawTracePointContext) -> i32 {
+    executes(bpf_get_current_pid_tgid());
+    0
+}
+
+/// The current process executes another program; false if it has no slot.
+#[inline(always)]
+fn executes(id: u64) -> bool {
     let tgid = (id >> 32) as u32;
     // SAFETY: the value is copied out.
     let slot = unsafe { AT_EXEC.get(&tgid) }.copied();
@@ -116,15 +137,7 @@ pub fn execed(ctx: RawTracePointContext) -> i32 {
         }
     }
     // SAFETY: the value is copied out.
-    let Some(slot) = (unsafe { SLOTS.get(&tgid) }).copied() else {
-        // A helper that the kernel starts is a kernel thread until here (up to 5.18).
-        if config!(follow) == follow::EVERYONE {
-            let start = Task::at(ctx.arg(0)).field::<u64>(config!(task_start_boottime)).unwrap_or(0);
-            admit(tgid, 0, start);
-            marked::set(id, NOT_ENTERED);
-        }
-        return 0;
-    };
+    let Some(slot) = (unsafe { SLOTS.get(&tgid) }).copied() else { return false };
     if slot != OVERFLOW
         && let Some(process) = PROCESSES.get_ptr_mut(slot)
         && let Ok(comm) = bpf_get_current_comm()
@@ -135,9 +148,7 @@ pub fn execed(ctx: RawTracePointContext) -> i32 {
             (*process).cgroup = bpf_get_current_cgroup_id();
         }
     }
-    #[cfg(feature = "log")]
-    aya_log_ebpf::info!(&ctx, "process {} executes another program", tgid);
-    0
+    true
 }
 
 /// A thread ends after the process did: `signal->live` is lowered early in `do_exit()`, so all threads that are past that

@@ -4,16 +4,18 @@ use aya_ebpf::{
     EbpfContext as _,
     bindings::BPF_F_MMAPABLE,
     helpers::bpf_get_current_pid_tgid,
-    macros::{fentry, kprobe, map, raw_tracepoint, tracepoint},
+    macros::{btf_tracepoint, fentry, kprobe, map, raw_tracepoint, tracepoint},
     maps::Array,
-    programs::{FEntryContext, ProbeContext, RawTracePointContext, TracePointContext},
+    programs::{BtfTracePointContext, FEntryContext, ProbeContext, RawTracePointContext, TracePointContext},
 };
 use tracer_ebpf::abi::marked::{IN_FLIGHT, NO, NOT_ENTERED};
 use tracer_ebpf::abi::{Direction, Path};
 use tracer_ebpf::{syscalls, table::row};
 
 use super::account::{Kind, book, book_copy, book_reference, compare, counter, current_slot, raise};
-use super::kernel::{Pointer, REGS_CS, REGS_DI, Task, entry, read};
+use super::kernel::{
+    Pointer, REGS_CS, REGS_DI, REGS_ORIG_AX, Task, call_and_segment, entry, is_compat_mode, read,
+};
 use super::maps::{IN_SOFTIRQ, REGS_OFFSET, add, config};
 use super::{discard, marked, preempt};
 
@@ -70,7 +72,7 @@ pub fn sys_exit(ctx: RawTracePointContext) -> i32 {
     if let Some(regs) = task.registers()
         && let Some(nr) = regs.call_number()
     {
-        returned(slot, task, regs, nr, ctx.arg(1));
+        returned::<true>(slot, task.is_compat(), regs, nr, ctx.arg(1));
     }
     0
 }
@@ -82,7 +84,8 @@ pub fn sys_exit_perf(ctx: TracePointContext) -> u32 {
     if let Some(slot) = current_slot()
         && let Some(regs) = task.registers()
     {
-        returned(slot, task, regs, perf_field(&ctx, PERF_ID), perf_field(&ctx, PERF_RET) as i64);
+        let (nr, ret) = (perf_field(&ctx, PERF_ID), perf_field(&ctx, PERF_RET) as i64);
+        returned::<true>(slot, task.is_compat(), regs, nr, ret);
     }
     0
 }
@@ -98,15 +101,70 @@ fn perf_field(ctx: &TracePointContext, word: usize) -> u64 {
     unsafe { ctx.as_ptr().cast::<u64>().add(word).read_volatile() }
 }
 
-/// Call number `nr` of the current task, entered with `regs`, returned `ret`.
+/// `sys_exit(regs, ret)`, where no structure's layout is known: the registers have a fixed one.
+#[raw_tracepoint]
+pub fn sys_exit_registers(ctx: RawTracePointContext) -> i32 {
+    let Some(slot) = current_slot() else { return 0 };
+    let (mut nr, mut cs) = (0, 0);
+    if call_and_segment(ctx.arg(0), &mut nr, &mut cs) {
+        returned::<false>(slot, is_compat_mode(cs), Pointer::untyped(0), nr, ctx.arg(1));
+    }
+    0
+}
+
+/// The same where programs may not read the kernel's memory: the verifier knows what `regs` is.
+#[btf_tracepoint(function = "sys_exit")]
+pub fn sys_exit_typed(ctx: BtfTracePointContext) -> i32 {
+    let Some(slot) = current_slot() else { return 0 };
+    let regs: u64 = ctx.arg(0);
+    let (nr, cs) = (typed_word(regs, REGS_ORIG_AX), typed_word(regs, REGS_CS));
+    returned::<false>(slot, is_compat_mode(cs), Pointer::untyped(0), nr, ctx.arg(1));
+    0
+}
+
+/// A word of a structure that the verifier knows. (No `Option`: see 5.10's verifier.)
+#[inline(always)]
+fn typed_word(base: u64, offset: u32) -> u64 {
+    // SAFETY: the verifier checks that the structure has such a field.
+    unsafe { core::ptr::read_volatile((base + offset as u64) as *const u64) }
+}
+
+/// Calls of exit as they enter, which need not be looked for at the end of a thread then. `sys_enter(regs, id)`.
+#[raw_tracepoint]
+pub fn exit_registers(ctx: RawTracePointContext) -> i32 {
+    if let Some(slot) = current_slot()
+        && let Some(cs) = read::<u64>(ctx.arg(0), REGS_CS)
+    {
+        exits(slot, ctx.arg(1), is_compat_mode(cs));
+    }
+    0
+}
+
+/// The same where programs may not read the kernel's memory.
+#[btf_tracepoint(function = "sys_enter")]
+pub fn exit_typed(ctx: BtfTracePointContext) -> i32 {
+    if let Some(slot) = current_slot() {
+        exits(slot, ctx.arg(1), is_compat_mode(typed_word(ctx.arg(0), REGS_CS)));
+    }
+    0
+}
+
+#[inline(always)]
+fn exits(slot: u32, nr: u64, compat: bool) {
+    if (nr as i64) >= 0 && syscalls::is_exit(nr, compat) {
+        book(slot, |ledger| add(counter!(ledger, syscalls[Path::OtherSyscall as usize]), 1));
+    }
+}
+
+/// Call number `nr` of the current task, entered with `regs`, returned `ret`. `regs` are read only if `READS`. (A closure
+/// in place of that would have its captures in memory: 20 instructions a call.)
 ///
 /// Calls are counted as they return, not as they enter: one program serves both the number of calls and what
 /// they moved, where a second one would cost every call of every process some 100 instructions. The number comes
 /// from the registers, not from a map, because tasks return that never entered; exits enter and never return
 /// ([`book_exit`]).
 #[inline(always)]
-fn returned(slot: u32, task: Task, regs: Pointer, nr: u64, ret: i64) {
-    let compat = task.is_compat();
+fn returned<const READS: bool>(slot: u32, compat: bool, regs: Pointer, nr: u64, ret: i64) {
     let entry = entry(nr, compat);
     let path = syscalls::path(entry);
     let may_be_marked = matches!(path, Path::Read | Path::Write) || entry == syscalls::EXEC;
@@ -126,7 +184,9 @@ fn returned(slot: u32, task: Task, regs: Pointer, nr: u64, ret: i64) {
     }
     match path {
         Path::Read | Path::Write if mark == IN_FLIGHT => in_flight(slot, path, bytes),
-        Path::Recv if !compat && discard::truncates(regs, nr) => discard::truncated(slot, regs, nr, bytes),
+        Path::Recv if READS && !compat && discard::truncates(regs, nr) => {
+            discard::truncated(slot, regs, nr, bytes);
+        }
         Path::Tee | Path::Vmsplice => book_reference(slot, path, bytes),
         Path::ProcessVm if config!(process_vm_by_return) != 0 => {
             let direction = if syscalls::is_process_vm_writev(nr, compat) {
@@ -176,9 +236,9 @@ pub fn page_fault(_: RawTracePointContext) -> i32 {
 
 /// An interrupt handler's `f(regs, ...)`: a mode switch if it came from user mode.
 #[inline(always)]
-fn interrupted(regs: u64) {
+fn interrupted(regs: Pointer) {
     let Some(slot) = current_slot() else { return };
-    if read::<u64>(regs, REGS_CS).is_some_and(|cs| cs & 3 == 3) {
+    if regs.read::<u64>(REGS_CS).is_some_and(|cs| cs & 3 == 3) {
         book(slot, |ledger| add(counter!(ledger, interrupts), 1));
     }
 }
@@ -188,12 +248,12 @@ macro_rules! interrupt {
     ($fentry:ident, $kprobe:ident) => {
         #[fentry]
         pub fn $fentry(ctx: FEntryContext) -> i32 {
-            interrupted(ctx.arg(0));
+            interrupted(Pointer::typed(ctx.arg(0)));
             0
         }
         #[kprobe]
         pub fn $kprobe(ctx: ProbeContext) -> u32 {
-            interrupted(ctx.arg(0).unwrap_or(0));
+            interrupted(Pointer::untyped(ctx.arg(0).unwrap_or(0)));
             0
         }
     };
@@ -236,6 +296,19 @@ pub fn sched_switch_by_task(ctx: RawTracePointContext) -> i32 {
     if let Some(state) = Task::at(ctx.arg(1)).field::<u32>(config!(task_state)) {
         switched(ctx.arg(0), state as u64);
     }
+    0
+}
+
+/// The same where programs may not read the kernel's memory.
+#[btf_tracepoint(function = "sched_switch")]
+pub fn sched_switch_typed(ctx: BtfTracePointContext) -> i32 {
+    if current_slot().is_none() {
+        return 0;
+    }
+    let (prev, offset) = (ctx.arg::<u64>(1), config!(task_state) as u64);
+    // SAFETY: the verifier checks that the structure has such a field.
+    let state = unsafe { core::ptr::read_volatile((prev + offset) as *const u32) };
+    switched(ctx.arg::<u64>(0), state as u64);
     0
 }
 

@@ -1,6 +1,8 @@
 //! What other rows need to be exact: where a task is, and on whose behalf.
 
-use super::row::{Group, Meant, Row, Way, kprobe, needing, only, optional, other, tracepoint, trampoline};
+use super::row::{
+    Group, Meant, Reads, Row, Way, kprobe, needing, only, optional, other, reading, tracepoint, trampoline,
+};
 
 /// Splices, softirqs, and what 5.10 would see twice.
 pub const ROWS: &[Row] = &[
@@ -81,7 +83,7 @@ pub const ROWS: &[Row] = &[
             Group::Mark,
             "softirq_entry",
             "softirq work begins: the current task is a bystander (where `preempt_count` does not tell)",
-            &[tracepoint("softirq_entry", 1, &["softirq_entry"])],
+            &[reading(Reads::Nothing, tracepoint("softirq_entry", 1, &["softirq_entry"]))],
         ),
     ),
     needing(
@@ -90,7 +92,7 @@ pub const ROWS: &[Row] = &[
             Group::Mark,
             "softirq_exit",
             "softirq work ends (the same)",
-            &[tracepoint("softirq_exit", 1, &["softirq_exit"])],
+            &[reading(Reads::Nothing, tracepoint("softirq_exit", 1, &["softirq_exit"]))],
         ),
     ),
     mute(

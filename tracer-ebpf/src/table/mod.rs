@@ -25,7 +25,7 @@ mod user;
 pub use caller::{CALLERS, Callers, caller_class};
 pub use form::{FORMS, Form, forms};
 pub use primitive::{PRIMITIVES, Primitive, primitive};
-pub use row::{Group, Meant, Method, Row, Way};
+pub use row::{Context, Group, Meant, Method, Reads, Row, Way};
 pub use untraceable::{UNTRACEABLE, Untraceable, untraceable};
 
 const SECTIONS: [&[Row]; 9] = [

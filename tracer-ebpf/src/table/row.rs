@@ -29,6 +29,20 @@ pub enum Method {
     RawTracepoint,
     /// Tracepoint through perf: needs tracefs, and costs about twice as much as a raw one.
     Tracepoint,
+    /// Raw tracepoint whose arguments the verifier knows by their types in BTF: reads them by plain loads.
+    BtfTracepoint,
+}
+
+/// What a way's programs read besides their arguments. Decides where they can work at all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reads {
+    /// Structures, whose layout BTF tells. Lockdown (confidentiality) forbids it, unless the verifier knows each type.
+    Structures,
+    /// What user mode left in the registers, which has a fixed layout. Lockdown forbids it.
+    Registers,
+    /// Structures whose types the verifier knows from BTF: permitted under lockdown.
+    Typed,
+    Nothing,
 }
 
 impl Method {
@@ -39,6 +53,7 @@ impl Method {
             Method::Kprobe => "kprobe",
             Method::RawTracepoint => "raw_tracepoint",
             Method::Tracepoint => "tracepoint",
+            Method::BtfTracepoint => "btf_tracepoint",
         }
     }
 }
@@ -56,6 +71,10 @@ pub struct Way {
     pub programs: &'static [&'static str],
     /// True if it goes before the others on kernels that preempt BPF programs ([`unpreempted`]).
     pub unpreempted: bool,
+    pub reads: Reads,
+    /// True for a way that tells less than the row's others, for kernels where those cannot work: without BTF, or
+    /// locked down.
+    pub reduced: bool,
 }
 
 impl Way {
@@ -127,22 +146,42 @@ impl Row {
     }
 }
 
+const ANY_WAY: Way = Way {
+    method: Method::Kprobe,
+    symbol: "",
+    args: 0,
+    programs: &[],
+    unpreempted: false,
+    reads: Reads::Structures,
+    reduced: false,
+};
+
 pub(super) const fn trampoline(symbol: &'static str, args: u8, programs: &'static [&'static str]) -> Way {
-    Way { method: Method::Trampoline, symbol, args, programs, unpreempted: false }
+    Way { method: Method::Trampoline, symbol, args, programs, ..ANY_WAY }
 }
 pub(super) const fn kprobe(symbol: &'static str, programs: &'static [&'static str]) -> Way {
-    Way { method: Method::Kprobe, symbol, args: 0, programs, unpreempted: false }
+    Way { method: Method::Kprobe, symbol, args: 0, programs, ..ANY_WAY }
 }
 /// For programs that rely on a form with this number of arguments, where the function has others as well.
 pub(super) const fn with_args(args: u8, way: Way) -> Way {
     Way { args, ..way }
 }
 pub(super) const fn tracepoint(symbol: &'static str, args: u8, programs: &'static [&'static str]) -> Way {
-    Way { method: Method::RawTracepoint, symbol, args, programs, unpreempted: false }
+    Way { method: Method::RawTracepoint, symbol, args, programs, ..ANY_WAY }
 }
 
 pub(super) const fn perf_tracepoint(symbol: &'static str, programs: &'static [&'static str]) -> Way {
-    Way { method: Method::Tracepoint, symbol, args: 0, programs, unpreempted: false }
+    Way { method: Method::Tracepoint, symbol, args: 0, programs, ..ANY_WAY }
+}
+pub(super) const fn btf_tracepoint(symbol: &'static str, args: u8, programs: &'static [&'static str]) -> Way {
+    Way { method: Method::BtfTracepoint, symbol, args, programs, reads: Reads::Typed, ..ANY_WAY }
+}
+pub(super) const fn reading(reads: Reads, way: Way) -> Way {
+    Way { reads, ..way }
+}
+/// See [`Way::reduced`].
+pub(super) const fn reduced(way: Way) -> Way {
+    Way { reduced: true, ..way }
 }
 /// Trampolines, and raw tracepoints of system calls since 6.13, run preemptible. A program that is preempted
 /// on a CPU is skipped there for every other task (`bpf_prog_get_recursion_context`, kernel/bpf/trampoline.c):
@@ -153,7 +192,7 @@ pub(super) const fn unpreempted(way: Way) -> Way {
 }
 /// Counted by the programs of a row that is named like its tracepoint.
 pub(super) const fn hosted(row: &'static str) -> Way {
-    tracepoint(row, 0, &[])
+    reading(Reads::Nothing, tracepoint(row, 0, &[]))
 }
 
 pub(super) const fn copy(

@@ -1,8 +1,8 @@
 //! Mode switches, context switches, payload; processes that come and go.
 
 use super::row::{
-    Group, Row, Way, in_user_mode, kprobe, needing, optional, other, perf_tracepoint, tracepoint, trampoline,
-    unpreempted,
+    Group, Reads, Row, Way, btf_tracepoint, in_user_mode, kprobe, needing, optional, other, perf_tracepoint,
+    reading, reduced, tracepoint, trampoline, unpreempted,
 };
 
 /// System calls, faults, interrupts, the scheduler, life.
@@ -26,44 +26,49 @@ pub const ROWS: &[Row] = &[
         &[
             tracepoint("sys_exit", 2, &["sys_exit"]),
             unpreempted(perf_tracepoint("raw_syscalls/sys_exit", &["sys_exit_perf"])),
+            reduced(reading(Reads::Registers, tracepoint("sys_exit", 2, &["sys_exit_registers"]))),
+            reduced(btf_tracepoint("sys_exit", 2, &["sys_exit_typed"])),
         ],
     ),
     other(
         Group::Switch,
         "page_fault",
         "page faults taken in user mode",
-        &[tracepoint("page_fault_user", 3, &["page_fault"])],
+        &[reading(Reads::Nothing, tracepoint("page_fault_user", 3, &["page_fault"]))],
     ),
     interrupt(
         "irq_timer",
         "timer interrupts taken in user mode",
         &[
-            trampoline("__sysvec_apic_timer_interrupt", 1, &["irq_timer_fentry"]),
-            kprobe("__sysvec_apic_timer_interrupt", &["irq_timer_kprobe"]),
+            reading(Reads::Typed, trampoline("__sysvec_apic_timer_interrupt", 1, &["irq_timer_fentry"])),
+            reading(Reads::Registers, kprobe("__sysvec_apic_timer_interrupt", &["irq_timer_kprobe"])),
         ],
     ),
     optional(interrupt(
         "irq_device",
         "device interrupts taken in user mode (5.15 and newer)",
         &[
-            trampoline("__common_interrupt", 2, &["irq_device_fentry"]),
-            kprobe("__common_interrupt", &["irq_device_kprobe"]),
+            reading(Reads::Typed, trampoline("__common_interrupt", 2, &["irq_device_fentry"])),
+            reading(Reads::Registers, kprobe("__common_interrupt", &["irq_device_kprobe"])),
         ],
     )),
     interrupt(
         "irq_call",
         "inter-processor calls taken in user mode",
         &[
-            trampoline("__sysvec_call_function", 1, &["irq_call_fentry"]),
-            kprobe("__sysvec_call_function", &["irq_call_kprobe"]),
+            reading(Reads::Typed, trampoline("__sysvec_call_function", 1, &["irq_call_fentry"])),
+            reading(Reads::Registers, kprobe("__sysvec_call_function", &["irq_call_kprobe"])),
         ],
     ),
     interrupt(
         "irq_call_single",
         "single inter-processor calls taken in user mode",
         &[
-            trampoline("__sysvec_call_function_single", 1, &["irq_call_single_fentry"]),
-            kprobe("__sysvec_call_function_single", &["irq_call_single_kprobe"]),
+            reading(
+                Reads::Typed,
+                trampoline("__sysvec_call_function_single", 1, &["irq_call_single_fentry"]),
+            ),
+            reading(Reads::Registers, kprobe("__sysvec_call_function_single", &["irq_call_single_kprobe"])),
         ],
     ),
     other(
@@ -71,8 +76,9 @@ pub const ROWS: &[Row] = &[
         "sched_switch",
         "context switches",
         &[
-            tracepoint("sched_switch", 4, &["sched_switch"]),
+            reading(Reads::Nothing, tracepoint("sched_switch", 4, &["sched_switch"])),
             tracepoint("sched_switch", 3, &["sched_switch_by_task"]),
+            btf_tracepoint("sched_switch", 3, &["sched_switch_typed"]),
         ],
     ),
     // -- life ---------------------------------------------------------------------------------------
@@ -80,12 +86,25 @@ pub const ROWS: &[Row] = &[
         &["exit"],
         other(Group::Life, "fork", "children", &[tracepoint("sched_process_fork", 2, &["forked"])]),
     ),
-    other(Group::Life, "exec", "new programs", &[tracepoint("sched_process_exec", 3, &["execed"])]),
+    other(
+        Group::Life,
+        "exec",
+        "new programs",
+        &[
+            tracepoint("sched_process_exec", 3, &["execed"]),
+            reduced(reading(Reads::Nothing, tracepoint("sched_process_exec", 3, &["execed_from_list"]))),
+        ],
+    ),
     other(
         Group::Life,
         "exit",
         "ends, and calls of exit",
-        &[tracepoint("sched_process_exit", 0, &["exited"])],
+        &[
+            tracepoint("sched_process_exit", 0, &["exited"]),
+            // Calls of exit alone, as they enter.
+            reduced(reading(Reads::Registers, tracepoint("sys_enter", 2, &["exit_registers"]))),
+            reduced(btf_tracepoint("sys_enter", 2, &["exit_typed"])),
+        ],
     ),
 ];
 

@@ -131,6 +131,11 @@ fn is_about_copies(assertion: &Assertion) -> bool {
 /// judged as it was then.)
 fn unexplained(recording: &Recording) -> Option<(Reason, String)> {
     let part = recording.everything();
+    if recording.observed.copies && recording.observed.references == Some(false) {
+        let detail =
+            "what is handed on by reference is not observed, so payload cannot be explained".to_owned();
+        return Some((Reason::UnexplainedBytes, detail));
+    }
     let bytes = part.unexplained(None).filter(|bytes| *bytes > 0)?;
     let paths = part.path_names().filter_map(|path| {
         let bytes = part.unexplained(Some(path)).filter(|bytes| *bytes > 0)?;

@@ -136,6 +136,9 @@ fn line(text: &mut String, name: &str, value: &str) {
 fn as_text(snapshot: &Snapshot, session: &Session, sites: bool) -> String {
     let mut text = String::new();
     quantities(&mut text, snapshot);
+    for note in &snapshot.notes {
+        let _ = writeln!(text, "note: {note}");
+    }
     text.push('\n');
     environment_as_text(&mut text);
     network_devices(&mut text, &netdev::physical());
@@ -226,8 +229,16 @@ fn network_devices(text: &mut String, devices: &[NetDevice]) {
 fn probes(text: &mut String, snapshot: &Snapshot) {
     let mut causes: Vec<(&str, &str)> = Vec::new();
     let _ = writeln!(text, "\nprobes (MISSING: a gap in the copies; absent: optional, or not about copies)");
+    if snapshot.probes.iter().any(|probe| probe.reduced) {
+        let _ = writeln!(
+            text,
+            "  reduced: reads nothing of the kernel's but registers; does not tell what MSG_TRUNC throws away, nor a \
+             32-bit call by `int 0x80` from 64-bit code"
+        );
+    }
     for probe in &snapshot.probes {
         let verdict = match (probe.attached, probe.required) {
+            (true, _) if probe.reduced => "reduced",
             (true, _) => "ok",
             (false, true) => "MISSING",
             (false, false) => "absent",

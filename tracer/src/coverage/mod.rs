@@ -109,6 +109,13 @@ impl Coverage {
         Coverage { modules, survey, ..Coverage::of(scanned) }
     }
 
+    /// Puts no probe on any site: those could read nothing.
+    pub fn give_up(&mut self, cause: &str) {
+        if self.scanned.is_ok() {
+            self.scanned = Err(cause.to_owned());
+        }
+    }
+
     fn of(scanned: Result<Scanned, String>) -> Self {
         Coverage {
             scanned,
@@ -136,7 +143,7 @@ impl Coverage {
 
     /// What the plan may know of this kernel.
     pub fn offered<'a>(&'a self, facts: &'a Facts) -> Offered<'a> {
-        Offered { facts, scanned: self.scanned.as_ref().ok() }
+        Offered::new(facts, self.scanned.as_ref().ok())
     }
 
     /// Classifies again after a module was loaded; probes new sites only.
@@ -148,7 +155,7 @@ impl Coverage {
         }
         let new = self.note_modules(now);
         let scanned = Scanned::read();
-        kernel.attach_again(&Offered { facts, scanned: scanned.as_ref().ok() }, self.attach);
+        kernel.attach_again(&Offered::new(facts, scanned.as_ref().ok()), self.attach);
         match scanned {
             Ok(scanned) => {
                 self.scanned = Ok(scanned);
@@ -357,6 +364,7 @@ impl Coverage {
             symbol: format!("{probed} call instructions"),
             attached: probed > 0,
             required: false,
+            reduced: false,
             missed: stats.missed.saturating_sub(self.missed_before),
             skipped: stats.missed.saturating_sub(self.missed_before),
             runs: stats.runs,

@@ -1,21 +1,31 @@
 //! What the plan asks of the running kernel: its types, its symbols, its text. Nowhere its release.
 
+use std::collections::HashSet;
+
 use tracer_ebpf::table::PRIMITIVES;
 
 use super::scanned::Scanned;
-use crate::facts::kallsyms::Kallsyms;
+use crate::facts::kallsyms::{self, Kallsyms};
 use crate::facts::{self, Facts};
 use crate::plan::Offers;
 use crate::text::classify::base_name;
 
 /// The running kernel, as far as it could be read.
 pub struct Offered<'a> {
-    pub(super) facts: &'a Facts,
+    facts: &'a Facts,
     /// Symbols, and calls of primitives.
-    pub(super) scanned: Option<&'a Scanned>,
+    scanned: Option<&'a Scanned>,
+    /// Functions by name, where symbols are not to be had: the kernel tells names even where it hides addresses.
+    names: Option<HashSet<String>>,
 }
 
-impl Offered<'_> {
+impl<'a> Offered<'a> {
+    pub(super) fn new(facts: &'a Facts, scanned: Option<&'a Scanned>) -> Self {
+        let offered = Offered { facts, scanned, names: None };
+        let names = if offered.symbols().is_none() { kallsyms::function_names() } else { None };
+        Offered { names, ..offered }
+    }
+
     /// `None` also where a daemon has forgotten them.
     fn symbols(&self) -> Option<&Kallsyms> {
         self.scanned.map(|scanned| &scanned.symbols).filter(|symbols| !symbols.is_empty())
@@ -39,7 +49,10 @@ impl Offers for Offered<'_> {
         if self.facts.describes(name) {
             return Some(true);
         }
-        Some(self.symbols()?.lookup(name).next().is_some())
+        match self.symbols() {
+            Some(symbols) => Some(symbols.lookup(name).next().is_some()),
+            None => Some(self.names.as_ref()?.contains(name)),
+        }
     }
 
     fn has_old_iterators(&self) -> bool {
@@ -59,6 +72,10 @@ impl Offers for Offered<'_> {
 
     fn without_layout(&self) -> Option<&str> {
         self.facts.layout.as_ref().err().map(String::as_str)
+    }
+
+    fn is_locked_down(&self) -> bool {
+        self.facts.is_locked_down()
     }
 
     fn preempts(&self) -> bool {

@@ -18,6 +18,11 @@ impl Btf {
         self.named(name, &[kind::FUNC]).next().map(|(id, _)| id)
     }
 
+    /// The id of a typedef.
+    pub fn typedef_id(&self, name: &str) -> Option<u32> {
+        self.named(name, &[kind::TYPEDEF]).next().map(|(id, _)| id)
+    }
+
     /// Parameters of a kernel function; their number is where fexit finds the return value.
     /// `None` also if two functions of that name disagree in types: which one is meant is unknown.
     pub fn func_params(&self, name: &str) -> Option<Vec<Param>> {

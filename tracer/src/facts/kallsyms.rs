@@ -3,6 +3,8 @@
 //! Only text symbols are kept, and the few variables in [`VARIABLES`]. Names stay in the buffer that was read: the file has
 //! up to 250,000 lines, and this also runs on emulated machines.
 
+use std::collections::HashSet;
+
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::names::NameIndex;
@@ -115,7 +117,7 @@ impl Kallsyms {
     /// `None` if it is no symbol's. Most symbols are data, and nobody needs their addresses.
     fn read_line(&mut self, line: &[u8], at: usize, seen: &mut Seen) -> Option<()> {
         let Line { addr, kind, name, module } = parse_line(line)?;
-        if matches!(kind, b't' | b'T' | b'w' | b'W') {
+        if is_text(kind) {
             let addr = parse_address(addr)?;
             if addr == 0 {
                 seen.hidden += 1;
@@ -262,6 +264,25 @@ fn generated(module: &str) -> bool {
 /// First page boundary behind `addr`.
 fn page_end(addr: u64) -> u64 {
     (addr & !(PAGE - 1)).saturating_add(PAGE)
+}
+
+/// Names of the running kernel's functions, also where it hides their addresses; `None` if it tells none.
+pub fn function_names() -> Option<HashSet<String>> {
+    let names = named_functions(&std::fs::read("/proc/kallsyms").ok()?);
+    (!names.is_empty()).then_some(names)
+}
+
+fn named_functions(text: &[u8]) -> HashSet<String> {
+    let lines = text.split(|byte| *byte == b'\n');
+    let functions = lines.filter_map(|line| {
+        let Line { kind, name, .. } = parse_line(line)?;
+        is_text(kind).then(|| String::from_utf8_lossy(&line[name]).into_owned())
+    });
+    functions.collect()
+}
+
+fn is_text(kind: u8) -> bool {
+    matches!(kind, b't' | b'T' | b'w' | b'W')
 }
 
 const HIDDEN: &str = "kallsyms shows every address as 0: the kernel hides them. \

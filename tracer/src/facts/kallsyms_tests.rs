@@ -101,3 +101,13 @@ fn broken_lines_are_skipped() {
         assert!(table.address("ok").is_some(), "{line}");
     }
 }
+
+#[test]
+fn names_are_told_where_addresses_are_hidden() {
+    let hidden =
+        b"0000000000000000 T _stext\n0000000000000000 D jiffies\n0000000000000000 t fuse_copy_do\t[fuse]\n";
+    assert!(Kallsyms::parse(hidden.to_vec()).is_err());
+    let mut names: Vec<_> = named_functions(hidden).into_iter().collect();
+    names.sort();
+    assert_eq!(names, ["_stext", "fuse_copy_do"]);
+}

@@ -13,6 +13,7 @@ use tracer_ebpf::abi::{Config, Preempt};
 
 use self::btf::{Btf, ModuleBtf, Param};
 use self::kallsyms::Kallsyms;
+use crate::plan::Refusal;
 
 const BTF: &str = "/sys/kernel/btf/vmlinux";
 
@@ -24,6 +25,8 @@ pub struct Facts {
     /// Offsets for the BPF programs, or why there are none.
     pub layout: Result<Config, String>,
     preempts: bool,
+    /// Programs may not read the kernel's memory (`LOCKDOWN_BPF_READ_KERNEL`, security/lockdown).
+    locked_down: bool,
 }
 
 impl Facts {
@@ -42,12 +45,28 @@ impl Facts {
             &fs::read_to_string("/proc/version").unwrap_or_default(),
             version(&release),
         );
-        Ok(Facts { release, btf: btf.ok(), layout, preempts })
+        let locked_down = lockdown().as_deref() == Some("confidentiality");
+        Ok(Facts { release, btf: btf.ok(), layout, preempts, locked_down })
     }
 
     /// True if context switches can tell whom a preempted program concerns.
     pub fn watches_preemption(&self) -> bool {
-        self.preempts && self.layout.as_ref().is_ok_and(|layout| layout.task_migration_disabled != 0)
+        self.preempts
+            && !self.locked_down
+            && self.layout.as_ref().is_ok_and(|layout| layout.task_migration_disabled != 0)
+    }
+
+    /// Why programs read little or nothing here; `None` where they read all they need.
+    pub fn reduced(&self) -> Option<Refusal> {
+        match &self.layout {
+            Err(cause) => Some(Refusal::no_layout(cause)),
+            Ok(_) => self.locked_down.then(Refusal::locked_down),
+        }
+    }
+
+    /// The id in BTF of the type of a tracepoint's programs.
+    pub fn tracepoint_id(&self, name: &str) -> Option<u32> {
+        self.btf.as_ref()?.typedef_id(&format!("btf_trace_{name}"))
     }
 
     /// The id in BTF of a function that programs may attach to.
@@ -106,6 +125,11 @@ impl Facts {
     /// True if iterators have no `iter_type`, as before 5.14 (8cd54c1c8480).
     pub fn has_old_iterators(&self) -> bool {
         self.layout.as_ref().is_ok_and(|layout| layout.iter_is_flags != 0)
+    }
+
+    /// True if programs may not read the kernel's memory.
+    pub fn is_locked_down(&self) -> bool {
+        self.locked_down
     }
 
     /// True if the kernel may preempt BPF programs.

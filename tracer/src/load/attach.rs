@@ -73,7 +73,7 @@ impl Attacher<'_> {
                     if choice.row.needs.is_empty() {
                         links.iter_mut().for_each(|(_, link)| link.make_safe(self.detach));
                     }
-                    return (Attached { row: choice.row, way: Ok(way), required: choice.required }, links);
+                    return (Attached { row: choice.row, way: Ok(way), absent: choice.absent }, links);
                 }
                 Err(error) => {
                     let this = crate::refusal::explain(way, &error);
@@ -85,7 +85,7 @@ impl Attacher<'_> {
             }
         }
         let refusal = refusal.unwrap_or(Refusal { why: "no way to observe it".into(), hint: String::new() });
-        (Attached { row: choice.row, way: Err(refusal), required: choice.required }, Vec::new())
+        (Attached { row: choice.row, way: Err(refusal), absent: choice.absent }, Vec::new())
     }
 
     fn way(
@@ -139,6 +139,11 @@ impl Attacher<'_> {
                 let link = program.attach(way.symbol)?;
                 Link::raw_tracepoint(program.take_link(link)?)
             }
+            (Program::BtfTracePoint(program), Method::BtfTracepoint) => {
+                program.load(way.symbol, self.functions)?;
+                let link = program.attach()?;
+                Link::raw_tracepoint(program.take_link(link)?)
+            }
             (Program::TracePoint(program), Method::Tracepoint) => {
                 let (category, event) =
                     way.symbol.split_once('/').ok_or_else(|| anyhow!("no category in {}", way.symbol))?;
@@ -158,6 +163,7 @@ fn unload(program: &mut Program) {
         Program::FExit(program) => program.unload(),
         Program::KProbe(program) => program.unload(),
         Program::RawTracePoint(program) => program.unload(),
+        Program::BtfTracePoint(program) => program.unload(),
         Program::TracePoint(program) => program.unload(),
         _ => Ok(()),
     };
@@ -190,8 +196,8 @@ impl Kernel {
             if attached.way.is_ok() && pairs::missing(attached.row, is_attached).is_none() {
                 self.rows[index] = attached;
                 self.keep(links);
-            } else if attached.way.is_err() && attached.required {
-                // The module has the function, in a form that is not known.
+            } else if attached.way.is_err() && !attached.absent {
+                // The module has the function, and no way to observe it works.
                 self.rows[index] = attached;
             }
         }
@@ -280,6 +286,7 @@ impl Kernel {
                 Program::KProbe(p) if matches!(p.kind(), ProbeKind::Return) => (2, "kretprobe"),
                 Program::KProbe(_) => (3, "kprobe"),
                 Program::TracePoint(_) => (5, "tracepoint"),
+                Program::BtfTracePoint(_) => (6, "btf_tracepoint"),
                 _ => (4, "raw_tracepoint"),
             })
             .collect();

@@ -18,7 +18,7 @@ pub(super) fn missing<'a>(row: &Row, rows: impl Fn(&str) -> Option<&'a Attached>
 }
 
 /// Takes out rows that need one which is not attached, until no more do. What they hold is dropped.
-pub(super) fn settle<T>(rows: &mut [(Attached, Vec<T>)]) {
+pub(crate) fn settle<T>(rows: &mut [(Attached, Vec<T>)]) {
     loop {
         let refused = rows.iter().enumerate().find_map(|(index, (row, _))| {
             row.way.as_ref().ok()?;
@@ -42,7 +42,7 @@ mod tests {
         let attach = |row: &'static Row| {
             let way = if row.name == refused { Err(refusal.clone()) } else { Ok(&row.ways[0]) };
             let links = if way.is_ok() { vec![()] } else { Vec::new() };
-            (Attached { row, way, required: true }, links)
+            (Attached { row, way, absent: false }, links)
         };
         let mut rows: Vec<_> = ROWS.iter().filter(|row| !row.ways.is_empty()).map(attach).collect();
         settle(&mut rows);

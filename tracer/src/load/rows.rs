@@ -1,6 +1,6 @@
 //! How the rows of the table ended up.
 
-use tracer_ebpf::table::{Row, Way};
+use tracer_ebpf::table::{Group, Row, Way};
 
 use crate::plan::Refusal;
 
@@ -10,12 +10,26 @@ pub struct Attached {
     pub row: &'static Row,
     /// The way that works, or why none does.
     pub way: Result<&'static Way, Refusal>,
-    /// True if coverage is incomplete without it.
-    pub required: bool,
+    /// None of its functions is in this kernel.
+    pub absent: bool,
+}
+
+impl Attached {
+    /// True if nothing that the row is for goes by unseen: it is attached, or there is nothing to see.
+    pub fn sees_all(&self) -> bool {
+        self.way.is_ok() || (self.row.optional && self.absent)
+    }
+
+    /// True if copies, or whole processes, go by unseen where it is not attached. What a row covers is inlined elsewhere if
+    /// its functions are missing, and its call sites are looked at one by one: such a row is not missed.
+    pub fn is_required(&self) -> bool {
+        let may_be_absent = self.row.optional || !self.row.covers.is_empty();
+        matches!(self.row.group, Group::Copy | Group::Mark | Group::Life) && !(self.absent && may_be_absent)
+    }
 }
 
 /// A row without programs of its own is attached exactly if the row is whose programs count it.
-pub(super) fn settle_hosted(rows: &mut [Attached]) {
+pub(crate) fn settle_hosted(rows: &mut [Attached]) {
     for index in 0..rows.len() {
         let Some(name) = rows[index].way.as_ref().ok().and_then(|way| way.host()) else { continue };
         let host = rows.iter().find(|row| row.row.name == name).map(|row| &row.way);
@@ -42,7 +56,7 @@ mod tests {
     fn attached(name: &str, ok: bool) -> Attached {
         let row = &ROWS[row(name) as usize];
         let refusal = Refusal { why: "no tracepoints".into(), hint: "boot another kernel".into() };
-        Attached { row, way: if ok { Ok(&row.ways[0]) } else { Err(refusal) }, required: true }
+        Attached { row, way: if ok { Ok(&row.ways[0]) } else { Err(refusal) }, absent: false }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Whether a function takes what the programs of a way read.
 
-use tracer_ebpf::table::{Form, Way, forms};
+use tracer_ebpf::table::{Form, Reads, Way, forms};
 
 use super::{Obstacle, Offers};
 
@@ -28,7 +28,8 @@ pub(super) fn obstacle(way: &Way, offers: &impl Offers) -> Option<Obstacle> {
     // Where there is no such function, the attach says so.
     let absent = offers.has_function(way.symbol) == Some(false);
     let untold = |form: &Form| form.untold && offers.has_old_iterators();
-    if absent {
+    // What takes registers takes them first, on every kernel.
+    if absent || way.reads == Reads::Registers {
         return None;
     }
     // Of the forms that such kernels have, this way's has to be the one.

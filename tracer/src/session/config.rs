@@ -43,6 +43,7 @@ pub(super) fn configure(
             _ => follow::LISTED,
         },
         watch_preemption: facts.watches_preemption().into(),
+        reads_memory: facts.reduced().is_none().into(),
         process_vm_by_return: process_vm_by_return(options).into(),
         audit: options.audit.into(),
         pid_namespace: names::own_namespace(),
@@ -55,6 +56,15 @@ pub(super) fn configure(
         copy_sizes_shards: if options.copy_sizes { shards(processes, size_of::<CopySizes>()) } else { 0 },
     };
     Ok((config, sizes, life))
+}
+
+/// True if processes that begin later are to be counted.
+pub(super) fn follows_forks(selection: &Selection) -> bool {
+    match selection {
+        Selection::Processes { children, .. } | Selection::AtExec { children } => *children,
+        Selection::Everyone => true,
+        Selection::Nothing => false,
+    }
 }
 
 /// Room for twice as many processes as there are, within what the ledgers may take.

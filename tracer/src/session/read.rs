@@ -6,7 +6,7 @@ use std::time::Duration;
 use tracer_ebpf::abi::{self, Count, DeviceOp, FIRST_PROCESS, Ledger, Loss, PATHS};
 use tracer_ebpf::table::Group;
 
-use super::Session;
+use super::{Session, observed};
 use crate::copy_sizes::{CopySizes, UnnamedSizes};
 use crate::load::Attached;
 use crate::netdev;
@@ -46,7 +46,7 @@ impl Session {
                 kernel_threads: self.copy_sizes(abi::KERNEL_THREAD),
             },
             linear_devices: self.linear_devices(),
-            notes: self.notes(observed),
+            notes: self.notes(&observed),
             probes,
         }
     }
@@ -156,7 +156,8 @@ impl Session {
             method: way.map_or("", |way| self.kernel.method(way)),
             symbol: symbol.to_owned(),
             attached: way.is_some(),
-            required: row.required && self.coverage.needs(row.row.name),
+            required: row.is_required() && self.coverage.needs(row.row.name),
+            reduced: way.is_some_and(|way| way.reduced),
             missed: if self.skips_concern_nobody(row) { 0 } else { skipped },
             skipped,
             runs,
@@ -174,30 +175,15 @@ impl Session {
                 && self.preemption.as_ref().is_some_and(Preemption::concerns_nobody))
     }
 
-    pub(super) fn is_attached(&self, name: &str) -> bool {
+    pub fn is_attached(&self, name: &str) -> bool {
         self.kernel.rows.iter().any(|row| row.row.name == name && row.way.is_ok())
     }
 
-    /// Copies count as observed once their main sources are; what is missing then is a gap in coverage.
+    /// Which quantities are observed.
     pub fn observed(&self) -> Observed {
-        let group = |group| {
-            self.kernel.rows.iter().any(|row| {
-                row.row.group == group && row.way.as_ref().is_ok_and(|way| !way.programs.is_empty())
-            })
-        };
-        Observed {
-            copies: group(Group::Copy) || self.coverage.has_probed_sites(),
-            references: group(Group::Reference)
-                && ["splice", "splice_direct"].iter().all(|name| self.is_attached(name)),
-            cut_short: self.is_attached("cut_short"),
-            syscalls: self.is_attached("sys_exit") && self.is_attached("exit"),
-            payload: self.is_attached("sys_exit"),
-            faults: self.is_attached("page_fault"),
-            interrupts: self.is_attached("irq_timer"),
-            context_switches: self.is_attached("sched_switch"),
-            block: ["block_queue", "block_split", "block_complete"].iter().all(|name| self.is_attached(name)),
-            net: self.observes_net(),
-        }
+        let without_net =
+            !self.kernel.rows.iter().any(|row| row.row.group == Group::Net) && !netdev::any_physical();
+        observed::observed(&self.kernel.rows, self.coverage.has_probed_sites(), without_net)
     }
 
     fn linear_devices(&self) -> Vec<String> {
@@ -206,28 +192,5 @@ impl Session {
         }
         let linear = self.net_devices.iter().filter(|device| device.sends_without_copy() == Some(false));
         linear.map(|device| device.name.clone()).collect()
-    }
-
-    /// Without a network device that does DMA there is nothing to see, and 0 is true.
-    fn observes_net(&self) -> bool {
-        let mut rows = self.kernel.rows.iter().filter(|row| row.row.group == Group::Net).peekable();
-        match rows.peek() {
-            Some(_) => rows.all(|row| row.row.optional || row.way.is_ok()),
-            None => !netdev::any_physical(),
-        }
-    }
-
-    fn notes(&self, observed: Observed) -> Vec<String> {
-        let mut notes = Vec::new();
-        if observed.copies && !self.tells_interrupts {
-            notes.push(
-                "kernel symbols are hidden (kernel.kptr_restrict), so bounce buffers copied in a hard interrupt \
-                 are booked to the interrupted process"
-                    .to_owned(),
-            );
-        }
-        notes.extend(self.kernel.warning().map(str::to_owned));
-        notes.extend(self.coverage.notes());
-        notes
     }
 }

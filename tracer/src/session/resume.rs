@@ -26,7 +26,7 @@ pub(super) struct Manifest {
     config: Vec<u32>,
     pub(super) sizes: Sizes,
     attach: Attach,
-    /// Rows of the table by name; the way that works by its number, or why none does; whether it is required.
+    /// Rows of the table by name; the way that works by its number, or why none does; whether the kernel lacks them.
     rows: Vec<(String, Result<usize, Refusal>, bool)>,
     pub(super) coverage: coverage::Saved,
     pub(super) begin: Begin,
@@ -57,13 +57,13 @@ impl Manifest {
     }
 
     pub(super) fn rows(&self) -> Result<Vec<Attached>> {
-        let row = |(name, way, required): &(String, Result<usize, Refusal>, bool)| {
+        let row = |(name, way, absent): &(String, Result<usize, Refusal>, bool)| {
             let row = ROWS.iter().find(|row| row.name == *name)?;
             let way = match way {
                 Ok(way) => Ok(row.ways.get(*way)?),
                 Err(refusal) => Err(refusal.clone()),
             };
-            Some(Attached { row, way, required: *required })
+            Some(Attached { row, way, absent: *absent })
         };
         self.rows
             .iter()
@@ -166,7 +166,7 @@ impl Session {
                 .kernel
                 .rows
                 .iter()
-                .map(|row| (row.row.name.to_owned(), way(row), row.required))
+                .map(|row| (row.row.name.to_owned(), way(row), row.absent))
                 .collect(),
             coverage: self.coverage.save(),
             begin: Begin {

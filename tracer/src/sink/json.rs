@@ -179,6 +179,9 @@ struct ProbeView<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     method: &'static str,
     attached: bool,
+    /// True if it tells less than it would on another kernel; absent otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reduced: Option<bool>,
     /// Absent if it is not attached: nobody knows what it would have seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     missed: Option<u64>,
@@ -197,6 +200,7 @@ impl<'a> ProbeView<'a> {
             probe: probe.name,
             method: probe.method,
             attached: probe.attached,
+            reduced: probe.reduced.then_some(true),
             missed: probe.attached.then_some(probe.missed),
             skipped: (probe.skipped != 0).then_some(probe.skipped),
             symbol: &probe.symbol,

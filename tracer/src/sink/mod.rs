@@ -66,6 +66,16 @@ fn cut_short_is_observed(observed: &Observed) -> bool {
     observed.copies && observed.cut_short
 }
 
+/// Of io_uring no return value tells the payload, but what it copies.
+fn payload_is_observed(observed: &Observed, path: Path) -> bool {
+    observed.payload && (observed.copies || path != Path::IoUring)
+}
+
+/// A rate of all crossings can only be said where all are seen.
+fn mode_switches_are_observed(observed: &Observed) -> bool {
+    observed.syscalls && observed.faults && observed.interrupts
+}
+
 /// RFC 3339 in UTC, whole seconds. `None` outside of 1970 to 9999, which only a broken clock says.
 pub fn rfc3339(time: SystemTime) -> Option<String> {
     // humantime panics before the epoch.

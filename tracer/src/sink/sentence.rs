@@ -69,7 +69,10 @@ fn how_often(ledger: &Tally, grounds: Grounds) -> String {
         // What a zero-copy send handed over may be copied later, for a receiver on this machine.
         let during = if ledger.copied(Path::Softirq).bytes > 0 { " during the calls" } else { "" };
         let hedge = if all_seen { "" } else { " that was seen" };
-        return format!("{moved} without a {plain}CPU copy{during}{hedge}{}", by_other_means(ledger));
+        return format!(
+            "{moved} without a {plain}CPU copy{during}{hedge}{}",
+            by_other_means(ledger, &grounds.observed)
+        );
     }
     let at_least = if all_seen { "" } else { "at least " };
     // Here a ratio would say less than the bytes.
@@ -89,9 +92,12 @@ fn sum_of(ledger: &Tally, part: impl Fn(&Explained) -> u64) -> u64 {
 }
 
 /// `; 8.00 MiB of them were moved by devices (DMA)`: what was neither copied nor handed on by reference.
-fn by_other_means(ledger: &Tally) -> String {
+fn by_other_means(ledger: &Tally, observed: &Observed) -> String {
     let means = [
-        (sum_of(ledger, |explained| explained.dma), "moved by devices (DMA)"),
+        (
+            if observed.block { sum_of(ledger, |explained| explained.dma) } else { 0 },
+            "moved by devices (DMA)",
+        ),
         (discarded(ledger), "discarded or made of nothing"),
     ];
     let seen = means.into_iter().filter(|(bytes, _)| *bytes > 0);

@@ -8,6 +8,7 @@ use super::table_grid::{self, Figures};
 use super::verdict::{Sight, cut_short, fallbacks, unexplained, verdicts};
 use super::{
     active_paths, checksummed_in_all, coverage_state, cut_short_is_observed, encrypted_in_all, human,
+    mode_switches_are_observed,
 };
 use crate::snapshot::{CoverageState, Derived, Process, Snapshot, Tally};
 
@@ -295,8 +296,8 @@ impl Page<'_> {
             self.prose(Look::Bold, &sentence);
         }
         if s.observed.copies && s.observed.payload {
-            let references = s.observed.references;
-            let said = verdicts(ledger, Sight { all_seen, references }).into_iter();
+            let (references, block) = (s.observed.references, s.observed.block);
+            let said = verdicts(ledger, Sight { all_seen, references, block }).into_iter();
             let said = said.chain(fallbacks(ledger, &s.linear_devices));
             said.for_each(|sentence| self.prose(Look::Plain, &sentence));
             if let Some(sentence) = cut_short(ledger).filter(|_| cut_short_is_observed(&s.observed)) {
@@ -328,8 +329,8 @@ impl Page<'_> {
         let seen = kinds.iter().filter(|(observed, ..)| *observed);
         let mut values: Vec<String> =
             seen.map(|(_, name, n)| format!("{name} {}", human::count(*n))).collect();
-        if let Some(rate) = ledger.mode_switches_per_mib().filter(|_| observed.payload && !values.is_empty())
-        {
+        let rate_is_observed = observed.payload && mode_switches_are_observed(&observed);
+        if let Some(rate) = ledger.mode_switches_per_mib().filter(|_| rate_is_observed) {
             values.push(format!("({} per MiB)", human::rate(rate)));
         }
         values

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use tracer_ebpf::abi::{DIRECTIONS, Direction, Path};
 
-use super::{human, zero_copied_is_observed};
+use super::{human, mode_switches_are_observed, zero_copied_is_observed};
 use crate::snapshot::{Derived, Observed, Tally};
 
 /// One row's numbers, before anything is decided about how they look.
@@ -135,7 +135,7 @@ const COLUMNS: [Column; 10] = [
     },
     Column {
         heading: ["switches", "/MiB"],
-        observed: |o| o.syscalls && o.payload,
+        observed: |o| mode_switches_are_observed(o) && o.payload,
         cell: |f| f.switches_per_mib.map_or("-".to_owned(), human::rate),
         if_any: None,
         layouts: 0..=0,

@@ -173,6 +173,7 @@ fn probe(name: &'static str, attached: bool) -> Probe {
         symbol: name.to_owned(),
         attached,
         required: attached,
+        reduced: false,
         missed: 0,
         skipped: 0,
         runs: u64::from(attached) * 1025,

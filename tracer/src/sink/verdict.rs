@@ -34,6 +34,8 @@ pub struct Sight {
     pub all_seen: bool,
     /// Bytes that are handed on by reference are observed.
     pub references: bool,
+    /// Bytes that block devices move are observed.
+    pub block: bool,
 }
 
 /// One sentence per direction in which bytes moved.
@@ -70,12 +72,17 @@ fn word(ledger: &Tally, used: &[Path], total: u64, sight: Sight) -> String {
         return format!("{} unexplained ({})", human::bytes(unexplained), percent(unexplained, total));
     }
     // Each byte is in one of them, or was copied.
+    // Of what is observed in part nothing is said but that it was not copied.
+    let (referenced, discarded, dma) = (sum(|e| e.referenced), sum(|e| e.discarded), sum(|e| e.dma));
+    let seen = |bytes: u64, is_observed: bool| if is_observed { bytes } else { 0 };
+    let untold = [(referenced, sight.references), (discarded, sight.references), (dma, sight.block)];
+    let untold: u64 = untold.iter().filter(|(_, is_observed)| !is_observed).map(|(bytes, _)| bytes).sum();
     let mut means = [
-        (sum(|e| e.referenced), "zero-copy"),
-        (sum(|e| e.dma), "moved by devices (DMA)"),
+        (seen(referenced, sight.references), "zero-copy"),
+        (seen(dma, sight.block), "moved by devices (DMA)"),
         (sum(|e| e.encrypted), "passed through a cipher"),
-        (sum(|e| e.discarded), "discarded"),
-        (unexplained, "not seen to be copied"),
+        (seen(discarded, sight.references), "discarded"),
+        (unexplained + untold, "not seen to be copied"),
     ];
     means.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
     let hedge = if sight.all_seen { "" } else { " as far as was seen" };

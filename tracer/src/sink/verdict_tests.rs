@@ -2,7 +2,7 @@ use super::*;
 use crate::sink::testing::{self, LedgerBuilder, MIB};
 use tracer_ebpf::abi::{Count, Direction};
 
-const SURE: Sight = Sight { all_seen: true, references: true };
+const SURE: Sight = Sight { all_seen: true, references: true, block: true };
 
 fn said(ledger: LedgerBuilder) -> Vec<String> {
     verdicts(&ledger.0.into(), SURE)
@@ -59,7 +59,7 @@ fn the_absence_of_a_copy_is_not_zero_copy() {
     let zero_copy = written().moved(Path::Sendfile, 64 * MIB, 1).referenced(Path::Sendfile, 64 * MIB);
     let all = said(zero_copy).join(" ");
     assert!(all.contains("2.00 MiB unexplained (3.03%)") && !all.contains("zero-copy"), "{all}");
-    let unseen = verdicts(&written().0.into(), Sight { references: false, all_seen: false });
+    let unseen = verdicts(&written().0.into(), Sight { references: false, all_seen: false, block: true });
     assert_eq!(unseen, ["send side: not seen to be copied as far as was seen, 100% of 2.00 MiB by write"]);
     let sentence = unexplained(&written().0.into()).expect("there is some");
     for part in ["unexplained: 2.00 MiB by write.", "`tracer audit --pid PID`", "`tracer doctor`"] {

@@ -44,6 +44,24 @@ pub fn audit(args: Audit) -> Outcome {
     }
 }
 
+/// An error if there is nothing to compare with.
+fn refuse_blindness(session: &Session) -> anyhow::Result<()> {
+    for name in ["sys_enter", "sys_exit"] {
+        if let Some(probe) = session.probes().iter().find(|probe| probe.name == name && !probe.attached) {
+            bail!(
+                "probe {name}, which tells whole system calls, is not attached: {}\n  {}",
+                probe.cause,
+                probe.remedy
+            );
+        }
+    }
+    let snapshot = session.snapshot();
+    if !snapshot.observed.copies {
+        bail!("copies are not observed: {}", snapshot.coverage.reasons.join("; "));
+    }
+    Ok(())
+}
+
 type Watched = (&'static Primitive, u64);
 
 fn report(args: &Audit) -> Result<Report> {
@@ -60,6 +78,7 @@ fn report(args: &Audit) -> Result<Report> {
     };
     let selection = Selection::Processes { targets: vec![target], children: false };
     let mut session = Session::prepare(&selection, &options)?;
+    refuse_blindness(&session)?;
     let (groups, rounds) = {
         let Some(symbols) = session.coverage.symbols() else {
             bail!("kernel symbols are needed: {}", session.snapshot().coverage.reasons.join("; "));

@@ -9,7 +9,7 @@ use crate::copy_sizes::CopySizes;
 use crate::sink::devices::device_bytes;
 use crate::sink::{
     active_paths, checksummed, checksummed_in_all, cut_short_is_observed, encrypted_in_all,
-    zero_copied_is_observed,
+    payload_is_observed, zero_copied_is_observed,
 };
 use crate::snapshot::{Derived as _, Observed, Tally};
 
@@ -136,10 +136,11 @@ struct PathView {
 impl PathView {
     pub fn of(ledger: &Tally, sizes: &CopySizes, path: Path, observed: &Observed) -> Self {
         let (i, explained) = (path as usize, zero_copied_is_observed(observed));
+        let payload = payload_is_observed(observed, path);
         let nonzero = |bytes: u64| (observed.copies && bytes > 0).then_some(bytes);
         PathView {
-            calls: observed.payload.then_some(ledger.payload[i].calls),
-            payload_bytes: observed.payload.then_some(ledger.payload[i].bytes),
+            calls: payload.then_some(ledger.payload[i].calls),
+            payload_bytes: payload.then_some(ledger.payload[i].bytes),
             syscalls: observed.syscalls.then_some(ledger.syscalls[i]),
             zero_copied_bytes: explained.then(|| ledger.zero_copied(path)),
             discarded_bytes: explained.then_some(ledger.discarded[i]),
