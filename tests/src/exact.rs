@@ -4,8 +4,8 @@
 
 use crate::expect::{KERNELS, Place};
 use crate::workload::scene::{
-    compat, descriptors, discards, messages, observed, pages, partial, rings, sockets, vectors, vhost,
-    zerocopy_receive,
+    compat, descriptors, discards, messages, observed, pages, partial, rings, sockets, traced, vectors,
+    vhost, zerocopy_receive,
 };
 
 const ALL: &[&str] = &KERNELS;
@@ -204,9 +204,18 @@ pub const ROWS: &[Row] = &[
     // One copy from the lower layer's page cache to the upper's.
     row("copy_up", &[Cell { in_kernel: pages::BYTES as u64, ..cell("other_syscall", 0) }]),
     row("uffd_copy", &[Cell { from_user: Bytes::Is(pages::BYTES as u64), ..cell("ioctl", 0) }]),
-    row("own_memory", &[to_user("read", pages::OWN)]).control(0, 0),
-    // The copy between the other's pages and the kernel's own is a memcpy in access_remote_vm, which is not counted.
-    row("proc_mem", &[to_user("read", pages::BYTES), from_user("write", pages::BYTES)]),
+    row("own_memory", &[Cell { in_kernel: pages::OWN as u64, ..to_user("read", pages::OWN) }]).control(0, 0),
+    // Once more between the other's pages and the kernel's own.
+    row(
+        "proc_mem",
+        &[Cell { in_kernel: REMOTE, ..READ_REMOTE }, Cell { in_kernel: REMOTE, ..WRITTEN_REMOTE }],
+    )
+    .control(0, 0),
+    row(
+        "ptrace",
+        &[Cell { in_kernel: (2 * traced::WORDS * traced::WORD) as u64, ..cell("other_syscall", 0) }],
+    )
+    .control(0, 0),
     row("dontcache", &[from_user("write", pages::BYTES), to_user("read", pages::BYTES)])
         .only(ONLY_7_2, "RWF_DONTCACHE came with 6.14")
         .on(Place::Ext4),
@@ -311,6 +320,9 @@ pub const ROWS: &[Row] = &[
     row("observed_writes", &[from_user("write", OBSERVED)]).control(0, 0),
 ];
 
+const REMOTE: u64 = pages::BYTES as u64;
+const READ_REMOTE: Cell = to_user("read", pages::BYTES);
+const WRITTEN_REMOTE: Cell = from_user("write", pages::BYTES);
 const DATAGRAMS: usize = discards::DATAGRAM * discards::DATAGRAMS;
 /// Of every second datagram.
 const CUT: usize = (discards::DATAGRAM - discards::TAKEN) * discards::DATAGRAMS / 2;

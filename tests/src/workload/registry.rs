@@ -7,7 +7,7 @@ use super::ktls::Version;
 use super::receive::Receiver;
 use super::scene::{
     self, compat, descriptors, discards, kernel_files, messages, observed, pages, partial, rings, sockets,
-    vectors, vhost, zerocopy_receive,
+    traced, vectors, vhost, zerocopy_receive,
 };
 use super::transport::Transport;
 use super::uring::{Uring, Way};
@@ -168,6 +168,7 @@ pub const ALL: &[Entry] = &[
     Entry { name: "socket_options", kind: Scene(sockets::socket_options) },
     Entry { name: "own_memory", kind: Scene(pages::own_memory) },
     Entry { name: "proc_mem", kind: Scene(pages::proc_mem) },
+    Entry { name: "ptrace", kind: Scene(traced::ptrace) },
     Entry { name: "dontcache", kind: Scene(pages::dontcache) },
     Entry { name: "maps_bytewise", kind: Scene(kernel_files::bytewise) },
     Entry { name: "unmapped_tcp", kind: Scene(partial::tcp) },

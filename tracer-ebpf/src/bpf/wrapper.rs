@@ -290,6 +290,20 @@ fn pipe_to_user(probe: u32, call: &impl Call) {
 }
 wrapper! { "pipe_to_user": pipe_to_user; pipe_to_user_fexit(3); pipe_to_user_entry, pipe_to_user_return }
 
+/// `int __access_remote_vm(mm, addr, buf, len, gup_flags)`: the bytes that went between the pages of a process and a
+/// buffer of the kernel's. (5.10: the task before `mm`.)
+#[inline(always)]
+fn remote_vm(probe: u32, call: &impl Call) {
+    let bytes = call.ret_int();
+    if bytes <= 0 {
+        return;
+    }
+    if let (Some(slot), Some(path)) = (current_slot(), path()) {
+        book_copy(slot, probe, Kind::Copy, path, Direction::InKernel, bytes as u64);
+    }
+}
+wrapper! { "remote_vm": remote_vm; remote_vm_fexit5(5), remote_vm_fexit6(6); remote_vm_entry, remote_vm_return }
+
 /// `ssize_t get_random_bytes_user(iter)`: constant-size copies that the hardened-usercopy check never sees.
 #[inline(always)]
 fn random(probe: u32, call: &impl Call) {

@@ -51,6 +51,7 @@ pub const FORMS: &[Form] = &[
     form("anon_pipe_write", ITER_CALL),
     untold(form("pipe_write", ITER_CALL)),
     form("skb_copy_datagram_from_iter", "struct sk_buff *, int, struct iov_iter *, int"),
+    form("__access_remote_vm", ANY),
     // descriptor.rs
     untold(form("eventfd_read", ITER_CALL)),
     form("eventfd_write", ANY),

@@ -156,4 +156,14 @@ pub const ROWS: &[Row] = &[
         &[hosted("sys_exit")],
         &["process_vm_rw_core", "process_vm_rw_single_vec", "process_vm_rw"],
     ),
+    optional(copy(
+        "remote_vm",
+        "memory of a process, between its pages and a buffer of the kernel's (memcpy): /proc/PID/mem, ptrace",
+        &[
+            trampoline("__access_remote_vm", 5, &["remote_vm_fexit5"]),
+            trampoline("__access_remote_vm", 6, &["remote_vm_fexit6"]),
+            kprobe("__access_remote_vm", &["remote_vm_entry", "remote_vm_return"]),
+        ],
+        &["__access_remote_vm"],
+    )),
 ];

@@ -12,6 +12,7 @@ pub mod pages;
 pub mod partial;
 pub mod rings;
 pub mod sockets;
+pub mod traced;
 pub mod vectors;
 pub mod vhost;
 pub mod zerocopy_receive;

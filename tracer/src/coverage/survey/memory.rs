@@ -2,7 +2,7 @@
 
 use super::Shows::Nothing;
 use super::{
-    ALL, Entry, FROM_6_1, FROM_6_12, ONLY_5_10, SITES, UP_TO_6_1, entry, every, inlined, part, remade, rows,
+    ALL, Entry, FROM_6_1, FROM_6_12, ONLY_5_10, SITES, UP_TO_6_1, entry, inlined, part, remade, rows,
 };
 
 pub const ENTRIES: &[Entry] = &[
@@ -14,7 +14,7 @@ pub const ENTRIES: &[Entry] = &[
             "memcpy",
             "",
             ALL,
-            every(Nothing, &[]),
+            rows(&["remote_vm"]),
         ),
     ),
     entry("process_vm_readv and process_vm_writev", &[], "", "", ALL, rows(&["process_vm"])),
