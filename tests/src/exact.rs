@@ -59,8 +59,6 @@ pub struct Row {
     pub cells: &'static [Cell],
     /// Bytes of structures to user and from user, where all of them are known.
     pub control: Option<(u64, u64)>,
-    /// The reason why this is not held yet, if it is not.
-    pub pending: Option<&'static str>,
 }
 
 const fn cell(path: &'static str, payload: usize) -> Cell {
@@ -95,7 +93,7 @@ const fn by_reference(path: &'static str, payload: usize) -> Cell {
 }
 
 const fn row(workload: &'static str, cells: &'static [Cell]) -> Row {
-    Row { workload, place: Place::Tmpfs, kernels: ALL, cause: "", cells, control: None, pending: None }
+    Row { workload, place: Place::Tmpfs, kernels: ALL, cause: "", cells, control: None }
 }
 
 impl Row {
@@ -123,13 +121,7 @@ impl Row {
     const fn on(self, place: Place) -> Row {
         Row { place, ..self }
     }
-
-    const fn pending(self, cause: &'static str) -> Row {
-        Row { pending: Some(cause), ..self }
-    }
 }
-
-const BY_CALL: &str = "the system call decides what is control";
 
 const RECEIVED: usize = rings::CHUNK * rings::TURNS;
 const RING: &[Cell] = &[to_user("io_uring", RECEIVED)];
@@ -287,8 +279,7 @@ pub const ROWS: &[Row] = &[
     )
     .control(0, 0),
     row("compat_socketcall", &[from_user("send", COMPAT), to_user("recv", COMPAT)])
-        .control(0, 2 * compat::SOCKETCALL_ARGUMENTS * compat::MESSAGES)
-        .pending(BY_CALL),
+        .control(0, 2 * compat::SOCKETCALL_ARGUMENTS * compat::MESSAGES),
     // Structures of constant size that are the payload.
     row(
         "eventfd",

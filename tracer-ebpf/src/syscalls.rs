@@ -31,6 +31,11 @@ pub const GETSOCKOPT: Entry = Path::OtherSyscall as Entry | HAS_ARGUMENT_BLOCK;
 /// The tables are indexed by number `& MASK`. 64-bit numbers end at about 470, x32's own at 547.
 pub const MASK: usize = 1023;
 
+/// The 32-bit call that makes one of the calls of sockets: which one is its first argument.
+pub const SOCKETCALL: u64 = 102;
+/// Where these calls stand in the 32-bit table, behind all numbers.
+const SOCKETCALLS: i32 = 992;
+
 /// The path of an entry.
 #[inline(always)]
 pub const fn path(entry: Entry) -> Path {
@@ -102,8 +107,17 @@ const CALLS: &[Call] = &[
     (-1, 418, messages(Path::Send)),  // mq_timedsend_time64
     (243, 278, message(Path::Recv)),  // mq_timedreceive
     (-1, 419, message(Path::Recv)),   // mq_timedreceive_time64
-    (69, 400, messages(Path::Send)),  // msgsnd
-    (70, 401, message(Path::Recv)),   // msgrcv
+    // By include/uapi/linux/net.h: send, recv, sendto, recvfrom, sendmsg, recvmsg, recvmmsg, sendmmsg.
+    (-1, SOCKETCALLS + 9, message(Path::Send)),
+    (-1, SOCKETCALLS + 10, message(Path::Recv)),
+    (-1, SOCKETCALLS + 11, message(Path::Send)),
+    (-1, SOCKETCALLS + 12, message(Path::Recv)),
+    (-1, SOCKETCALLS + 16, message(Path::Send)),
+    (-1, SOCKETCALLS + 17, message(Path::Recv)),
+    (-1, SOCKETCALLS + 19, messages(Path::Recv)),
+    (-1, SOCKETCALLS + 20, messages(Path::Send)),
+    (69, 400, messages(Path::Send)), // msgsnd
+    (70, 401, message(Path::Recv)),  // msgrcv
     (55, 365, GETSOCKOPT),
     (40, 187, data(Path::Sendfile)),
     (-1, 239, data(Path::Sendfile)), // sendfile64
@@ -141,6 +155,12 @@ const CALLS: &[Call] = &[
     (546, -1, vectored(Path::Read)),
     (547, -1, vectored(Path::Write)),
 ];
+
+/// As if the call of sockets with this number, of which there are 20, were one of the 32-bit table.
+#[inline(always)]
+pub const fn by_socketcall(call: u64) -> u64 {
+    SOCKETCALLS as u64 | (call & 31)
+}
 
 /// True for the numbers of `process_vm_writev`, whose copies go from the caller.
 #[inline(always)]
@@ -195,6 +215,9 @@ mod tests {
         assert_eq!((NATIVE[57], COMPAT[2], NATIVE[59]), (FORK, FORK, EXEC));
         assert_eq!((path(FORK), path(EXEC)), (Path::OtherSyscall, Path::OtherSyscall));
         assert_eq!(EXEC & (HAS_ARGUMENT_BLOCK | COPIES_ARE_PAYLOAD), 0);
+        assert_eq!(path(COMPAT[by_socketcall(9) as usize]), Path::Send);
+        assert_eq!(path(COMPAT[by_socketcall(1) as usize]), Path::OtherSyscall, "socket");
+        assert!((0..32).all(|call| by_socketcall(call) <= MASK as u64 && by_socketcall(call) > 547));
         assert!(is_exit(60 | 1 << 30, false), "x32 numbers have a bit of their own");
         assert!(is_exit(252, true) && !is_exit(231, true) && !is_exit(1, false));
     }

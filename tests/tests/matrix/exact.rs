@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow};
 use tracer_tests::exact::{self, Row};
 use tracer_tests::expect::Place;
 use tracer_tests::harness::batch::{Batches, Key};
-use tracer_tests::harness::bench::{Bench, Observed, Window};
+use tracer_tests::harness::bench::{Observed, Window};
 use tracer_tests::harness::{exactly, ledger};
 
 use crate::{Check, Verdict, checked, sound_but_for_cut_short};
@@ -30,10 +30,9 @@ fn of(group: &str, name: &'static str, batch: &[&'static str], batches: &Arc<Bat
         let Some(row) = exact::find(&bench.kernel, name) else {
             return Ok(Verdict::Skipped(cause_of_absence(name)));
         };
-        // What is not held yet may leave payload unexplained, in its own window alone.
+        // Copies that are cut short make a window unsound for all others.
         let is_alike = |name: &str| {
-            exact::find(&bench.kernel, name)
-                .is_some_and(|other| other.pending.is_some() == row.pending.is_some())
+            exact::find(&bench.kernel, name).is_some_and(|other| other.is_cut_short() == row.is_cut_short())
         };
         let here = batch.iter().filter(|name| is_alike(name));
         let place = |name: &str| exact::find(&bench.kernel, name).map_or(Place::Tmpfs, |row| row.place);
@@ -42,11 +41,7 @@ fn of(group: &str, name: &'static str, batch: &[&'static str], batches: &Arc<Bat
             Observed::Skipped(cause) => return Ok(Verdict::Skipped(cause)),
             Observed::Window(window) => window,
         };
-        match (equals(bench, row, &window), row.pending) {
-            (result, None) => result.map(|()| Verdict::Passed),
-            (Ok(()), Some(cause)) => Ok(Verdict::Skipped(format!("not held yet, but right here: {cause}"))),
-            (Err(error), Some(cause)) => Ok(Verdict::Skipped(format!("not held yet: {cause}: {error}"))),
-        }
+        equals(row, &window).map(|()| Verdict::Passed)
     })
 }
 
@@ -55,7 +50,7 @@ fn cause_of_absence(name: &str) -> String {
     row.map_or(String::new(), |row| row.cause.to_string())
 }
 
-fn equals(_: &Bench, row: &Row, window: &Window) -> Result<()> {
+fn equals(row: &Row, window: &Window) -> Result<()> {
     let ledger = ledger::process(&window.total, window.worker)?;
     exactly::differences(row, ledger, &window.books)
         .into_result(row.workload)

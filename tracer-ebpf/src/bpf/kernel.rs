@@ -17,6 +17,7 @@ const PF_KTHREAD: u32 = 0x0020_0000;
 const TS_COMPAT: u32 = 0x0002;
 /// Offsets in x86's `struct pt_regs`: user ABI, arch/x86/include/uapi/asm/ptrace.h.
 pub const REGS_R10: u32 = 56;
+const REGS_BX: u32 = 40;
 pub const REGS_R8: u32 = 72;
 const REGS_AX: u32 = 80;
 pub const REGS_CX: u32 = 88;
@@ -273,7 +274,11 @@ impl Task {
         if (nr as i64) < 0 {
             return Some(Service::Fault);
         }
-        Some(Service::Call { entry: entry(nr, self.is_compat()), regs })
+        let compat = self.is_compat();
+        if compat && nr == syscalls::SOCKETCALL {
+            nr = called_by_socketcall(regs.pointer());
+        }
+        Some(Service::Call { entry: entry(nr, compat), regs })
     }
 
     /// True for a kernel thread that works on a process's memory.
@@ -321,6 +326,12 @@ const USER32_CS: u64 = 0x23;
 #[inline(always)]
 pub fn is_compat_mode(cs: u64) -> bool {
     cs & 0xffff == USER32_CS
+}
+
+/// The number by which the table has what socketcall was asked for.
+#[inline(always)]
+pub fn called_by_socketcall(regs: Pointer) -> u64 {
+    syscalls::by_socketcall(regs.read::<u64>(REGS_BX).unwrap_or(0))
 }
 
 /// The table's entry for a system call number.

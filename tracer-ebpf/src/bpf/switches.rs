@@ -14,7 +14,8 @@ use tracer_ebpf::{syscalls, table::row};
 
 use super::account::{Kind, book, book_copy, book_reference, compare, counter, current_slot, raise};
 use super::kernel::{
-    Pointer, REGS_CS, REGS_DI, REGS_ORIG_AX, Task, call_and_segment, entry, is_compat_mode, read,
+    Pointer, REGS_CS, REGS_DI, REGS_ORIG_AX, Task, call_and_segment, called_by_socketcall, entry,
+    is_compat_mode, read,
 };
 use super::maps::{IN_SOFTIRQ, REGS_OFFSET, add, config};
 use super::{discard, marked, preempt};
@@ -165,6 +166,8 @@ fn exits(slot: u32, nr: u64, compat: bool) {
 /// ([`book_exit`]).
 #[inline(always)]
 fn returned<const READS: bool>(slot: u32, compat: bool, regs: Pointer, nr: u64, ret: i64) {
+    let by_socketcall = READS && compat && nr == syscalls::SOCKETCALL;
+    let nr = if by_socketcall { called_by_socketcall(regs) } else { nr };
     let entry = entry(nr, compat);
     let path = syscalls::path(entry);
     let may_be_marked = matches!(path, Path::Read | Path::Write) || entry == syscalls::EXEC;
