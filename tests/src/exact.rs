@@ -2,7 +2,7 @@
 //!
 //! Beside [`expect`](crate::expect), whose amounts are multiples of one window's bytes and whose calls are known.
 
-use crate::expect::{KERNELS, Place};
+use crate::expect::{Fs, KERNELS, Place};
 use crate::workload::scene::{
     compat, descriptors, discards, messages, observed, pages, partial, rings, sockets, traced, vectors,
     vhost, zerocopy_receive,
@@ -208,6 +208,7 @@ pub const ROWS: &[Row] = &[
         &[Cell { in_kernel: (2 * traced::WORDS * traced::WORD) as u64, ..cell("other_syscall", 0) }],
     )
     .control(0, 0),
+    row("read_only", &[to_user("read", pages::BYTES)]).on(Place::On(Fs::Squashfs)).control(0, 0),
     row("dontcache", &[from_user("write", pages::BYTES), to_user("read", pages::BYTES)])
         .only(ONLY_7_2, "RWF_DONTCACHE came with 6.14")
         .on(Place::Ext4),

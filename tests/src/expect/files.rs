@@ -22,10 +22,14 @@ pub enum Fs {
     Dax,
     /// ext4 in a file of a tmpfs.
     Loop,
+    /// One compressed file, which can only be read.
+    Squashfs,
+    /// A directory of a tmpfs that this kernel serves itself, by NFS 4.2 over loopback.
+    Nfs,
 }
 
 impl Fs {
-    pub const ALL: [Fs; 10] = [
+    pub const ALL: [Fs; 12] = [
         Fs::Xfs,
         Fs::Btrfs,
         Fs::BtrfsZstd,
@@ -36,6 +40,8 @@ impl Fs {
         Fs::Pmem,
         Fs::Dax,
         Fs::Loop,
+        Fs::Squashfs,
+        Fs::Nfs,
     ];
 
     /// What follows a workload's name.
@@ -51,6 +57,8 @@ impl Fs {
             Fs::Pmem => "@pmem",
             Fs::Dax => "@dax",
             Fs::Loop => "@loop",
+            Fs::Squashfs => "@squashfs",
+            Fs::Nfs => "@nfs",
         }
     }
 
@@ -111,4 +119,7 @@ pub const ROWS: &[Row] = &[
     on(Fs::Dax, "odirect_rw", &[to_user("read"), from_user("write")]),
     on(Fs::Dax, "copy_file_range", &[in_kernel("copy_file_range", 3)]),
     on(Fs::Loop, "rw_file", READ_WRITE),
+    // What a server and its client do for each other are kernel threads' copies.
+    on(Fs::Nfs, "mmap_write_file", MMAP_WRITE),
+    on(Fs::Nfs, "sendfile_tcp", SENDFILE_MOVES),
 ];

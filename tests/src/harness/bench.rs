@@ -6,7 +6,6 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -28,8 +27,7 @@ pub struct Bench {
     /// A mounted ext4, or why there is none.
     pub ext4: Result<PathBuf, String>,
     root: PathBuf,
-    /// Mounted for whoever asks first.
-    mounts: OnceLock<Mounts>,
+    mounts: Mounts,
 }
 
 /// Why the matrix cannot run here; `None` if it can.
@@ -64,7 +62,7 @@ impl Bench {
             ext4: mount_ext4(&tmpfs, &root.join("ext4")).map_err(|error| format!("{error:#}")),
             tmpfs,
             root,
-            mounts: OnceLock::new(),
+            mounts: Mounts::default(),
         })
     }
 
@@ -77,7 +75,7 @@ impl Bench {
     pub fn dir(&self, place: Place) -> Result<&Path, String> {
         match place {
             Place::Tmpfs => Ok(&self.tmpfs),
-            Place::On(fs) => self.mounts.get_or_init(|| Mounts::new(&self.root)).dir(fs),
+            Place::On(fs) => self.mounts.dir(&self.root, fs),
             Place::Ext4 | Place::Ext4Cold | Place::Across => {
                 self.ext4.as_deref().map_err(|cause| format!("no ext4: {cause}"))
             }

@@ -16,6 +16,7 @@ pub mod invariant;
 pub mod ledger;
 pub mod metrics;
 pub mod mounts;
+pub mod nfs;
 pub mod nic;
 pub mod observer;
 pub mod privilege;

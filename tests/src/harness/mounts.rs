@@ -1,44 +1,36 @@
-//! File systems besides tmpfs and ext4, each on a disk of its own: parts of the VM's second disk, a RAM disk, persistent
+//! File systems besides tmpfs and ext4, most on a disk of their own: parts of the VM's second disk, a RAM disk, persistent
 //! memory (which the VM's kernel is told to find at `memmap`, xtask/src/test/matrix.rs), a loop device.
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, ensure};
 
 use super::bench::run;
+use super::nfs;
 use crate::expect::Fs;
 
-/// Where each is mounted, or why it is not.
-pub struct Mounts(HashMap<Fs, Result<PathBuf, String>>);
+use crate::workload::scene::pages;
+
+/// Where each is mounted, or why it is not: for whoever asks first.
+#[derive(Default)]
+pub struct Mounts([OnceLock<Result<PathBuf, String>>; Fs::ALL.len()]);
 
 impl Mounts {
-    /// Mounts below `root` whatever this kernel and this machine's tools have.
-    pub fn new(root: &Path) -> Self {
-        for module in ["brd rd_nr=1 rd_size=65536", "nd_pmem", "nd_e820", "dax_pmem", "loop"] {
-            // What is missing then is said by the mounts.
-            let words: Vec<&str> = module.split(' ').collect();
-            let _ = run("modprobe", &words);
-        }
-        let mounted = Fs::ALL.into_iter().map(|fs| {
+    /// Mounts it below `root`, unless it is.
+    pub fn dir(&self, root: &Path, fs: Fs) -> Result<&Path, String> {
+        let mounted = self.0[fs as usize].get_or_init(|| {
             let dir = root.join(fs.name());
-            (fs, mount(fs, &dir).map(|()| dir).map_err(|error| format!("no {}: {error:#}", fs.name())))
+            mount(fs, &dir).map(|()| dir).map_err(|error| format!("no {}: {error:#}", fs.name()))
         });
-        Mounts(mounted.collect())
-    }
-
-    pub fn dir(&self, fs: Fs) -> Result<&Path, String> {
-        match &self.0[&fs] {
-            Ok(dir) => Ok(dir),
-            Err(cause) => Err(cause.clone()),
-        }
+        mounted.as_deref().map_err(String::clone)
     }
 }
 
 impl Drop for Mounts {
     fn drop(&mut self) {
-        for dir in self.0.values().flatten() {
+        for dir in self.0.iter().filter_map(|mounted| mounted.get()?.as_ref().ok()) {
             // Best effort at the end.
             let _ = run("umount", &["-l", &dir.display().to_string()]);
         }
@@ -47,6 +39,11 @@ impl Drop for Mounts {
 
 fn mount(fs: Fs, dir: &Path) -> Result<()> {
     fs::create_dir_all(dir)?;
+    for module in modules(fs) {
+        // What is missing then is said by the mount.
+        let words: Vec<&str> = module.split(' ').collect();
+        let _ = run("modprobe", &words);
+    }
     match fs {
         Fs::Xfs => on_disk(&part(1)?, &["mkfs.xfs", "-q", "-f"], "xfs", "defaults", dir),
         Fs::Btrfs => on_disk(&part(2)?, &["mkfs.btrfs", "-q", "-f"], "btrfs", "defaults", dir),
@@ -63,7 +60,30 @@ fn mount(fs: Fs, dir: &Path) -> Result<()> {
             run("mount", &["-o", "loop", &image.display().to_string(), &dir.display().to_string()])
         }
         Fs::Overlay => overlay(dir),
+        Fs::Squashfs => squashfs(dir),
+        Fs::Nfs => nfs::mount(dir),
     }
+}
+
+/// What is no disk's and no file system's own name.
+fn modules(fs: Fs) -> &'static [&'static str] {
+    match fs {
+        Fs::RamDisk => &["brd rd_nr=1 rd_size=65536"],
+        Fs::Pmem | Fs::Dax => &["nd_pmem", "nd_e820", "dax_pmem"],
+        Fs::Loop => &["loop"],
+        Fs::Squashfs => &["loop", "squashfs"],
+        _ => &[],
+    }
+}
+
+/// One file, in an image that is made here.
+fn squashfs(dir: &Path) -> Result<()> {
+    let (files, image) = (dir.with_extension("files"), dir.with_extension("img"));
+    fs::create_dir_all(&files)?;
+    fs::write(files.join(pages::READ_ONLY), pages::words())?;
+    let [files, image, dir] = [&files, &image, dir].map(|path: &Path| path.display().to_string());
+    run("mksquashfs", &[&files, &image, "-no-progress", "-processors", "1"])?;
+    run("mount", &["-t", "squashfs", "-o", "loop", &image, &dir])
 }
 
 /// A part of the second disk, large enough for every file system: XFS wants 300 MB.

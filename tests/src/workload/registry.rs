@@ -169,6 +169,7 @@ pub const ALL: &[Entry] = &[
     Entry { name: "own_memory", kind: Scene(pages::own_memory) },
     Entry { name: "proc_mem", kind: Scene(pages::proc_mem) },
     Entry { name: "ptrace", kind: Scene(traced::ptrace) },
+    Entry { name: "read_only", kind: Scene(pages::read_only) },
     Entry { name: "dontcache", kind: Scene(pages::dontcache) },
     Entry { name: "maps_bytewise", kind: Scene(kernel_files::bytewise) },
     Entry { name: "unmapped_tcp", kind: Scene(partial::tcp) },

@@ -126,6 +126,26 @@ pub fn proc_mem(_: &Options) -> Result<Scene> {
     })
 }
 
+/// The name of a file on a file system that is only read.
+pub const READ_ONLY: &str = "words";
+
+/// What is in it: numbers, which can be compressed.
+pub fn words() -> Vec<u8> {
+    (0..BYTES as u32 / 4).flat_map(u32::to_le_bytes).collect()
+}
+
+/// All of it, read for the first time.
+pub fn read_only(options: &Options) -> Result<Scene> {
+    let file = File::open(options.dir.join(READ_ONLY))?;
+    let mut buffer = Mapping::anonymous(BYTES)?;
+    let expected = words();
+    Scene::new(move || {
+        file.read_exact_at(buffer.bytes_mut(), 0)?;
+        ensure!(buffer.bytes() == expected, "other bytes were read");
+        Ok(())
+    })
+}
+
 /// Writes and reads of a file that keep nothing in the page cache.
 pub fn dontcache(options: &Options) -> Result<Scene> {
     const RWF_DONTCACHE: libc::c_int = 0x80;
