@@ -92,7 +92,7 @@ fn run_role(role: &str, arguments: &[String]) -> Result<()> {
             feeder::feed(&line.options, &wake, sink, memory, pipe)
         }
         "fuse" => {
-            let mode = line.word.clone().context("fuse direct|cached")?;
+            let mode = line.word.clone().context("fuse direct|cached|passthrough")?;
             let device = line.take_fd()?;
             fuse_daemon::serve(&line.options, &mode, device)
         }

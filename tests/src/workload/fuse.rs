@@ -22,7 +22,8 @@ pub struct Fuse {
 }
 
 impl Fuse {
-    /// `mode`: `direct` for files opened for direct I/O, or `cached`.
+    /// `mode`: `direct` for files opened for direct I/O, `cached`, or `passthrough`, which is skipped where files cannot
+    /// be opened so.
     pub fn new(options: &Options, mode: &str) -> Result<Self> {
         let dir = options.dir.join(format!("fuse-{}", std::process::id()));
         fs::create_dir_all(&dir)?;
@@ -38,7 +39,10 @@ impl Fuse {
         let open = |name: &str| File::options().read(true).write(true).open(dir.join(name));
         let [source, out, warm] = FILES;
         // The first read and write also ask whether there are such things as extended attributes.
-        let warm = open(warm).context("open a file of FUSE")?;
+        let warm = match mode {
+            "passthrough" => lacking("FUSE passthrough", open(warm))?,
+            _ => open(warm).context("open a file of FUSE")?,
+        };
         sys::pread(warm.as_fd(), &mut buffer.bytes_mut()[..4096], 0)?;
         sys::pwrite(warm.as_fd(), &buffer.bytes()[..4096], 0)?;
         let files = Some([open(source)?, open(out)?]);

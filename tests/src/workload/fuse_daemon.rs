@@ -1,9 +1,11 @@
 //! A FUSE daemon on the raw device: three files in one directory, whose every request is one read(2) and every reply
-//! one write(2). What it moves is therefore arithmetic.
+//! one write(2). What it moves is therefore arithmetic. Or it passes reads and writes through to files of a tmpfs, and
+//! moves nothing.
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 
 use anyhow::{Result, bail};
 use serde_json::json;
@@ -24,6 +26,9 @@ pub const FILES: [&str; 3] = ["source", "out", "warm"];
 const ROOT: u64 = 1;
 const SOURCE: u64 = 2;
 const FOPEN_DIRECT_IO: u32 = 1;
+const FOPEN_PASSTHROUGH: u32 = 1 << 7;
+/// `_IOW(229, 1, struct fuse_backing_map)`: descriptor, flags, and 8 bytes for later.
+const BACKING_OPEN: libc::c_ulong = 0x4010_e501;
 /// So long that nothing is asked again.
 const FOR_EVER: u64 = 1 << 30;
 /// The largest request: of 32 pages, which no side has to ask for.
@@ -44,11 +49,16 @@ mod opcode {
     pub const BATCH_FORGET: u32 = 42;
 }
 
-/// `workload role fuse direct|cached`: serves until the file system is unmounted, then says what was written.
+/// `workload role fuse direct|cached|passthrough`: serves until the file system is unmounted, then says what was written.
 pub fn serve(options: &Options, mode: &str, device: OwnedFd) -> Result<()> {
     let mut daemon = Daemon {
         device: device.into(),
-        open_flags: if mode == "direct" { FOPEN_DIRECT_IO } else { 0 },
+        open_flags: match mode {
+            "direct" => FOPEN_DIRECT_IO,
+            "passthrough" => FOPEN_PASSTHROUGH,
+            _ => 0,
+        },
+        backing: Vec::new(),
         files: [
             Mapping::anonymous(options.bytes)?,
             Mapping::anonymous(options.bytes)?,
@@ -58,6 +68,9 @@ pub fn serve(options: &Options, mode: &str, device: OwnedFd) -> Result<()> {
         reply: Mapping::anonymous(MOST + 4096)?,
     };
     fill(daemon.files[0].bytes_mut());
+    if daemon.open_flags == FOPEN_PASSTHROUGH {
+        daemon.back()?;
+    }
     memory::lock_all();
     println!("{}", json!({"ready": true}));
     loop {
@@ -71,6 +84,9 @@ pub fn serve(options: &Options, mode: &str, device: OwnedFd) -> Result<()> {
         };
         daemon.answer(length)?;
     }
+    if let Some(out) = daemon.backing.get(1) {
+        out.read_exact_at(daemon.files[1].bytes_mut(), 0)?;
+    }
     println!("{}", json!({"checksum": Checksum::of(daemon.files[1].bytes())}));
     Ok(())
 }
@@ -79,11 +95,38 @@ struct Daemon {
     device: File,
     open_flags: u32,
     files: [Mapping; 3],
+    /// To which reads and writes are passed through, if they are.
+    backing: Vec<File>,
     request: Mapping,
     reply: Mapping,
 }
 
 impl Daemon {
+    /// Files of the same contents in memory.
+    fn back(&mut self) -> Result<()> {
+        for file in &self.files {
+            // SAFETY: a terminated string.
+            let fd = unsafe { libc::memfd_create(c"backing".as_ptr(), libc::MFD_CLOEXEC) };
+            if fd < 0 {
+                bail!("memfd_create: {}", io::Error::last_os_error());
+            }
+            // SAFETY: just made, and nobody else's.
+            let backing = File::from(unsafe { OwnedFd::from_raw_fd(fd) });
+            backing.write_all_at(file.bytes(), 0)?;
+            self.backing.push(backing);
+        }
+        Ok(())
+    }
+
+    /// The kernel's number for what a file is passed through to.
+    fn backing_number(&self, file: usize) -> io::Result<u32> {
+        let Some(backing) = self.backing.get(file) else { return Ok(0) };
+        let map = [backing.as_raw_fd(), 0, 0, 0];
+        // SAFETY: the structure has these 16 bytes.
+        let ret = unsafe { libc::ioctl(self.device.as_raw_fd(), BACKING_OPEN, map.as_ptr()) };
+        if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(ret as u32) }
+    }
+
     fn answer(&mut self, length: usize) -> Result<()> {
         let (opcode, node) = (self.word(4), self.long(16));
         let file = node.checked_sub(SOURCE).map(|file| file as usize).filter(|file| *file < self.files.len());
@@ -103,12 +146,15 @@ impl Daemon {
                 self.put_attributes(16, node);
                 self.send(104)
             }
-            (opcode::OPEN, Some(_)) => {
-                self.put_long(0, 0);
-                self.put_word(8, self.open_flags);
-                self.put_word(12, 0);
-                self.send(16)
-            }
+            (opcode::OPEN, Some(file)) => match self.backing_number(file) {
+                Ok(number) => {
+                    self.put_long(0, 0);
+                    self.put_word(8, self.open_flags);
+                    self.put_word(12, number);
+                    self.send(16)
+                }
+                Err(error) => self.reply_error(error.raw_os_error().unwrap_or(libc::EIO)),
+            },
             (opcode::READ, Some(file)) => {
                 let (offset, size) = (self.long(48) as usize, self.word(56) as usize);
                 let end = (offset + size).min(self.files[file].bytes().len());
@@ -130,16 +176,23 @@ impl Daemon {
 
     fn reply_init(&mut self) -> Result<()> {
         const BIG_WRITES: u32 = 1 << 5;
+        // The second word of flags counts, and in it: passthrough.
+        const MORE_FLAGS: u32 = 1 << 30;
+        const PASSTHROUGH: u32 = 1 << 5;
+        let passes = u32::from(!self.backing.is_empty());
         self.reply.bytes_mut()[REPLY as usize..][..64].fill(0);
-        // Version 7.31, 128 KiB to read ahead, flags, requests in the background, and the largest write.
+        // Version 7.31, 128 KiB to read ahead, flags, requests in the background, the largest write, and how deep file
+        // systems are stacked that are passed through to.
         for (at, value) in [
             (0, 7),
             (4, 31),
             (8, MOST as u32),
-            (12, BIG_WRITES),
+            (12, BIG_WRITES | (passes * MORE_FLAGS)),
             (16, 12 | 9 << 16),
             (20, MOST as u32),
             (24, 1),
+            (32, passes * PASSTHROUGH),
+            (36, passes),
         ] {
             self.put_word(at, value);
         }

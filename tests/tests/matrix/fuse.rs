@@ -17,21 +17,27 @@ pub fn checks() -> Vec<Check> {
     vec![checked("filesystems::fuse", both_sides)]
 }
 
-/// Direct I/O and the page cache, each with a daemon of its own, under one tracer.
+/// Kernels whose FUSE has no passthrough, which came with 6.9.
+const WITHOUT_PASSTHROUGH: [&str; 2] = ["5.10", "6.1"];
+
+/// Direct I/O, the page cache and passthrough, each with a daemon of its own, under one tracer.
 fn both_sides(bench: &Bench) -> Result<Verdict> {
     // Built in from 6.12 on; what is missing is said by the workload.
     let _ = run("modprobe", &["fuse"]);
     let mut sessions = Vec::new();
-    for name in ["fuse_direct", "fuse_cached"] {
+    let lacks_passthrough = WITHOUT_PASSTHROUGH.contains(&bench.kernel.as_str());
+    for name in ["fuse_direct", "fuse_cached", "fuse_passthrough"] {
         let arguments = ["--bytes", &N.to_string(), "--dir", &bench.tmpfs.display().to_string()];
         match Session::start(&bench.workload, name, &arguments.map(String::from))? {
             Started::Ready(session) => sessions.push(session),
+            Started::Skipped(_) if name == "fuse_passthrough" && lacks_passthrough => {}
             Started::Skipped(cause) => return Ok(Verdict::Skipped(cause)),
         }
     }
     let pids: Vec<u32> =
         sessions.iter().flat_map(|session| [Some(session.pid), session.peer]).flatten().collect();
-    ensure!(pids.len() == 4, "a daemon is missing");
+    let pairs = if lacks_passthrough { 2 } else { 3 };
+    ensure!(pids.len() == 2 * pairs, "a daemon is missing, or one is too many: {pids:?}");
     let mut tracer = Tracer::start(&bench.tracer, &watch(&pids, &[]))?;
     tracer.wait_counting(&pids)?;
     for session in &mut sessions {
@@ -44,6 +50,9 @@ fn both_sides(bench: &Bench) -> Result<Verdict> {
     let of = |pid| ledger::process(&total, pid);
     direct(of(pids[0])?, of(pids[1])?)?;
     cached(of(pids[2])?, of(pids[3])?)?;
+    if let [client, daemon] = pids[4..] {
+        passed_through(of(client)?, of(daemon)?)?;
+    }
     sound(&total)?;
     Ok(Verdict::Passed)
 }
@@ -68,6 +77,12 @@ fn cached(client: Ledger, daemon: Ledger) -> Result<()> {
     let (requests, replies) = (moved("read"), moved("write"));
     ensure!(requests > N / 2 && replies > N, "requests of {requests} bytes, replies of {replies}");
     expect("daemon", daemon, &[("read", requests, [requests, 0, 0]), ("write", replies, [0, replies, 0])])
+}
+
+/// One copy a byte, by the file system that it is passed through to; the daemon sees nothing of it.
+fn passed_through(client: Ledger, daemon: Ledger) -> Result<()> {
+    expect("client", client, &[("read", N, [N, 0, 0]), ("write", N / 2, [0, N / 2, 0])])?;
+    expect("daemon", daemon, &[])
 }
 
 /// Path, payload, and what is copied in each direction. All other paths have neither.
