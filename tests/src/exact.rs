@@ -5,7 +5,7 @@
 use crate::expect::{Fs, KERNELS, Place};
 use crate::workload::scene::{
     compat, descriptors, discards, messages, observed, pages, partial, rings, sockets, traced, vectors,
-    vhost, zerocopy_receive,
+    vhost, xdp, zerocopy_receive,
 };
 
 const ALL: &[&str] = &KERNELS;
@@ -245,6 +245,9 @@ pub const ROWS: &[Row] = &[
     row("socket_options", &[])
         .control(size_of::<i32>() * sockets::OPTIONS, 8 * sockets::FILTER * sockets::OPTIONS),
     row("packet", &[from_user("send", FRAMES), to_user("recv", FRAMES)]).control(0, 0),
+    // sendto(2) returns 0: what it sends is in memory that both share.
+    row("xdp_copy", &[Cell { in_kernel: (xdp::FRAME * xdp::FRAMES) as u64, ..cell("send", 0) }])
+        .control(0, 0),
     row(
         "tap",
         &[

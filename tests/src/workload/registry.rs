@@ -7,7 +7,7 @@ use super::ktls::Version;
 use super::receive::Receiver;
 use super::scene::{
     self, compat, descriptors, discards, kernel_files, messages, observed, pages, partial, rings, sockets,
-    traced, vectors, vhost, zerocopy_receive,
+    traced, vectors, vhost, xdp, zerocopy_receive,
 };
 use super::transport::Transport;
 use super::uring::{Uring, Way};
@@ -185,6 +185,7 @@ pub const ALL: &[Entry] = &[
     Entry { name: "udp6", kind: Scene(sockets::udp6) },
     Entry { name: "netlink", kind: Scene(sockets::netlink) },
     Entry { name: "packet", kind: Scene(sockets::packet) },
+    Entry { name: "xdp_copy", kind: Scene(xdp::sends) },
     Entry { name: "tap", kind: Scene(sockets::tap) },
     Entry { name: "compat_moves", kind: Scene(compat::moves) },
     Entry { name: "compat_socketcall", kind: Scene(compat::socketcall) },

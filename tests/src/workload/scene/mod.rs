@@ -15,6 +15,7 @@ pub mod sockets;
 pub mod traced;
 pub mod vectors;
 pub mod vhost;
+pub mod xdp;
 pub mod zerocopy_receive;
 
 use std::io;
