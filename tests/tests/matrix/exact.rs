@@ -30,11 +30,7 @@ fn of(group: &str, name: &'static str, batch: &[&'static str], batches: &Arc<Bat
         let Some(row) = exact::find(&bench.kernel, name) else {
             return Ok(Verdict::Skipped(cause_of_absence(name)));
         };
-        // Copies that are cut short make a window unsound for all others.
-        let is_alike = |name: &str| {
-            exact::find(&bench.kernel, name).is_some_and(|other| other.is_cut_short() == row.is_cut_short())
-        };
-        let here = batch.iter().filter(|name| is_alike(name));
+        let here = batch.iter().filter(|name| exact::find(&bench.kernel, name).is_some());
         let place = |name: &str| exact::find(&bench.kernel, name).map_or(Place::Tmpfs, |row| row.place);
         let keys: Vec<Key> = here.map(|name| (*name, place(name))).collect();
         let window = match batches.observe(bench, &keys, (name, row.place))? {

@@ -68,8 +68,15 @@ fn reference(census: &Census, snapshot: &Snapshot, more: Vec<Own>) -> String {
         groups.push(Plain { labels: labels(key), ledger, highest, info: group.who().map(Who::labels) });
     }
     for (name, key, ledger) in unattributed(&census.books, snapshot) {
-        let highest = census.unattributed[name];
-        groups.push(Plain { labels: labels(&key), ledger: ledger.ledger, highest, info: None });
+        let (labels, highest) = (labels(&key), census.unattributed[name]);
+        // One bound is of the whole group: what was cut short is no more than what was counted.
+        match groups.iter_mut().find(|group| group.labels == labels) {
+            Some(group) => {
+                group.ledger = crate::snapshot::plus(&group.ledger, &ledger.ledger);
+                group.highest.add(&highest);
+            }
+            None => groups.push(Plain { labels, ledger: ledger.ledger, highest, info: None }),
+        }
     }
     prom::reference(snapshot, &groups, more)
 }

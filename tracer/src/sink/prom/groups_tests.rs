@@ -246,6 +246,6 @@ fn metrics_have_their_names() {
     for (metric, name) in names {
         assert_eq!(metric.name(), name);
     }
-    assert_eq!(page.sizes.len(), 14);
+    assert_eq!(page.sizes.len(), 16);
     assert!(series(&snapshot(Vec::new()).observed, &distinct(), Active::of(&distinct()), true) > 100);
 }
