@@ -34,7 +34,7 @@ pub fn checks() -> Vec<Check> {
 fn loaded_while_counting(bench: &Bench, module: &str) -> Result<serde_json::Value> {
     // An earlier test may have left it.
     run("modprobe", &["-r", module])?;
-    let session = bench.ready("rw_file", MIB)?;
+    let mut session = bench.ready("rw_file", MIB)?;
     let pids = [session.pid];
     let mut tracer = Tracer::start(&bench.tracer, &watch(&pids, &["--interval", "1s"]))?;
     tracer.wait_counting(&pids)?;
@@ -43,6 +43,7 @@ fn loaded_while_counting(bench: &Bench, module: &str) -> Result<serde_json::Valu
         run("modprobe", &["-r", module])?;
         run("modprobe", &[module])?;
     }
+    session.window()?;
     let total = tracer.stop()?.total()?;
     session.finish()?;
     Ok(total["coverage"].clone())
