@@ -361,7 +361,7 @@ mod tests {
 
     #[test]
     fn every_workload_has_a_row_or_a_test_of_its_own() {
-        const OWN: [&str; 13] = [
+        const OWN: [&str; 14] = [
             "pingpong",
             "threads",
             "children",
@@ -377,6 +377,7 @@ mod tests {
             // fuse.rs
             "fuse_direct",
             "fuse_cached",
+            "fuse_passthrough",
         ];
         for entry in registry::ALL {
             let has_row = ROWS.iter().any(|row| row.workload == entry.name)

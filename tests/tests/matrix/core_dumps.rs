@@ -10,8 +10,8 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use tracer_tests::harness::bench::{Bench, watch};
 use tracer_tests::harness::compare::Differences;
-use tracer_tests::harness::ledger;
 use tracer_tests::harness::tracer::Tracer;
+use tracer_tests::harness::{LIMIT, ledger, until};
 
 use crate::{Check, check, sound};
 
@@ -44,11 +44,12 @@ fn is_exact(bench: &Bench, command: &mut Command, end: impl Fn(&mut Child) -> Re
     fs::write("/proc/sys/kernel/core_uses_pid", "0")?;
     let mut target = dumping(command).stdin(Stdio::piped()).spawn()?;
     let pid = target.id();
+    wait_until_asleep(pid)?;
     let mut tracer = Tracer::start(&bench.tracer, &watch(&[pid], &[]))?;
     tracer.wait_counting(&[pid])?;
     end(&mut target)?;
     let status = target.wait()?;
-    let total = tracer.wait(tracer_tests::harness::LIMIT)?.total()?;
+    let total = tracer.wait(LIMIT)?.total()?;
     ensure!(format!("{status}").contains("core dumped"), "no core was dumped: {status}");
     let written = copied_for_dump(&core, pages_are_copied_aside(bench))?;
     fs::remove_file(&core)?;
@@ -60,6 +61,15 @@ fn is_exact(bench: &Bench, command: &mut Command, end: impl Fn(&mut Child) -> Re
     differences.equal("mmap_fault.in_kernel", process.copied("mmap_fault", "in_kernel"), 0);
     differences.equal("other_syscall.payload", process.of_path("other_syscall", "payload_bytes"), 0);
     differences.into_result("core dump")
+}
+
+/// In the call in which a target waits for its end: clock_nanosleep(2), or read(2) of its input.
+fn wait_until_asleep(pid: u32) -> Result<()> {
+    let (sleeps, reads) = (format!("{} ", libc::SYS_clock_nanosleep), format!("{} 0x0 ", libc::SYS_read));
+    until(&format!("process {pid} sleeps"), LIMIT, || {
+        let call = fs::read_to_string(format!("/proc/{pid}/syscall"))?;
+        Ok((call.starts_with(&sleeps) || call.starts_with(&reads)).then_some(()))
+    })
 }
 
 /// With no limit on the size of its core dump.
