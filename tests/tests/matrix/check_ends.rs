@@ -11,7 +11,7 @@ use tracer_tests::harness::check::{Check, Checked, uncalibrated};
 use tracer_tests::harness::tracer::Tracer;
 use tracer_tests::harness::{LIMIT, until};
 
-use crate::{Check as Trial, check, on_any_kernel};
+use crate::{Check as Trial, on_any_kernel};
 
 /// Seconds that nobody else sleeps.
 const MARK: &str = "4242.4242";
@@ -33,7 +33,7 @@ pub fn checks() -> Vec<Trial> {
             checked.expect_reason("timed_out")?;
             nobody_is_left()
         }),
-        check("check_ends::tracer_is_killed", |bench| {
+        on_any_kernel("check_ends::tracer_is_killed", |bench| {
             let before = Objects::now()?;
             let (tracer, _) = running(bench)?;
             // SAFETY: our own child, not yet waited for.

@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 use tracer_tests::harness::bench::Bench;
 use tracer_tests::harness::check::{Check, FEED, READERS, once, serving, uncalibrated};
 
-use crate::{Check as Trial, check, on_any_kernel};
+use crate::{Check as Trial, on_any_kernel};
 
 pub fn checks() -> Vec<Trial> {
     vec![
-        check("check_inconclusive::a_probe_is_refused", |bench| {
+        on_any_kernel("check_inconclusive::a_probe_is_refused", |bench| {
             faulty(bench, "refuse:file_read", "coverage_incomplete")
         }),
         on_any_kernel("check_inconclusive::the_text_cannot_be_read", |bench| {

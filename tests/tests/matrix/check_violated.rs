@@ -7,11 +7,11 @@ use serde_json::json;
 use tracer_tests::harness::bench::{Bench, MIB};
 use tracer_tests::harness::check::{Check, PASS, VIOLATED, once, uncalibrated};
 
-use crate::{Check as Trial, check, on_any_kernel};
+use crate::{Check as Trial, on_any_kernel};
 
 pub fn checks() -> Vec<Trial> {
     vec![
-        check("check_violated::read_and_write_with_their_numbers", read_write),
+        on_any_kernel("check_violated::read_and_write_with_their_numbers", read_write),
         on_any_kernel("check_violated::although_the_window_is_in_doubt", certain),
         on_any_kernel("check_violated::a_warning_decides_nothing", warning),
     ]

@@ -10,7 +10,7 @@ use tracer_tests::harness::tracer::Tracer;
 use tracer_tests::harness::{invariant, ledger};
 use tracer_tests::workload::children::{CHILD_BYTES, SINGLE, WAVES};
 
-use crate::{Check, check, on_any_kernel, sound};
+use crate::{Check, check, on_any_kernel, on_each_way, sound};
 
 pub fn checks() -> Vec<Check> {
     vec![
@@ -29,7 +29,7 @@ pub fn checks() -> Vec<Check> {
             differences.equal("write.from_user", sum(&total, "write", "from_user"), 0);
             differences.into_result("children")
         }),
-        check("children::of_run_are_counted_by_default", of_run),
+        on_each_way("children::of_run_are_counted_by_default", of_run),
         on_any_kernel("children::of_run_are_not_counted_with_no_children", |bench| {
             let total = run(bench, "children", &["--no-children"], "")?;
             let processes = ledger::processes(&total).len();

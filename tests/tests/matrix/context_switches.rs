@@ -1,32 +1,50 @@
 //! Context switches equal the kernel's own count of them (/proc/PID/status).
 
-use anyhow::ensure;
+use std::sync::Arc;
+
+use anyhow::{Result, bail, ensure};
+use tracer_tests::expect::Place;
+use tracer_tests::harness::batch::{Batches, Key};
+use tracer_tests::harness::bench::{Observed, Window};
 use tracer_tests::harness::compare::Differences;
 use tracer_tests::harness::ledger;
 use tracer_tests::workload::pingpong::TURNS;
 
 use crate::{Check, check, sound};
 
-const WORKLOADS: [&str; 4] = ["pingpong", "rw_pipe", "threads", "idle"];
+/// They share a tracer.
+const WORKLOADS: [Key; 4] = [
+    ("pingpong", Place::Tmpfs),
+    ("rw_pipe", Place::Tmpfs),
+    ("threads", Place::Tmpfs),
+    ("idle", Place::Tmpfs),
+];
 
 pub fn checks() -> Vec<Check> {
-    WORKLOADS.iter().map(|workload| equal_the_kernels(workload)).collect()
+    let batches = Arc::new(Batches::default());
+    let of = |key: Key| {
+        let batches = Arc::clone(&batches);
+        check(&format!("context_switches::{}", key.0), move |bench| {
+            match batches.observe(bench, &WORKLOADS, key)? {
+                Observed::Window(window) => equal_the_kernels(key.0, &window),
+                Observed::Skipped(cause) => bail!("{} was skipped: {cause}", key.0),
+            }
+        })
+    };
+    WORKLOADS.map(of).into()
 }
 
-fn equal_the_kernels(workload: &'static str) -> Check {
-    check(&format!("context_switches::{workload}"), move |bench| {
-        let window = bench.window(workload, &[])?;
-        sound(&window.total)?;
-        let (ledger, truth) = (ledger::process(&window.total, window.worker)?, window.truth);
-        let mut differences = Differences::default();
-        for (kind, known) in [("voluntary", truth.voluntary), ("involuntary", truth.involuntary)] {
-            differences.equal(kind, ledger.context_switches(kind), known);
-        }
-        differences.into_result(workload)?;
-        if workload == "pingpong" {
-            let switches = truth.voluntary + truth.involuntary;
-            ensure!(switches >= TURNS as u64, "{switches} switches in {TURNS} turns on one CPU");
-        }
-        Ok(())
-    })
+fn equal_the_kernels(workload: &str, window: &Window) -> Result<()> {
+    sound(&window.total)?;
+    let (ledger, truth) = (ledger::process(&window.total, window.worker)?, window.truth);
+    let mut differences = Differences::default();
+    for (kind, known) in [("voluntary", truth.voluntary), ("involuntary", truth.involuntary)] {
+        differences.equal(kind, ledger.context_switches(kind), known);
+    }
+    differences.into_result(workload)?;
+    if workload == "pingpong" {
+        let switches = truth.voluntary + truth.involuntary;
+        ensure!(switches >= TURNS as u64, "{switches} switches in {TURNS} turns on one CPU");
+    }
+    Ok(())
 }

@@ -13,14 +13,14 @@ use tracer_tests::harness::compare::Differences;
 use tracer_tests::harness::tracer::Tracer;
 use tracer_tests::harness::{LIMIT, ledger, until};
 
-use crate::{Check, check, sound};
+use crate::{Check, check, on_each_way, sound};
 
 /// Follows an address that is none, when it is told to.
 const FAULT: &str = r#"<STDIN>; unpack "p", pack "Q", 1"#;
 
 pub fn checks() -> Vec<Check> {
     vec![
-        check("core_dumps::of_a_sleeper", |bench| {
+        on_each_way("core_dumps::of_a_sleeper", |bench| {
             is_exact(bench, Command::new("sleep").arg("1000"), |target| signal(target, libc::SIGQUIT))
         }),
         check("core_dumps::after_a_fault", |bench| {

@@ -6,15 +6,14 @@ use tracer_tests::harness::bench::{Bench, MIB, watch};
 use tracer_tests::harness::ledger;
 use tracer_tests::harness::tracer::Tracer;
 
-use crate::{Check, check};
-
-const WORKLOADS: [&str; 3] = ["rw_pipe", "rw_tcp", "rw_unix"];
+use crate::{Check, check, on_each_way};
 
 pub fn checks() -> Vec<Check> {
-    WORKLOADS
-        .iter()
-        .map(|workload| check(&format!("in_flight::{workload}"), |bench| is_never_silent(bench, workload)))
-        .collect()
+    vec![
+        check("in_flight::rw_pipe", |bench| is_never_silent(bench, "rw_pipe")),
+        on_each_way("in_flight::rw_tcp", |bench| is_never_silent(bench, "rw_tcp")),
+        on_each_way("in_flight::rw_unix", |bench| is_never_silent(bench, "rw_unix")),
+    ]
 }
 
 /// The reader sleeps in read(2) when the tracer comes.

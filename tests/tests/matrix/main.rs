@@ -102,14 +102,28 @@ pub fn checked(name: &str, run: impl Fn(&Bench) -> Result<Verdict> + Send + 'sta
 /// Where tests run that are the same on every kernel.
 const ANY_KERNEL: &str = "6.1";
 
-/// A test of what tracer makes of its counts, of which the kernel knows nothing. On one kernel only, because
-/// each attaches anew, which takes an emulated CPU 10 s.
+/// The kernels that do not preempt programs have one way to see system calls, 7.2 another: there is one of each.
+const EACH_WAY: &[&str] = &[ANY_KERNEL, "7.2"];
+
+/// A test of what tracer makes of its counts, of which the kernel knows nothing.
 pub fn on_any_kernel(name: &str, run: impl Fn(&Bench) -> Result<()> + Send + 'static) -> Check {
-    checked(name, move |bench| match bench.kernel == ANY_KERNEL {
+    on(&[ANY_KERNEL], name, run)
+}
+
+/// A test of what rests on system calls and the ends of tasks.
+pub fn on_each_way(name: &str, run: impl Fn(&Bench) -> Result<()> + Send + 'static) -> Check {
+    on(EACH_WAY, name, run)
+}
+
+/// Not on other kernels, because each test attaches anew, which takes an emulated CPU 10 s.
+fn on(
+    kernels: &'static [&'static str],
+    name: &str,
+    run: impl Fn(&Bench) -> Result<()> + Send + 'static,
+) -> Check {
+    checked(name, move |bench| match kernels.contains(&bench.kernel.as_str()) {
         true => run(bench).map(|()| Verdict::Passed),
-        false => {
-            Ok(Verdict::Skipped(format!("the same on every kernel, and slow: runs on {ANY_KERNEL} only")))
-        }
+        false => Ok(Verdict::Skipped(format!("the same there, and slow: runs on {}", kernels.join(" and ")))),
     })
 }
 

@@ -12,11 +12,11 @@ use tracer_tests::harness::ledger::{self, DIRECTIONS};
 use tracer_tests::harness::metrics;
 use tracer_tests::harness::tracer::Tracer;
 
-use crate::{Check, Verdict, check, checked, sound};
+use crate::{Check, Verdict, checked, on_any_kernel, sound};
 
 pub fn checks() -> Vec<Check> {
     vec![
-        check("prometheus::values_equal_the_json", |bench| {
+        on_any_kernel("prometheus::values_equal_the_json", |bench| {
             let (page, total, pid) = scrape_of(bench, "rw_tcp", &[])?;
             sound(&total)?;
             equal(&page, &total, pid)

@@ -9,13 +9,13 @@ use tracer_tests::harness::bench::Bench;
 use tracer_tests::harness::tracer::Tracer;
 use tracer_tests::harness::{LIMIT, metrics, until};
 
-use crate::{Check, check};
+use crate::{Check, on_any_kernel};
 
 const ROOT: &str = "/sys/fs/cgroup";
 const POD: &str = "01234567-89ab-cdef-0123-456789abcdef";
 
 pub fn checks() -> Vec<Check> {
-    vec![check("serve::knows_pods_from_within_a_container", from_within)]
+    vec![on_any_kernel("serve::knows_pods_from_within_a_container", from_within)]
 }
 
 /// A cgroup that is removed in the end, if nobody is in it any more.

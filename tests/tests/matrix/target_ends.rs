@@ -8,11 +8,11 @@ use tracer_tests::harness::bench::{Bench, watch};
 use tracer_tests::harness::bpf::Objects;
 use tracer_tests::harness::tracer::Tracer;
 
-use crate::{Check, check};
+use crate::{Check, check, on_each_way};
 
 pub fn checks() -> Vec<Check> {
     vec![
-        check("target_ends::prints_the_total", |bench| {
+        on_each_way("target_ends::prints_the_total", |bench| {
             let mut target = sleeper()?;
             let mut tracer = Tracer::start(&bench.tracer, &watch(&[target.id()], &[]))?;
             tracer.wait_counting(&[target.id()])?;

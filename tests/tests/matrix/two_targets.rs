@@ -5,10 +5,10 @@ use tracer_tests::harness::bench::{MIB, watch};
 use tracer_tests::harness::tracer::Tracer;
 use tracer_tests::harness::{compare, ledger};
 
-use crate::{Check, check, sound};
+use crate::{Check, on_any_kernel, sound};
 
 pub fn checks() -> Vec<Check> {
-    vec![check("two_targets::are_kept_apart", |bench| {
+    vec![on_any_kernel("two_targets::are_kept_apart", |bench| {
         let (names, sizes) = (["rw_file", "mmap_write_file"], [MIB, 3 * MIB]);
         let mut sessions = [bench.ready(names[0], sizes[0])?, bench.ready(names[1], sizes[1])?];
         let pids = [sessions[0].pid, sessions[1].pid];
