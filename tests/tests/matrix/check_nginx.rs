@@ -47,12 +47,12 @@ pub fn checks() -> Vec<Trial> {
         of("sendfile_on_passes", Kernels::All, SENDFILE),
         of(
             "sendfile_off_violates",
-            Kernels::All,
+            Kernels::One,
             Case { options: "sendfile off;", expect: violated, ..SENDFILE },
         ),
         of(
             "gzip_violates",
-            Kernels::All,
+            Kernels::One,
             Case { options: "sendfile on; gzip on;", expect: violated, ..SENDFILE },
         ),
         of(

@@ -10,14 +10,14 @@ use tracer_tests::harness::compare::Differences;
 use tracer_tests::harness::tracer::{Outcome, Tracer};
 use tracer_tests::harness::{invariant, ledger};
 
-use crate::{Check, check, on_any_kernel};
+use crate::{Check, on_any_kernel};
 
 /// The function of the page-cache read: the second is its name in 5.10.
 const READ_FUNCTIONS: [&str; 2] = ["filemap_read", "generic_file_buffered_read"];
 
 pub fn checks() -> Vec<Check> {
     vec![
-        check("faults_forced::refused_probe_is_reported", refused_probe),
+        on_any_kernel("faults_forced::refused_probe_is_reported", refused_probe),
         on_any_kernel("faults_forced::full_map_costs_detail_not_truth", full_map),
     ]
 }

@@ -10,7 +10,7 @@ use tracer_tests::harness::metrics;
 use tracer_tests::harness::privilege::become_user;
 use tracer_tests::harness::tracer::Tracer;
 
-use crate::{Check, check};
+use crate::{Check, on_each_way};
 
 /// Nobody's.
 const USER: u32 = 65_534;
@@ -18,7 +18,7 @@ const USER: u32 = 65_534;
 const CAPABILITIES: u64 = 1 << 2 | 1 << 17 | 1 << 34 | 1 << 38 | 1 << 39;
 
 pub fn checks() -> Vec<Check> {
-    vec![check("serve::needs_no_root", no_root)]
+    vec![on_each_way("serve::needs_no_root", no_root)]
 }
 
 /// Debian's kernels begin with 3, at which kprobes ask for CAP_SYS_ADMIN; 2 is what others begin with.

@@ -6,10 +6,10 @@ use tracer_tests::harness::compare::Differences;
 use tracer_tests::harness::ledger;
 use tracer_tests::workload::threads::THREADS;
 
-use crate::{Check, check, sound};
+use crate::{Check, on_each_way, sound};
 
 pub fn checks() -> Vec<Check> {
-    vec![check("threads::are_one_ledger", |bench| {
+    vec![on_each_way("threads::are_one_ledger", |bench| {
         let window = bench.window("threads", &[])?;
         sound(&window.total)?;
         adds_up(&window)

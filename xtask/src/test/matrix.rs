@@ -106,7 +106,10 @@ fn boots(
     for variant in variants {
         let tests = list(&programs.matrix, variant.as_ref())?;
         let is_of = |kernel: &&Kernel| variant.as_ref().is_none_or(|variant| variant.is_of(&kernel.name));
-        for kernel in kernels.iter().filter(is_of) {
+        // The one that runs most tests first, so that none waits for it at the end.
+        let (default, others): (Vec<&Kernel>, Vec<&Kernel>) =
+            kernels.iter().filter(is_of).partition(|kernel| kernel.name == matrix.default);
+        for kernel in default.into_iter().chain(others) {
             // In a VM a test is named after its kernel as well.
             let has = |filter| tests.iter().any(|test| format!("{}::{test}", kernel.name).contains(filter));
             if filter.is_none_or(has) {
