@@ -137,10 +137,7 @@ impl Bench {
 
     /// As [`observe`](Self::observe), for workloads that every kernel has.
     pub fn window(&self, name: &str, extra: &[&str]) -> Result<Window> {
-        match self.observe(name, Place::Tmpfs, extra)? {
-            Observed::Window(window) => Ok(window),
-            Observed::Skipped(cause) => bail!("{name} was skipped: {cause}"),
-        }
+        self.observe(name, Place::Tmpfs, extra)?.window(name)
     }
 }
 
@@ -165,6 +162,16 @@ pub fn watch(pids: &[u32], extra: &[&str]) -> Vec<String> {
 pub enum Observed {
     Window(Window),
     Skipped(String),
+}
+
+impl Observed {
+    /// Of a workload that every kernel has.
+    pub fn window(self, name: &str) -> Result<Window> {
+        match self {
+            Observed::Window(window) => Ok(window),
+            Observed::Skipped(cause) => bail!("{name} was skipped: {cause}"),
+        }
+    }
 }
 
 /// One window, seen by the tracer, by the workload, and by the kernel.

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use tracer_tests::expect::Place;
 use tracer_tests::harness::batch::{Batches, Key};
-use tracer_tests::harness::bench::{Observed, Window};
+use tracer_tests::harness::bench::Window;
 use tracer_tests::harness::compare::Differences;
 use tracer_tests::harness::ledger;
 use tracer_tests::workload::pingpong::TURNS;
@@ -25,10 +25,7 @@ pub fn checks() -> Vec<Check> {
     let of = |key: Key| {
         let batches = Arc::clone(&batches);
         check(&format!("context_switches::{}", key.0), move |bench| {
-            match batches.observe(bench, &WORKLOADS, key)? {
-                Observed::Window(window) => equal_the_kernels(key.0, &window),
-                Observed::Skipped(cause) => bail!("{} was skipped: {cause}", key.0),
-            }
+            equal_the_kernels(key.0, &batches.observe(bench, &WORKLOADS, key)?.window(key.0)?)
         })
     };
     WORKLOADS.map(of).into()

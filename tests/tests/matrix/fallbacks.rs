@@ -1,6 +1,6 @@
 //! Every way to attach counts the same bytes.
 
-use anyhow::{Context as _, Error, Result, bail, ensure};
+use anyhow::{Context as _, Error, Result, ensure};
 use serde_json::Value;
 use tracer_tests::expect::Place;
 use tracer_tests::harness::batch::{self, Key};
@@ -57,9 +57,8 @@ fn lossless(bench: &Bench, method: &str) -> Result<Vec<(&'static str, Window)>> 
 
 fn windows(bench: &Bench, method: &str, keys: &[Key]) -> Result<Vec<(&'static str, Window)>> {
     let observed = batch::observe_by(&bench.tracer, &["--attach", method], bench, keys);
-    let window = |(key, observed): (Key, Result<Observed, String>)| match observed.map_err(Error::msg)? {
-        Observed::Window(window) => Ok((key.0, window)),
-        Observed::Skipped(cause) => bail!("{} was skipped: {cause}", key.0),
+    let window = |(key, observed): (Key, Result<Observed, String>)| {
+        Ok((key.0, observed.map_err(Error::msg)?.window(key.0)?))
     };
     observed.into_iter().map(window).collect()
 }

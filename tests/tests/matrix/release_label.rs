@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Error, Result, ensure};
 use serde_json::{Value, json};
 use tracer_tests::expect::Place;
 use tracer_tests::harness::LIMIT;
@@ -56,13 +56,9 @@ fn of(label: &'static str) -> Check {
 }
 
 fn equals_table(bench: &Bench, key: Key, observed: Result<Observed, String>) -> Result<()> {
-    match observed.map_err(|error| anyhow!(error))? {
-        Observed::Skipped(cause) => Err(anyhow!("{} was skipped: {cause}", key.0)),
-        Observed::Window(window) => {
-            ensure!(window.total["coverage"]["state"] == "complete", "{}", window.total["coverage"]);
-            copies::equals_table(bench, key.0, key.1, &window)
-        }
-    }
+    let window = observed.map_err(Error::msg)?.window(key.0)?;
+    ensure!(window.total["coverage"]["state"] == "complete", "{}", window.total["coverage"]);
+    copies::equals_table(bench, key.0, key.1, &window)
 }
 
 fn own_release() -> Result<String> {

@@ -16,8 +16,8 @@ const PF_KTHREAD: u32 = 0x0020_0000;
 /// `thread_info.status` on x86, arch/x86/include/asm/thread_info.h.
 const TS_COMPAT: u32 = 0x0002;
 /// Offsets in x86's `struct pt_regs`: user ABI, arch/x86/include/uapi/asm/ptrace.h.
-pub const REGS_R10: u32 = 56;
 const REGS_BX: u32 = 40;
+pub const REGS_R10: u32 = 56;
 pub const REGS_R8: u32 = 72;
 const REGS_AX: u32 = 80;
 pub const REGS_CX: u32 = 88;
