@@ -229,18 +229,22 @@ fn from_third(probe: u32, call: &impl Call) {
     copied(probe, call, 2, Direction::FromUser);
 }
 
+/// Books what a call returned on the path of the current service; nothing if it failed.
+#[inline(always)]
+fn on_path(probe: u32, bytes: i64, direction: Direction) {
+    if bytes > 0
+        && let (Some(slot), Some(path)) = (current_slot(), path())
+    {
+        book_copy(slot, probe, Kind::Copy, path, direction, bytes as u64);
+    }
+}
+
 /// DAX moves both ways through one function: the iterator says which. It has no pages to refer to, so that it copies
 /// into a pipe as well.
 #[inline(always)]
 fn dax(probe: u32, call: &impl Call) {
     if iter::is_pipe(call.pointer(1)) {
-        let bytes = call.ret();
-        if bytes > 0
-            && let (Some(slot), Some(path)) = (current_slot(), path())
-        {
-            book_copy(slot, probe, Kind::Copy, path, Direction::InKernel, bytes as u64);
-        }
-        return;
+        return on_path(probe, call.ret(), Direction::InKernel);
     }
     let direction = match iter::is_source(call.pointer(1)) {
         Some(true) => Direction::FromUser,
@@ -280,13 +284,7 @@ wrapper! { "pipe_write": from_iter; pipe_write_fexit(2); pipe_write_entry, pipe_
 /// `int pipe_to_user(pipe, buf, sd)`: vmsplice from a pipe into user memory.
 #[inline(always)]
 fn pipe_to_user(probe: u32, call: &impl Call) {
-    let bytes = call.ret_int();
-    if bytes <= 0 {
-        return;
-    }
-    if let (Some(slot), Some(path)) = (current_slot(), path()) {
-        book_copy(slot, probe, Kind::Copy, path, Direction::ToUser, bytes as u64);
-    }
+    on_path(probe, call.ret_int().into(), Direction::ToUser);
 }
 wrapper! { "pipe_to_user": pipe_to_user; pipe_to_user_fexit(3); pipe_to_user_entry, pipe_to_user_return }
 
@@ -294,13 +292,7 @@ wrapper! { "pipe_to_user": pipe_to_user; pipe_to_user_fexit(3); pipe_to_user_ent
 /// buffer of the kernel's. (5.10: the task before `mm`.)
 #[inline(always)]
 fn remote_vm(probe: u32, call: &impl Call) {
-    let bytes = call.ret_int();
-    if bytes <= 0 {
-        return;
-    }
-    if let (Some(slot), Some(path)) = (current_slot(), path()) {
-        book_copy(slot, probe, Kind::Copy, path, Direction::InKernel, bytes as u64);
-    }
+    on_path(probe, call.ret_int().into(), Direction::InKernel);
 }
 wrapper! { "remote_vm": remote_vm; remote_vm_fexit5(5), remote_vm_fexit6(6); remote_vm_entry, remote_vm_return }
 
