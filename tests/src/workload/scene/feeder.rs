@@ -60,6 +60,11 @@ impl Shared {
     }
 }
 
+/// How long a feeder sleeps before it looks again whether it was asked. Most of its life it is not: it waits for a window,
+/// beside many others.
+const SHORTEST: Duration = Duration::from_micros(200);
+const LONGEST: Duration = Duration::from_millis(50);
+
 /// The scene's end.
 pub struct Feeder {
     _peer: Peer,
@@ -114,8 +119,10 @@ pub fn feed(options: &Options, wake: &str, sink: OwnedFd, memory: OwnedFd, pipe:
     let parent = std::os::unix::process::parent_id();
     println!("{}", json!({"ready": true}));
     for turn in 1.. {
+        let mut pause = SHORTEST;
         while shared.asked().load(SeqCst) < turn {
-            std::thread::sleep(Duration::from_micros(200));
+            std::thread::sleep(pause);
+            pause = (2 * pause).min(LONGEST);
         }
         if wake != Wake::Never {
             process::wait_until_blocked(parent)?;
