@@ -79,7 +79,7 @@ impl Path {
 
 /// Where the bytes of a copy went, seen from the process.
 #[repr(u8)]
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
 pub enum Direction {
     ToUser,
     FromUser,
@@ -348,7 +348,10 @@ pub const CHUNKS: u32 = 16_384;
 /// it counted; the address is that of the call instruction.
 pub const SITE: u32 = u32::MAX;
 
-/// Key of the witness's map: who called the primitive under a hardware breakpoint.
+/// The same for a breakpoint on a call of `memcpy` and the like, of the bytes that it is asked for.
+pub const CALL: u32 = u32::MAX - 1;
+
+/// Key of the witness's map: who called the primitive under a hardware breakpoint, and on which path.
 #[repr(C)]
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug)]
 pub struct WitnessKey {
@@ -357,8 +360,13 @@ pub struct WitnessKey {
     /// Index into the table's primitives.
     pub primitive: u32,
     /// [`Direction`] of the copy.
-    pub direction: u32,
+    pub direction: u16,
+    /// [`Path`] of the task's service; [`NO_PATH`] if it performs none.
+    pub path: u16,
 }
+
+/// In place of a path in a [`WitnessKey`].
+pub const NO_PATH: u16 = u16::MAX;
 
 /// The arguments of one call of a copy primitive, as a call-site probe or the witness reads them.
 #[repr(u8)]

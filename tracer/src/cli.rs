@@ -265,6 +265,10 @@ pub struct Audit {
     /// Only these copy functions, up to four, in one round (default: all, in rounds of four)
     #[arg(long, value_name = "FUNCTION")]
     pub primitive: Vec<String>,
+    /// Only the calls of memcpy and the like in this function of the survey (repeatable; `tracer doctor --survey`
+    /// lists them)
+    #[arg(long, value_name = "FUNCTION")]
+    pub memcpy_in: Vec<String>,
     /// How to print
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,

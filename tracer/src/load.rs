@@ -18,6 +18,7 @@ use aya::programs::Program;
 use aya::{Btf, Ebpf, EbpfLoader};
 use serde::{Deserialize, Serialize};
 use tracer_ebpf::abi::{self, Config, FIRST_PROCESS, Loss, gate};
+use tracer_ebpf::table::AUDITED;
 
 use self::detach::Detached;
 use self::kept::Kept;
@@ -312,6 +313,7 @@ fn object(config: Config, sizes: Sizes, pinned: Option<Pinned<'_>>) -> Result<Eb
         .btf(None)
         .override_global("CONFIG", &config, true)
         .override_global("GATE", &gate_state, true)
+        .map_max_entries("AUDIT", if config.0.audit == 0 { 1 } else { AUDITED as u32 })
         .map_max_entries("LEDGERS", sizes.slots() * sizes.shards)
         .map_max_entries("COPY_SIZES", (sizes.slots() * sizes.copy_sizes_shards).max(1))
         .map_max_entries("PROCESSES", sizes.slots())

@@ -9,8 +9,8 @@ use aya::programs::perf_event::{
     BreakpointConfig, PerfEventConfig, PerfEventLinkId, PerfEventScope, SamplePolicy,
 };
 use aya::programs::{PerfEvent, Program};
-use tracer_ebpf::abi::{Count, DIRECTIONS, Direction, SITE, WitnessKey};
-use tracer_ebpf::table::{PRIMITIVES, Primitive, ROWS};
+use tracer_ebpf::abi::{CALL, Count, Direction, Path, SITE, WitnessKey};
+use tracer_ebpf::table::{PRIMITIVES, Primitive, ROWS, audit_index};
 
 use crate::load::Kernel;
 
@@ -40,6 +40,8 @@ pub struct Testimony {
     pub return_address: u64,
     pub primitive: &'static Primitive,
     pub direction: Direction,
+    /// `None`: the task was in no service that tracer knows.
+    pub path: Option<Path>,
     pub count: Count,
 }
 
@@ -49,6 +51,7 @@ pub struct SiteCount {
     /// Of the call instruction.
     pub address: u64,
     pub direction: Direction,
+    pub path: Option<Path>,
     pub bytes: u64,
 }
 
@@ -57,22 +60,54 @@ pub struct SiteCount {
 pub struct Heard {
     pub testimonies: Vec<Testimony>,
     pub sites: Vec<SiteCount>,
+    /// What calls of `memcpy` and the like were asked for, by the address of the call instruction.
+    pub calls: BTreeMap<u64, Count>,
 }
+
+/// Bytes that one row counted, by path and direction; what is absent is 0.
+pub type Counted = BTreeMap<(Path, Direction), u64>;
 
 /// Places breakpoints on primitives, on every CPU.
 pub fn place(kernel: &mut Kernel, primitives: &[(&'static Primitive, u64)]) -> Result<Breakpoints> {
+    let points = primitives.iter().map(|(primitive, address)| Point {
+        program: primitive.witness_program,
+        address: *address,
+        name: primitive.name.to_owned(),
+    });
+    place_all(kernel, points)
+}
+
+/// Places breakpoints on call instructions of `memcpy` and the like, in these functions, on every CPU.
+pub fn place_calls(kernel: &mut Kernel, calls: &[(&'static str, u64)]) -> Result<Breakpoints> {
+    let points = calls.iter().map(|(function, address)| Point {
+        program: "witness_call",
+        address: *address,
+        name: format!("a call in {function}"),
+    });
+    place_all(kernel, points)
+}
+
+/// A breakpoint to place.
+struct Point {
+    program: &'static str,
+    address: u64,
+    /// For messages.
+    name: String,
+}
+
+fn place_all(kernel: &mut Kernel, points: impl Iterator<Item = Point>) -> Result<Breakpoints> {
     let cpus = aya::util::online_cpus().map_err(|(what, error)| anyhow!("{what}: {error}"))?;
     let mut placed = Breakpoints { links: Vec::new() };
-    for (primitive, address) in primitives {
-        let program = program(kernel, primitive.witness_program)?;
+    for point in points {
+        let program = program(kernel, point.program)?;
         if program.fd().is_err() {
             program.load().context("the kernel refuses the breakpoint program")?;
         }
         for cpu in &cpus {
-            let link = place_one(program, *address, *cpu).with_context(|| {
-                format!("cannot place a hardware breakpoint on {} (CPU {cpu})", primitive.name)
+            let link = place_one(program, point.address, *cpu).with_context(|| {
+                format!("cannot place a hardware breakpoint on {} (CPU {cpu})", point.name)
             })?;
-            placed.links.push((primitive.witness_program, link));
+            placed.links.push((point.program, link));
         }
     }
     Ok(placed)
@@ -134,10 +169,10 @@ pub fn hear(kernel: &mut Kernel) -> Result<Heard> {
     let mut heard = Heard::default();
     for (key, count) in entries {
         map.remove(&key)?;
-        if key.0.primitive == SITE {
-            heard.sites.extend(site(key.0, count.0));
-        } else {
-            heard.testimonies.extend(testimony(key.0, count.0));
+        match key.0.primitive {
+            SITE => heard.sites.extend(site(key.0, count.0)),
+            CALL => drop(heard.calls.insert(key.0.return_address, count.0)),
+            _ => heard.testimonies.extend(testimony(key.0, count.0)),
         }
     }
     Ok(heard)
@@ -145,7 +180,8 @@ pub fn hear(kernel: &mut Kernel) -> Result<Heard> {
 
 fn site(key: WitnessKey, count: Count) -> Option<SiteCount> {
     let direction = *Direction::ALL.get(key.direction as usize)?;
-    Some(SiteCount { address: key.return_address, direction, bytes: count.bytes })
+    let path = Path::ALL.get(key.path as usize).copied();
+    Some(SiteCount { address: key.return_address, direction, path, bytes: count.bytes })
 }
 
 fn testimony(key: WitnessKey, count: Count) -> Option<Testimony> {
@@ -153,23 +189,26 @@ fn testimony(key: WitnessKey, count: Count) -> Option<Testimony> {
         return_address: key.return_address,
         primitive: PRIMITIVES.get(key.primitive as usize)?,
         direction: *Direction::ALL.get(key.direction as usize)?,
+        path: Path::ALL.get(key.path as usize).copied(),
         count,
     })
 }
 
-/// Takes what the probes counted since the last time, by row and direction.
-pub fn counted(kernel: &mut Kernel) -> Result<BTreeMap<&'static str, [u64; DIRECTIONS]>> {
+/// Takes what the probes counted since the last time, by row.
+pub fn counted(kernel: &mut Kernel) -> Result<BTreeMap<&'static str, Counted>> {
     let map = kernel.object().map_mut("AUDIT").context("the BPF object has no map AUDIT")?;
     let mut map: Array<&mut MapData, Pod<Count>> = Array::try_from(map)?;
-    let mut rows = BTreeMap::new();
+    let cells = Path::ALL.into_iter().flat_map(|path| Direction::ALL.map(|direction| (path, direction)));
+    let mut rows: BTreeMap<&'static str, Counted> = BTreeMap::new();
     for (index, row) in ROWS.iter().enumerate() {
-        let mut bytes = [0; DIRECTIONS];
-        for (direction, bytes) in bytes.iter_mut().enumerate() {
-            let slot = (index * DIRECTIONS + direction) as u32;
-            *bytes = map.get(&slot, 0)?.0.bytes;
-            map.set(slot, Pod(Count::default()), 0)?;
+        for (path, direction) in cells.clone() {
+            let slot = audit_index(index as u32, path, direction);
+            let bytes = map.get(&slot, 0)?.0.bytes;
+            if bytes > 0 {
+                map.set(slot, Pod(Count::default()), 0)?;
+                rows.entry(row.name).or_default().insert((path, direction), bytes);
+            }
         }
-        rows.insert(row.name, bytes);
     }
     Ok(rows)
 }

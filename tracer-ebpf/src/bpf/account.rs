@@ -3,10 +3,11 @@
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id};
 use aya_ebpf::maps::LruHashMap;
 use tracer_ebpf::abi::{
-    BUCKETS, Count, DIRECTIONS, Direction, FIRST_PROCESS, KERNEL_THREAD, Ledger, Owner, Path, SOFTIRQ, TOTAL,
-    bucket, follow, gate,
+    BUCKETS, Count, Direction, FIRST_PROCESS, KERNEL_THREAD, Ledger, Owner, Path, SOFTIRQ, TOTAL, bucket,
+    follow, gate,
 };
 use tracer_ebpf::syscalls;
+use tracer_ebpf::table::audit_index;
 
 use super::kernel::{Service, Task};
 use super::maps::{AUDIT, COMPARED, COPY_SIZES, DEPTH, LEDGERS, PROCESSES, SLOTS, add, config};
@@ -149,7 +150,7 @@ pub fn book_copy(slot: u32, probe: u32, kind: Kind, path: Path, direction: Direc
         book_size(slot, path, direction, bytes);
     }
     if is_compared() {
-        if let Some(count) = AUDIT.get_ptr_mut(probe * DIRECTIONS as u32 + direction as u32) {
+        if let Some(count) = AUDIT.get_ptr_mut(audit_index(probe, path, direction)) {
             raise(count, bytes);
         }
     }

@@ -83,7 +83,7 @@ pub fn book_checked<P: Fn() -> u64, C: Fn() -> u32>(slot: u32, probe: u32, check
 
 /// `TCP_ZEROCOPY_RECEIVE` is a receive: what it cannot map it copies, and returns 0.
 #[inline(always)]
-fn of_option(place: Place, class: u32, service: &Service) -> Place {
+pub fn of_option(place: Place, class: u32, service: &Service) -> Place {
     const ZEROCOPY_RECEIVE: u64 = 35;
     if class == caller::ITERATOR && service.argument(REGS_DX) == Some(ZEROCOPY_RECEIVE) {
         return Place { path: Path::Recv, entry: Path::Recv as u8 | COPIES_ARE_PAYLOAD, ..place };

@@ -6,10 +6,9 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, Queue, RingBuf},
 };
 use tracer_ebpf::abi::{
-    Bio, CHUNK, Config, CopySizes, Count, DIRECTIONS, LOSSES as REASONS, Ledger, Loss, MARKS as MARKS_LEN,
-    Owner, Preempt, Process, WitnessKey, Xmit,
+    Bio, CHUNK, Config, CopySizes, Count, LOSSES as REASONS, Ledger, Loss, MARKS as MARKS_LEN, Owner,
+    Preempt, Process, WitnessKey, Xmit,
 };
-use tracer_ebpf::table::ROWS;
 
 /// Constants of this kernel and session: frozen before the first program is loaded.
 #[unsafe(no_mangle)]
@@ -126,9 +125,10 @@ pub static REGS_OFFSET: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 pub static WITNESS: HashMap<WitnessKey, Count> = HashMap::with_max_entries(8192, 0);
 
-/// Bytes by probe while an audit runs. Index: the probe's row in the table times [`DIRECTIONS`], plus the direction.
+/// Bytes by probe while an audit runs, by [`audit_index`](tracer_ebpf::table::audit_index). Set at load: nothing, unless
+/// there is an audit.
 #[map]
-pub static AUDIT: Array<Count> = Array::with_max_entries((ROWS.len() * DIRECTIONS) as u32, BPF_F_MMAPABLE);
+pub static AUDIT: Array<Count> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// Threads in a system call that began while an audit's window was open. Key: `pid_tgid`.
 #[map]

@@ -7,16 +7,18 @@ use aya_ebpf::{
     macros::{kprobe, perf_event},
     programs::{PerfEventContext, ProbeContext},
 };
-use tracer_ebpf::abi::{Arguments, Count, Direction, Loss, SITE, WitnessKey, caller};
+use tracer_ebpf::abi::{Arguments, CALL, Count, Direction, Loss, NO_PATH, Path, SITE, WitnessKey, caller};
+use tracer_ebpf::syscalls::GETSOCKOPT;
 use tracer_ebpf::table::row;
 
-use super::account::{current_slot, is_compared, place};
+use super::account::{Place, current_slot, is_compared, path, place};
 use super::caller::class_of;
-use super::check::{Checked, book_checked};
+use super::check::{Checked, book_checked, of_option};
 use super::iter::{self, Memory};
-use super::kernel::{Pointer, read};
+use super::kernel::{Pointer, Task, read};
 use super::maps::{WITNESS, lose};
 use super::pages::book_pages;
+use super::skb;
 use super::wrapper::book_iter_as;
 
 /// The integer registers of a call, in x86-64's order of arguments.
@@ -93,7 +95,7 @@ fn behind(regs: &pt_regs) -> u64 {
 fn testify_site(regs: &pt_regs, direction: Direction, bytes: u64) {
     if is_compared() {
         let address = regs.rip - 1;
-        testify(WitnessKey { return_address: address, primitive: SITE, direction: direction as u32 }, bytes);
+        testify(key(address, SITE, direction, path()), bytes);
     }
 }
 
@@ -166,12 +168,42 @@ fn witness(ctx: &PerfEventContext, primitive: u32, arguments: Arguments, directi
     };
     // At the first instruction the stack pointer points to the return address.
     let Some(return_address) = read::<u64>(regs.rsp, 0) else { return };
-    testify(WitnessKey { return_address, primitive, direction: direction as u32 }, bytes);
+    let path = if iter == 0 { path() } else { path_through_iterator() };
+    testify(key(return_address, primitive, direction, path), bytes);
+}
+
+/// Where the check books a copy through an iterator.
+#[inline(always)]
+fn path_through_iterator() -> Option<Path> {
+    let service = Task::current().service()?;
+    let place = Place::of(&service);
+    Some(if place.entry == GETSOCKOPT {
+        of_option(place, caller::ITERATOR, &service).path
+    } else {
+        place.path
+    })
+}
+
+#[inline(always)]
+fn key(return_address: u64, primitive: u32, direction: Direction, path: Option<Path>) -> WitnessKey {
+    let path = path.map_or(NO_PATH, |path| path as u16);
+    WitnessKey { return_address, primitive, direction: direction as u16, path }
+}
+
+/// A breakpoint on a call of `memcpy` and the like, whose third argument is the number of bytes.
+#[perf_event]
+pub fn witness_call(ctx: PerfEventContext) -> u32 {
+    if skb::worker().is_some() {
+        // SAFETY: `bpf_perf_event_data` begins with the registers.
+        let regs = unsafe { &*(ctx.as_ptr() as *const pt_regs) };
+        testify(key(regs.rip, CALL, Direction::InKernel, None), regs.rdx);
+    }
+    0
 }
 
 #[inline(always)]
 fn is_registered_buffer() -> bool {
-    place().is_some_and(|place| matches!(place.path, tracer_ebpf::abi::Path::IoUring) && !place.in_splice)
+    place().is_some_and(|place| matches!(place.path, Path::IoUring) && !place.in_splice)
 }
 
 #[inline(always)]

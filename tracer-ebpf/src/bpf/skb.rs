@@ -17,7 +17,7 @@ use super::wrapper::{Call, Exit, enter, leave, wrapper};
 const MAX_FRAGS: u32 = 45;
 
 /// Who works here.
-enum Worker {
+pub enum Worker {
     /// The current process, which is counted.
     Process(u32),
     /// A softirq or an interrupt: the current task is a bystander.
@@ -26,7 +26,7 @@ enum Worker {
 
 /// `None`: nothing is counted here.
 #[inline(always)]
-fn worker() -> Option<Worker> {
+pub fn worker() -> Option<Worker> {
     if !is_open() {
         return None;
     }

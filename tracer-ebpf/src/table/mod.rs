@@ -28,6 +28,8 @@ pub use primitive::{PRIMITIVES, Primitive, primitive};
 pub use row::{Context, Group, Meant, Method, Reads, Row, Way};
 pub use untraceable::{UNTRACEABLE, Untraceable, untraceable};
 
+use crate::abi::{DIRECTIONS, Direction, PATHS, Path};
+
 const SECTIONS: [&[Row]; 9] = [
     user::ROWS,
     descriptor::ROWS,
@@ -63,6 +65,14 @@ pub const ROWS: &[Row] = &{
     }
     rows
 };
+
+/// Entries of the map of what an audit compares.
+pub const AUDITED: usize = ROWS.len() * PATHS * DIRECTIONS;
+
+/// Where that map has the bytes of a row (by its index), a path and a direction.
+pub const fn audit_index(row: u32, path: Path, direction: Direction) -> u32 {
+    (row * PATHS as u32 + path as u32) * DIRECTIONS as u32 + direction as u32
+}
 
 /// Index of a row; fails to compile if there is none.
 pub const fn row(name: &str) -> u32 {

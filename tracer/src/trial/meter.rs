@@ -95,11 +95,13 @@ impl Meter {
         let counted = witness::counted(&mut self.session.kernel)?;
         let symbols: BTreeMap<&str, &str> =
             window.probes.iter().map(|probe| (probe.name, probe.symbol.as_str())).collect();
-        let sources = counted.into_iter().filter(|(_, bytes)| bytes.iter().any(|n| *n > 0));
-        Ok(sources
-            .map(|(name, bytes)| {
-                let copied: BTreeMap<&str, u64> =
-                    Direction::ALL.iter().map(|d| (d.name(), bytes[*d as usize])).collect();
+        Ok(counted
+            .into_iter()
+            .map(|(name, cells)| {
+                let of = |direction: Direction| -> u64 {
+                    cells.iter().filter(|((_, d), _)| *d == direction).map(|(_, bytes)| bytes).sum()
+                };
+                let copied: BTreeMap<&str, u64> = Direction::ALL.iter().map(|d| (d.name(), of(*d))).collect();
                 json!({"probe": name, "symbol": symbols.get(name).unwrap_or(&name), "copied_bytes": copied})
             })
             .collect())

@@ -3,68 +3,125 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use tracer_ebpf::abi::Direction;
+use tracer_ebpf::abi::{Direction, Path};
 
 use super::groups::Group;
+use super::surveyed::Place;
+use crate::coverage::survey::Entry;
 use crate::coverage::{Coverage, Covered, IN_LIB};
 use crate::session::Session;
 use crate::text::classify::PAGE;
-use crate::witness::{self, Testimony};
+use crate::witness::{self, Heard, Testimony};
+
+/// Bytes from both sides.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct Sides {
+    /// As the breakpoints saw them, at call sites that something covers.
+    pub witness: u64,
+    /// That rows and call sites' probes counted.
+    pub counted: u64,
+}
+
+impl Sides {
+    pub fn residual(&self) -> i64 {
+        self.witness as i64 - self.counted as i64
+    }
+
+    pub fn add(&mut self, other: Sides) {
+        self.witness += other.witness;
+        self.counted += other.counted;
+    }
+}
 
 /// A group that was whole in a round.
 pub struct Compared {
     pub group: Group,
-    /// Bytes at call sites that something covers, as the breakpoints saw them.
-    pub witness: u64,
-    /// Bytes that rows and call sites' probes counted.
-    pub counted: u64,
+    /// By the path of the task's service; `None`: it performed none that tracer knows.
+    pub paths: BTreeMap<Option<Path>, Sides>,
 }
 
 impl Compared {
-    pub fn residual(&self) -> i64 {
-        self.witness as i64 - self.counted as i64
+    pub fn sum(&self) -> Sides {
+        let mut sum = Sides::default();
+        self.paths.values().for_each(|sides| sum.add(*sides));
+        sum
+    }
+
+    fn on(&mut self, path: Option<Path>) -> &mut Sides {
+        self.paths.entry(path).or_default()
     }
 }
 
 /// Bytes and calls of copies of constant size, by primitive and caller.
 pub type Metadata = BTreeMap<(&'static str, String), (Direction, u64, u64)>;
 
+/// Calls of `memcpy` and the like that a row counts.
+pub struct Counted {
+    pub name: String,
+    pub row: &'static str,
+    pub sides: Sides,
+}
+
+/// The same of which nothing counts any.
+pub struct Uncounted {
+    pub name: String,
+    pub entry: &'static Entry,
+    pub bytes: u64,
+    pub calls: u64,
+}
+
+#[derive(Default)]
 pub struct Round {
-    pub primitives: Vec<&'static str>,
+    /// What was under breakpoints: primitives, or calls in functions.
+    pub watched: Vec<String>,
     pub compared: Vec<Compared>,
     pub metadata: Metadata,
     /// Of these, what is no structure: copies of a page and more that no row and no call site counts.
     pub pages: Metadata,
+    pub counted: Vec<Counted>,
+    pub uncounted: Vec<Uncounted>,
 }
 
 impl Round {
     /// Takes what was seen and counted since the last round. Groups with a primitive that was not under a
     /// breakpoint are left out.
-    pub fn compare(session: &mut Session, primitives: Vec<&'static str>, groups: &[Group]) -> Result<Round> {
+    pub fn of_primitives(
+        session: &mut Session,
+        primitives: Vec<&'static str>,
+        groups: &[Group],
+    ) -> Result<Self> {
         let heard = witness::hear(&mut session.kernel)?;
         let rows = witness::counted(&mut session.kernel)?;
         let whole = |group: &&Group| group.primitives.iter().all(|p| primitives.contains(p));
-        let counted = |group: &Group| -> u64 {
-            let rows = group.rows.iter().filter_map(|row| rows.get(row));
-            rows.map(|bytes| bytes[group.direction as usize]).sum()
+        let compared = |group: &Group| {
+            let mut compared = Compared { group: group.clone(), paths: BTreeMap::new() };
+            for cells in group.rows.iter().filter_map(|row| rows.get(row)) {
+                for ((path, direction), bytes) in cells {
+                    if *direction == group.direction {
+                        compared.on(Some(*path)).counted += bytes;
+                    }
+                }
+            }
+            compared
         };
-        let compared = groups
-            .iter()
-            .filter(whole)
-            .map(|group| Compared { group: group.clone(), witness: 0, counted: counted(group) })
-            .collect();
-        let mut round = Round { primitives, compared, metadata: Metadata::new(), pages: Metadata::new() };
+        let compared = groups.iter().filter(whole).map(compared).collect();
+        let watched = primitives.into_iter().map(str::to_owned).collect();
+        let mut round = Round { watched, compared, ..Round::default() };
+        round.take_all(&session.coverage, &heard);
+        Ok(round)
+    }
+
+    fn take_all(&mut self, coverage: &Coverage, heard: &Heard) {
         for testimony in &heard.testimonies {
-            round.take(&session.coverage, testimony);
+            self.take(coverage, testimony);
         }
         for site in &heard.sites {
-            if let Some(primitive) = session.coverage.primitive_at(site.address)
-                && let Some(compared) = round.of(primitive.name, site.direction)
+            if let Some(primitive) = coverage.primitive_at(site.address)
+                && let Some(compared) = self.of(primitive.name, site.direction)
             {
-                compared.counted += site.bytes;
+                compared.on(site.path).counted += site.bytes;
             }
         }
-        Ok(round)
     }
 
     /// Books one testimony as covered or as metadata; calls within the copy helpers are their caller's.
@@ -85,7 +142,7 @@ impl Round {
             entry.1 += count.bytes;
             entry.2 += count.calls;
         } else if let Some(compared) = self.of(primitive, direction) {
-            compared.witness += testimony.count.bytes;
+            compared.on(testimony.path).witness += testimony.count.bytes;
         }
     }
 
@@ -93,5 +150,25 @@ impl Round {
         self.compared
             .iter_mut()
             .find(|c| c.group.direction == direction && c.group.primitives.contains(&primitive))
+    }
+
+    /// The same of calls of `memcpy` and the like, which know no direction.
+    pub fn of_calls(session: &mut Session, places: &[Place]) -> Result<Self> {
+        let heard = witness::hear(&mut session.kernel)?;
+        let rows = witness::counted(&mut session.kernel)?;
+        let mut round = Round { watched: places.iter().map(Place::name).collect(), ..Round::default() };
+        for place in places {
+            let seen = place.seen(&heard);
+            let name = place.name();
+            if let Some(row) = place.row {
+                let counted = rows.get(row).map_or(0, |cells| cells.values().sum());
+                let sides = Sides { witness: seen.bytes, counted };
+                round.counted.push(Counted { name, row, sides });
+            } else if seen.calls > 0 {
+                let (entry, bytes, calls) = (place.entry, seen.bytes, seen.calls);
+                round.uncounted.push(Uncounted { name, entry, bytes, calls });
+            }
+        }
+        Ok(round)
     }
 }

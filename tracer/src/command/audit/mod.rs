@@ -1,12 +1,14 @@
 //! `tracer audit`: the witness beside the probes, on the user's own process.
 //!
 //! The two are compared where they speak of the same bytes: in a round, the rows all of whose primitives
-//! are under a breakpoint, and the call sites of these. What a breakpoint sees at a call site that no probe
-//! covers is metadata of constant size: it is named, and is no residual.
+//! are under a breakpoint, and the call sites of these, path by path. What a breakpoint sees at a call site that no probe
+//! covers is metadata of constant size: it is named, and is no residual. In rounds of their own the calls of `memcpy` and
+//! the like are watched that the survey knows to carry every byte that moves there.
 
 mod compare;
 mod groups;
 mod report;
+mod surveyed;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -17,15 +19,17 @@ use tracer_ebpf::table::{PRIMITIVES, Primitive};
 use self::compare::Round;
 use self::groups::Group;
 use self::report::Report;
+use self::surveyed::Place;
 use super::watch::Signals;
 use super::{Outcome, status, watch};
 use crate::cli::{Audit, Format};
 use crate::facts::kallsyms::Kallsyms;
 use crate::fault::Fault;
+use crate::load::Kernel;
 use crate::plan::Attach;
 use crate::session::{Options, Selection, Session};
 use crate::target;
-use crate::witness::{self, SLOTS};
+use crate::witness::{self, Breakpoints, SLOTS};
 
 pub fn audit(args: Audit) -> Outcome {
     match report(&args) {
@@ -64,6 +68,36 @@ fn refuse_blindness(session: &Session) -> anyhow::Result<()> {
 
 type Watched = (&'static Primitive, u64);
 
+/// What a round has under breakpoints.
+enum Points {
+    Primitives(Vec<Watched>),
+    Calls(Vec<Place>),
+}
+
+impl Points {
+    fn place(&self, kernel: &mut Kernel) -> Result<Breakpoints> {
+        match self {
+            Points::Primitives(watched) => witness::place(kernel, watched),
+            Points::Calls(places) => {
+                let calls = places
+                    .iter()
+                    .flat_map(|place| place.calls.iter().map(|address| (place.entry.place(), *address)));
+                witness::place_calls(kernel, &calls.collect::<Vec<_>>())
+            }
+        }
+    }
+
+    fn compare(&self, session: &mut Session, groups: &[Group]) -> Result<Round> {
+        match self {
+            Points::Primitives(watched) => {
+                let primitives = watched.iter().map(|(primitive, _)| primitive.name).collect();
+                Round::of_primitives(session, primitives, groups)
+            }
+            Points::Calls(places) => Round::of_calls(session, places),
+        }
+    }
+}
+
 fn report(args: &Audit) -> Result<Report> {
     if !cfg!(target_arch = "x86_64") {
         bail!("hardware breakpoints on kernel functions are supported on x86_64 only");
@@ -84,7 +118,7 @@ fn report(args: &Audit) -> Result<Report> {
             bail!("kernel symbols are needed: {}", session.snapshot().coverage.reasons.join("; "));
         };
         let groups = groups::groups(|name| symbols.address(name).is_some());
-        let rounds = rounds(symbols, &groups, &args.primitive)?;
+        let rounds = rounds(args, symbols, &groups)?;
         (groups, rounds)
     };
     let runtime = watch::event_loop()?;
@@ -94,7 +128,7 @@ fn report(args: &Audit) -> Result<Report> {
         let mut signals = Signals::install()?;
         let mut announced = false;
         for watched in &rounds {
-            let points = witness::place(&mut session.kernel, watched)?;
+            let points = watched.place(&mut session.kernel)?;
             session.open()?;
             if !std::mem::replace(&mut announced, true) {
                 watch::announce(&format!("pid {}", args.pid));
@@ -103,8 +137,7 @@ fn report(args: &Audit) -> Result<Report> {
             session.drain()?;
             session.close()?;
             points.remove(&mut session.kernel)?;
-            let primitives = watched.iter().map(|(primitive, _)| primitive.name).collect();
-            report.rounds.push(Round::compare(&mut session, primitives, &groups)?);
+            report.rounds.push(watched.compare(&mut session, &groups)?);
             if !go_on {
                 break;
             }
@@ -121,8 +154,21 @@ async fn wait(time: Duration, signals: &mut Signals) -> bool {
     }
 }
 
-/// The primitives to put under breakpoints, round by round.
-fn rounds(symbols: &Kallsyms, groups: &[Group], wanted: &[String]) -> Result<Vec<Vec<Watched>>> {
+/// What to put under breakpoints, round by round: what is asked for, or all.
+fn rounds(args: &Audit, symbols: &Kallsyms, groups: &[Group]) -> Result<Vec<Points>> {
+    let is_all = args.primitive.is_empty() && args.memcpy_in.is_empty();
+    let mut rounds = Vec::new();
+    if is_all || !args.primitive.is_empty() {
+        rounds.extend(of_primitives(symbols, groups, &args.primitive)?.into_iter().map(Points::Primitives));
+    }
+    if is_all || !args.memcpy_in.is_empty() {
+        let places = surveyed::places(&args.memcpy_in)?;
+        rounds.extend(surveyed::rounds(places).into_iter().map(Points::Calls));
+    }
+    Ok(rounds)
+}
+
+fn of_primitives(symbols: &Kallsyms, groups: &[Group], wanted: &[String]) -> Result<Vec<Vec<Watched>>> {
     let watched = |name: &str| {
         let primitive = PRIMITIVES.iter().find(|p| p.name == name && !p.witness_program.is_empty())?;
         Some((primitive, symbols.address(name)?))

@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::{Entry, entries};
 use crate::facts::kallsyms::Kallsyms;
 use crate::text::Text;
-use crate::text::classify::{Rules, Verdict, base_name, classify};
+use crate::text::classify::{PAGE, Rules, Verdict, base_name, classify};
 use crate::text::kcore::Kcore;
 use crate::text::scan::{self, Site, Target};
 use crate::text::size::Size;
@@ -85,6 +85,26 @@ impl Calls {
             offset: site.offset,
         };
         sites.into_iter().zip(verdicts.sites).map(call).collect()
+    }
+
+    /// Where the function of each entry calls what copies, a page and more, or as much as a register says: by address.
+    pub fn of_entries(&self, entries: &[&'static Entry]) -> Vec<(&'static Entry, Vec<u64>)> {
+        let names: Vec<&str> = entries.iter().flat_map(|entry| aliases(entry.by)).copied().collect();
+        let positions = vec![Some(BYTES); names.len()];
+        let rules = Rules::of_sizes(&positions);
+        let sites = self.sites(&names);
+        let verdicts = classify(&sites, &[], &self.text, &self.symbols, &rules);
+        let moves_data = |verdict: &Verdict| !matches!(verdict.size, Size::Constant(bytes) if bytes < PAGE);
+        let moving = sites.iter().zip(&verdicts.sites).filter(|(_, verdict)| moves_data(verdict));
+        let moving: Vec<&Site> = moving.map(|(site, _)| site).collect();
+        let is_of = |entry: &Entry, site: &Site| {
+            aliases(entry.by).contains(&names[site.primitive])
+                && entry.functions.contains(&base_name(&site.function))
+        };
+        let calls = |entry: &'static Entry| {
+            (entry, moving.iter().filter(|site| is_of(entry, site)).map(|site| site.addr).collect())
+        };
+        entries.iter().copied().map(calls).collect()
     }
 
     /// What there is of each entry that is a place in the text.
