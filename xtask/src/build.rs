@@ -65,7 +65,8 @@ pub fn with_workload(name: &str) -> Result<(PathBuf, PathBuf)> {
 
 /// The static matrix test and its workload.
 pub fn matrix() -> Result<(PathBuf, PathBuf)> {
-    let workload = workload()?;
+    // With all other programs, which are wanted while the VMs run.
+    let (workload, _) = with_workload("workload")?;
     sh::progress("building the matrix tests");
     let arguments = ["test", "--release", "-p", "tracer-tests", "--test", "matrix", "--no-run"];
     let built = cargo_static(&arguments, "build the matrix tests")?;

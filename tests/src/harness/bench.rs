@@ -38,6 +38,13 @@ pub fn cause_not_to_run() -> Option<String> {
     }
 }
 
+/// Why a test that takes an emulated CPU long, and is the same everywhere, is left out on a kernel that is none of those
+/// chosen for it. `cargo xtask test --everywhere` leaves nothing out.
+pub fn cause_to_leave_out(kernel: &str, chosen: &[&str]) -> Option<String> {
+    let runs = chosen.contains(&kernel) || std::env::var_os("EVERYWHERE").is_some();
+    (!runs).then(|| format!("slow: runs on {}, or with --everywhere", chosen.join(" and ")))
+}
+
 fn variable(name: &str) -> Result<OsString> {
     std::env::var_os(name).with_context(|| format!("{name} is not set"))
 }

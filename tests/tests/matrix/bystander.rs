@@ -9,10 +9,10 @@ use tracer_tests::harness::ledger;
 use tracer_tests::harness::tracer::Tracer;
 use tracer_tests::harness::{compare, until};
 
-use crate::{Check, check, sound};
+use crate::{Check, on_each_way, sound};
 
 pub fn checks() -> Vec<Check> {
-    vec![check("bystander::is_not_counted", |bench| {
+    vec![on_each_way("bystander::is_not_counted", |bench| {
         let mut target = bench.ready("rw_file", MIB)?;
         let mut tracer = Tracer::start(&bench.tracer, &watch(&[target.pid], &[]))?;
         tracer.wait_counting(&[target.pid])?;

@@ -10,7 +10,7 @@ use tracer_tests::harness::compare::Differences;
 use tracer_tests::harness::tracer::Tracer;
 use tracer_tests::harness::{LIMIT, ledger, metrics, tiny};
 
-use crate::{Check, check, on_each_way, sound};
+use crate::{Check, on_any_kernel, on_each_way, sound};
 
 const GETPID: &[u8] = b"\xb8\x27\0\0\0\x0f\x05";
 const EXIT_GROUP: &[u8] = b"\xb8\xe7\0\0\0\x31\xff\x0f\x05";
@@ -35,7 +35,7 @@ const CHILD: &[u8] = b"\x85\xc0\x74\x0d\xff\xcb\x75\xda\xb8\xe7\0\0\0\x31\xff\x0
 const EXEC: &[u8] = b"\x48\x8d\x3d\x0b\0\0\0\xb8\x3b\0\0\0\x31\xf6\x31\xd2\x0f\x05";
 
 /// Name, what it does, and its calls once it runs.
-const EVERYWHERE: [Program; 2] = [
+const EACH_WAY: [Program; 2] = [
     ("ends_many_threads", &[REPEAT, FORK, WAIT, CHILD, THREAD, EXIT_GROUP], 500 * (2 + 3) + 1),
     ("calls_by_32_bits", &[GETPID_32, EXIT_32], 2),
 ];
@@ -52,9 +52,9 @@ type Program = (&'static str, &'static [&'static [u8]], u64);
 pub fn checks() -> Vec<Check> {
     let name = |program: Program| format!("calls::{}", program.0);
     let mut checks = Vec::new();
-    checks.extend(EVERYWHERE.map(|program| check(&name(program), move |bench| runs(bench, program))));
-    checks.extend(PROGRAMS.map(|program| on_each_way(&name(program), move |bench| runs(bench, program))));
-    checks.push(on_each_way("calls::executes_another", executes));
+    checks.extend(EACH_WAY.map(|program| on_each_way(&name(program), move |bench| runs(bench, program))));
+    checks.extend(PROGRAMS.map(|program| on_any_kernel(&name(program), move |bench| runs(bench, program))));
+    checks.push(on_any_kernel("calls::executes_another", executes));
     checks.push(on_each_way("calls::of_a_helper_that_the_kernel_starts", helper));
     checks
 }

@@ -7,7 +7,7 @@ use tracer_tests::harness::check::{Check, Checked, FEED, PASS, READERS, VIOLATED
 use tracer_tests::harness::programs::client::CURL;
 use tracer_tests::harness::programs::files::{Dir, SIZE, lines};
 use tracer_tests::harness::programs::nginx::{NGINX, configuration};
-use tracer_tests::harness::programs::{Kernels, server};
+use tracer_tests::harness::programs::server;
 
 use crate::{Check as Trial, EventsLost, program};
 
@@ -44,20 +44,11 @@ const SENDFILE: Case = Case {
 
 pub fn checks() -> Vec<Trial> {
     vec![
-        of("sendfile_on_passes", Kernels::All, SENDFILE),
-        of(
-            "sendfile_off_violates",
-            Kernels::One,
-            Case { options: "sendfile off;", expect: violated, ..SENDFILE },
-        ),
-        of(
-            "gzip_violates",
-            Kernels::One,
-            Case { options: "sendfile on; gzip on;", expect: violated, ..SENDFILE },
-        ),
+        of("sendfile_on_passes", SENDFILE),
+        of("sendfile_off_violates", Case { options: "sendfile off;", expect: violated, ..SENDFILE }),
+        of("gzip_violates", Case { options: "sendfile on; gzip on;", expect: violated, ..SENDFILE }),
         of(
             "an_idle_server_is_inconclusive",
-            Kernels::One,
             Case {
                 driver: "sleep 1",
                 expect: |checked| checked.expect_reason("too_little_payload"),
@@ -66,14 +57,13 @@ pub fn checks() -> Vec<Trial> {
         ),
         of(
             "a_missing_probe_is_inconclusive",
-            Kernels::One,
             Case {
                 fault: "refuse:file_read",
                 expect: |checked| checked.expect_reason("coverage_incomplete"),
                 ..SENDFILE
             },
         ),
-        of("missed_events_are_inconclusive", Kernels::One, MISSED),
+        of("missed_events_are_inconclusive", MISSED),
     ]
 }
 
@@ -94,8 +84,8 @@ fn violated(checked: &Checked) -> Result<()> {
 }
 
 /// Doubt on every kernel is in `check_inconclusive`.
-fn of(name: &str, kernels: Kernels, case: Case) -> Trial {
-    program(&format!("check_nginx::{name}"), kernels, move |bench| {
+fn of(name: &str, case: Case) -> Trial {
+    program(&format!("check_nginx::{name}"), move |bench| {
         let dir = Dir::new(bench, "check-nginx")?;
         dir.write("file", lines(SIZE))?;
         // nginx makes its temporary directories there, but not this one.

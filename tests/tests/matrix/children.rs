@@ -36,7 +36,7 @@ pub fn checks() -> Vec<Check> {
             ensure!(processes == 1, "{processes} processes were counted: {}", total["processes"]);
             Ok(())
         }),
-        check("children::use_slots_again", slots_are_used_again),
+        on_any_kernel("children::use_slots_again", slots_are_used_again),
         on_any_kernel("children::too_many_to_list_are_in_a_sum", too_many_to_list),
     ]
 }

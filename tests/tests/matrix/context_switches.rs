@@ -10,7 +10,8 @@ use tracer_tests::harness::compare::Differences;
 use tracer_tests::harness::ledger;
 use tracer_tests::workload::pingpong::TURNS;
 
-use crate::{Check, check, sound};
+use crate::batched::{self, Verdicts};
+use crate::{Check, checked, sound};
 
 /// They share a tracer.
 const WORKLOADS: [Key; 4] = [
@@ -24,15 +25,18 @@ pub fn checks() -> Vec<Check> {
     let batches = Arc::new(Batches::default());
     let of = |key: Key| {
         let batches = Arc::clone(&batches);
-        check(&format!("context_switches::{}", key.0), move |bench| {
-            equal_the_kernels(key.0, &batches.observe(bench, &WORKLOADS, key)?.window(key.0)?)
+        checked(&format!("context_switches::{}", key.0), move |bench| {
+            let judge = |window: &Window| {
+                let differences = equal_the_kernels(key.0, window);
+                Verdicts { differences, sound: sound(&window.total) }
+            };
+            batched::judged(bench, &batches, &WORKLOADS, key, judge)
         })
     };
     WORKLOADS.map(of).into()
 }
 
 fn equal_the_kernels(workload: &str, window: &Window) -> Result<()> {
-    sound(&window.total)?;
     let (ledger, truth) = (ledger::process(&window.total, window.worker)?, window.truth);
     let mut differences = Differences::default();
     for (kind, known) in [("voluntary", truth.voluntary), ("involuntary", truth.involuntary)] {

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use anyhow::{Result, anyhow};
 use tracer_tests::expect::{self, Place, Role};
 use tracer_tests::harness::batch::{Batches, Key};
-use tracer_tests::harness::bench::{Bench, Observed, Window};
+use tracer_tests::harness::bench::{Bench, Window};
 use tracer_tests::harness::{compare, ledger};
 
+use crate::batched::{self, Verdicts};
 use crate::{Check, Verdict, checked, sound};
 
 /// Workloads that share a tracer.
-const BATCH: usize = 16;
+const BATCH: usize = 48;
 
 /// One per workload and place; both roles are looked at in the same window.
 pub fn checks() -> Vec<Check> {
@@ -36,13 +37,8 @@ fn of((workload, place): Key, batch: Vec<Key>, batches: Arc<Batches>) -> Check {
         }
         let here = |key: &Key| expect::find(&bench.kernel, key.0, key.1, Role::Worker).is_some();
         let batch: Vec<Key> = batch.iter().copied().filter(here).collect();
-        match batches.observe(bench, &batch, (workload, place))? {
-            Observed::Skipped(cause) => Ok(Verdict::Skipped(cause)),
-            Observed::Window(window) => {
-                equals_table(bench, workload, place, &window)?;
-                Ok(Verdict::Passed)
-            }
-        }
+        let judge = |window: &Window| equals_table(bench, workload, place, window);
+        batched::judged(bench, &batches, &batch, (workload, place), judge)
     })
 }
 
@@ -51,7 +47,12 @@ fn cause_of_absence(workload: &str, place: Place) -> String {
     row.map_or(String::new(), |row| row.cause.to_string())
 }
 
-pub fn equals_table(bench: &Bench, workload: &str, place: Place, window: &Window) -> Result<()> {
+pub fn equals_table(bench: &Bench, workload: &str, place: Place, window: &Window) -> Verdicts {
+    let differences = differences(bench, workload, place, window);
+    Verdicts { differences, sound: sound(&window.total) }
+}
+
+fn differences(bench: &Bench, workload: &str, place: Place, window: &Window) -> Result<()> {
     let facts = compare::Facts::new(&window.books);
     for (role, pid) in [(Role::Worker, Some(window.worker)), (Role::Peer, window.peer)] {
         let row = expect::find(&bench.kernel, workload, place, role);
@@ -63,6 +64,5 @@ pub fn equals_table(bench: &Bench, workload: &str, place: Place, window: &Window
             .into_result(&about)
             .map_err(|error| anyhow!("{error}\nthe tracer's processes: {}", window.total["processes"]))?;
     }
-    // Last: a difference in the numbers above says more.
-    sound(&window.total)
+    Ok(())
 }

@@ -6,7 +6,7 @@ use tracer_tests::harness::compare::Differences;
 use tracer_tests::harness::{ledger, metrics};
 
 use crate::prometheus::{promtool_accepts, scrape_of};
-use crate::{Check, Verdict, checked, on_any_kernel, sound};
+use crate::{ANY_KERNEL, Check, Verdict, checked_on, on_any_kernel, sound};
 
 /// What the workloads read and write at once.
 const CHUNK: usize = 64 << 10;
@@ -14,7 +14,7 @@ const METRIC: &str = "tracer_copy_size_bytes";
 
 pub fn checks() -> Vec<Check> {
     vec![
-        checked("copy_sizes::are_a_histogram", histogram),
+        checked_on(ANY_KERNEL, "copy_sizes::are_a_histogram", histogram),
         on_any_kernel("copy_sizes::are_absent_unless_asked_for", |bench| {
             let (page, total, _) = scrape_of(bench, "rw_file", &[])?;
             ensure!(!page.contains(METRIC), "sizes without --sizes:\n{page}");

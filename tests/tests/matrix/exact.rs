@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, anyhow};
 use tracer_tests::exact::{self, Row};
 use tracer_tests::expect::Place;
 use tracer_tests::harness::batch::{Batches, Key};
-use tracer_tests::harness::bench::{Observed, Window};
+use tracer_tests::harness::bench::Window;
 use tracer_tests::harness::{exactly, ledger};
 
+use crate::batched::{self, Verdicts};
 use crate::{Check, Verdict, checked, sound_but_for_cut_short};
 
 /// Scenes that share a tracer.
@@ -33,11 +33,7 @@ fn of(group: &str, name: &'static str, batch: &[&'static str], batches: &Arc<Bat
         let here = batch.iter().filter(|name| exact::find(&bench.kernel, name).is_some());
         let place = |name: &str| exact::find(&bench.kernel, name).map_or(Place::Tmpfs, |row| row.place);
         let keys: Vec<Key> = here.map(|name| (*name, place(name))).collect();
-        let window = match batches.observe(bench, &keys, (name, row.place))? {
-            Observed::Skipped(cause) => return Ok(Verdict::Skipped(cause)),
-            Observed::Window(window) => window,
-        };
-        equals(row, &window).map(|()| Verdict::Passed)
+        batched::judged(bench, &batches, &keys, (name, row.place), |window| equals(row, window))
     })
 }
 
@@ -46,11 +42,9 @@ fn cause_of_absence(name: &str) -> String {
     row.map_or(String::new(), |row| row.cause.to_string())
 }
 
-fn equals(row: &Row, window: &Window) -> Result<()> {
-    let ledger = ledger::process(&window.total, window.worker)?;
-    exactly::differences(row, ledger, &window.books)
-        .into_result(row.workload)
-        .map_err(|error| anyhow!("{error}"))?;
+fn equals(row: &Row, window: &Window) -> Verdicts {
+    let differences = ledger::process(&window.total, window.worker)
+        .and_then(|ledger| exactly::differences(row, ledger, &window.books).into_result(row.workload));
     // Those of this process are among the differences; others in its window are meant to have some.
-    sound_but_for_cut_short(&window.total)
+    Verdicts { differences, sound: sound_but_for_cut_short(&window.total) }
 }

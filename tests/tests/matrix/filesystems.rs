@@ -5,9 +5,9 @@ use std::sync::Arc;
 use anyhow::Result;
 use tracer_tests::expect::{self, Role, files};
 use tracer_tests::harness::batch::{Batches, Key};
-use tracer_tests::harness::bench::{Bench, Observed};
+use tracer_tests::harness::bench::Bench;
 
-use crate::{Check, Verdict, checked, copies};
+use crate::{Check, Verdict, batched, checked, copies};
 
 pub fn checks() -> Vec<Check> {
     let mut keys: Vec<Key> = files::ROWS.iter().map(|row| (row.workload, row.place)).collect();
@@ -30,11 +30,7 @@ fn observe(bench: &Bench, key: Key, batch: &[Key], batches: &Batches) -> Result<
     }
     let here = |key: &Key| expect::find(&bench.kernel, key.0, key.1, Role::Worker).is_some();
     let batch: Vec<Key> = batch.iter().copied().filter(here).collect();
-    match batches.observe(bench, &batch, key)? {
-        Observed::Skipped(cause) => Ok(Verdict::Skipped(cause)),
-        Observed::Window(window) => {
-            copies::equals_table(bench, workload, place, &window)?;
-            Ok(Verdict::Passed)
-        }
-    }
+    batched::judged(bench, batches, &batch, key, |window| {
+        copies::equals_table(bench, workload, place, window)
+    })
 }

@@ -8,6 +8,8 @@ use crate::{Check, check};
 
 /// It calls copy functions on every kernel.
 const COPIES: &str = "tun";
+/// It uses that one, which cannot be removed before it.
+const USER_OF_COPIES: &str = "vhost_net";
 /// It calls none.
 const COPIES_NOT: &str = "dummy";
 
@@ -32,8 +34,8 @@ pub fn checks() -> Vec<Check> {
 
 /// Coverage in the total of a window in which the module was loaded, and once more again.
 fn loaded_while_counting(bench: &Bench, module: &str) -> Result<serde_json::Value> {
-    // An earlier test may have left it.
-    run("modprobe", &["-r", module])?;
+    // An earlier test may have left them.
+    run("modprobe", &["-r", USER_OF_COPIES, module])?;
     let mut session = bench.ready("rw_file", MIB)?;
     let pids = [session.pid];
     let mut tracer = Tracer::start(&bench.tracer, &watch(&pids, &["--interval", "1s"]))?;

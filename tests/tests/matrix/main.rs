@@ -8,6 +8,7 @@
 //! a time: they share the machine's signals, BPF objects and CPUs.
 
 mod bad_input;
+mod batched;
 mod bystander;
 mod calls;
 mod check_ci;
@@ -63,17 +64,20 @@ mod threads;
 mod two_targets;
 mod usercopy_off;
 mod witness;
+mod witness_memcpy;
 
 use std::sync::Arc;
 
 use anyhow::Result;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
-use tracer_tests::harness::bench::{Bench, cause_not_to_run};
+use tracer_tests::harness::bench::{Bench, cause_not_to_run, cause_to_leave_out};
 use tracer_tests::harness::invariant;
-use tracer_tests::harness::programs::Kernels;
 use tracer_tests::harness::programs::batch::{Batch, Start};
+use tracer_tests::harness::programs::cause_not_to_drive;
 use tracer_tests::harness::programs::record::judge;
 use tracer_tests::harness::session::block_signals;
+
+use batched::Verdicts;
 
 /// How a check ends if it does not fail.
 pub enum Verdict {
@@ -100,36 +104,36 @@ pub fn checked(name: &str, run: impl Fn(&Bench) -> Result<Verdict> + Send + 'sta
 }
 
 /// Where tests run that are the same on every kernel.
-const ANY_KERNEL: &str = "6.1";
+pub const ANY_KERNEL: &[&str] = &["6.1"];
 
 /// The kernels that do not preempt programs have one way to see system calls, 7.2 another: there is one of each.
-const EACH_WAY: &[&str] = &[ANY_KERNEL, "7.2"];
+pub const EACH_WAY: &[&str] = &["6.1", "7.2"];
 
 /// A test of what tracer makes of its counts, of which the kernel knows nothing.
 pub fn on_any_kernel(name: &str, run: impl Fn(&Bench) -> Result<()> + Send + 'static) -> Check {
-    on(&[ANY_KERNEL], name, run)
+    checked_on(ANY_KERNEL, name, move |bench| run(bench).map(|()| Verdict::Passed))
 }
 
 /// A test of what rests on system calls and the ends of tasks.
 pub fn on_each_way(name: &str, run: impl Fn(&Bench) -> Result<()> + Send + 'static) -> Check {
-    on(EACH_WAY, name, run)
+    checked_on(EACH_WAY, name, move |bench| run(bench).map(|()| Verdict::Passed))
 }
 
 /// Not on other kernels, because each test attaches anew, which takes an emulated CPU 10 s.
-fn on(
+pub fn checked_on(
     kernels: &'static [&'static str],
     name: &str,
-    run: impl Fn(&Bench) -> Result<()> + Send + 'static,
+    run: impl Fn(&Bench) -> Result<Verdict> + Send + 'static,
 ) -> Check {
-    checked(name, move |bench| match kernels.contains(&bench.kernel.as_str()) {
-        true => run(bench).map(|()| Verdict::Passed),
-        false => Ok(Verdict::Skipped(format!("the same there, and slow: runs on {}", kernels.join(" and ")))),
+    checked(name, move |bench| match cause_to_leave_out(&bench.kernel, kernels) {
+        None => run(bench),
+        Some(cause) => Ok(Verdict::Skipped(cause)),
     })
 }
 
 /// A test of programs from Debian packages.
-pub fn program(name: &str, kernels: Kernels, run: impl Fn(&Bench) -> Result<()> + Send + 'static) -> Check {
-    checked(&format!("programs::{name}"), move |bench| match kernels.cause_not_to_run(&bench.kernel) {
+pub fn program(name: &str, run: impl Fn(&Bench) -> Result<()> + Send + 'static) -> Check {
+    checked(&format!("programs::{name}"), move |bench| match cause_not_to_drive(&bench.kernel) {
         Some(cause) => Ok(Verdict::Skipped(cause)),
         None => run(bench).map(|()| Verdict::Passed),
     })
@@ -139,7 +143,6 @@ pub fn program(name: &str, kernels: Kernels, run: impl Fn(&Bench) -> Result<()> 
 /// kernel lacks what they are about, which `lacking` tells.
 pub fn program_batch(
     names: &[&'static str],
-    kernels: Kernels,
     start: Start,
     lacking: fn(&str) -> Option<String>,
 ) -> Vec<Check> {
@@ -147,25 +150,16 @@ pub fn program_batch(
     let of = |name: &&'static str| {
         let (name, batch) = (*name, Arc::clone(&batch));
         checked(&format!("programs::{name}"), move |bench| {
-            if let Some(cause) = kernels.cause_not_to_run(&bench.kernel).or_else(|| lacking(name)) {
+            if let Some(cause) = cause_not_to_drive(&bench.kernel).or_else(|| lacking(name)) {
                 return Ok(Verdict::Skipped(cause));
             }
             let measured = batch.measured(bench)?;
-            let judged = judge(&bench.kernel, kernels, &measured.cases(name)?, &measured.total);
-            both(judged, sound(&measured.total))?;
+            let judged = judge(&bench.kernel, &measured.cases(name)?, &measured.total);
+            Verdicts { differences: judged, sound: sound(&measured.total) }.both()?;
             Ok(Verdict::Passed)
         })
     };
     names.iter().map(of).collect()
-}
-
-/// The two verdicts on a window of programs. That events were lost explains a difference, so it comes
-/// first; the difference is still told.
-pub fn both(differences: Result<()>, sound: Result<()>) -> Result<()> {
-    match (differences, sound) {
-        (Err(differences), Err(lost)) => Err(lost.context(format!("{differences:#}"))),
-        (differences, sound) => sound.and(differences),
-    }
 }
 
 /// The checks of a variant in tests/kernels.toml, or, without one, of a kernel as it is.
@@ -186,6 +180,7 @@ fn plain_checks() -> Vec<Check> {
     checks.extend(filesystems::checks());
     checks.extend(fuse::checks());
     checks.extend(witness::checks());
+    checks.extend(witness_memcpy::checks());
     checks.extend(fallbacks::checks());
     checks.extend(bystander::checks());
     checks.extend(core_dumps::checks());

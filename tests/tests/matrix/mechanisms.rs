@@ -6,12 +6,13 @@ use anyhow::{Result, bail, ensure};
 use serde_json::Value;
 use tracer_tests::expect::{self, Place, Role};
 use tracer_tests::harness::batch::{Batches, Key};
-use tracer_tests::harness::bench::{Bench, MIB, Observed, Window};
+use tracer_tests::harness::bench::{Bench, MIB, Window};
 use tracer_tests::harness::ledger;
 use tracer_tests::harness::session::Started;
 use tracer_tests::workload::memory::FAULT_AROUND;
 
-use crate::{Check, Verdict, checked};
+use crate::batched::{self, Verdicts};
+use crate::{Check, Verdict, checked, sound};
 
 /// They share a window.
 const WORKLOADS: [&str; 4] =
@@ -48,10 +49,8 @@ fn observed(
         return Ok(Verdict::Skipped("this kernel lacks it".into()));
     }
     let keys: Vec<Key> = WORKLOADS.into_iter().filter(is_here).map(|name| (name, Place::Tmpfs)).collect();
-    match batches.observe(bench, &keys, (workload, Place::Tmpfs))? {
-        Observed::Skipped(cause) => Ok(Verdict::Skipped(cause)),
-        Observed::Window(window) => judge(&window).map(|()| Verdict::Passed),
-    }
+    let judge = |window: &Window| Verdicts { differences: judge(window), sound: sound(&window.total) };
+    batched::judged(bench, batches, &keys, (workload, Place::Tmpfs), judge)
 }
 
 /// On loopback every send is copied after all: the kernel says so of each, and the tracer has the copies.

@@ -5,7 +5,6 @@ use std::rc::Rc;
 
 use anyhow::Result;
 use tracer_tests::harness::bench::Bench;
-use tracer_tests::harness::programs::Kernels;
 use tracer_tests::harness::programs::batch::{Load, Ready};
 use tracer_tests::harness::programs::books::{Books, Expected, about, exactly};
 use tracer_tests::harness::programs::client::{self, Moved};
@@ -64,7 +63,7 @@ fn through(moved: &Moved) -> u64 {
 }
 
 pub fn checks() -> Vec<Check> {
-    program_batch(&["haproxy"], Kernels::All, start_all, |_| None)
+    program_batch(&["haproxy"], start_all, |_| None)
 }
 
 fn start_all(bench: &Bench) -> Result<Vec<Ready>> {

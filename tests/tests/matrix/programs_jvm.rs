@@ -7,7 +7,6 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tracer_tests::harness::bench::{Bench, watch};
 use tracer_tests::harness::metrics;
-use tracer_tests::harness::programs::Kernels;
 use tracer_tests::harness::programs::books::{Books, DISK, Expected, about, exactly};
 use tracer_tests::harness::programs::client::{self, Moved};
 use tracer_tests::harness::programs::conclusive::conclusive;
@@ -16,7 +15,8 @@ use tracer_tests::harness::programs::record::{Case, judge};
 use tracer_tests::harness::programs::server::{self, Server};
 use tracer_tests::harness::tracer::Tracer;
 
-use crate::{Check, both, program, sound};
+use crate::batched::Verdicts;
+use crate::{Check, program, sound};
 
 const JAVA: &str = "/usr/lib/jvm/java-17-openjdk-amd64/bin/java";
 const SOURCE: &str = include_str!("../../programs/TransferServer.java");
@@ -138,12 +138,13 @@ fn sent(moved: &Moved) -> Vec<Expected> {
 }
 
 pub fn checks() -> Vec<Check> {
-    vec![program("jvm", Kernels::One, phases)]
+    vec![program("jvm", phases)]
 }
 
 fn phases(bench: &Bench) -> Result<()> {
     let (cases, total) = conclusive(bench, || measure(bench))?;
-    both(judge(&bench.kernel, Kernels::One, &cases.iter().collect::<Vec<_>>(), &total), sound(&total))
+    let differences = judge(&bench.kernel, &cases.iter().collect::<Vec<_>>(), &total);
+    Verdicts { differences, sound: sound(&total) }.both()
 }
 
 /// All phases, and the tracer's total.

@@ -8,7 +8,6 @@ use anyhow::{Context, Result, ensure};
 use tracer_tests::harness::bench::Bench;
 use tracer_tests::harness::disk_trace::DiskTrace;
 use tracer_tests::harness::process;
-use tracer_tests::harness::programs::Kernels;
 use tracer_tests::harness::programs::batch::{Load, Ready};
 use tracer_tests::harness::programs::books::{Books, DISK, Expected, about, exactly};
 use tracer_tests::harness::programs::files::{Dir, SIZE};
@@ -83,7 +82,7 @@ const OPTIONS: &[&str] = &[
 const ROW: usize = 1024;
 
 pub fn checks() -> Vec<Check> {
-    program_batch(&["mariadb"], Kernels::One, start_all, |_| None)
+    program_batch(&["mariadb"], start_all, |_| None)
 }
 
 fn start_all(bench: &Bench) -> Result<Vec<Ready>> {

@@ -10,7 +10,7 @@ use tracer_tests::harness::programs::books::{DISK, Expected, about, exactly};
 use tracer_tests::harness::programs::client::{self, Moved};
 use tracer_tests::harness::programs::files::{self, Dir, SIZE, SMALL};
 use tracer_tests::harness::programs::nginx::Nginx;
-use tracer_tests::harness::programs::{Kernels, no_ktls, server};
+use tracer_tests::harness::programs::{no_ktls, server};
 
 use crate::{Check, program_batch};
 
@@ -198,7 +198,7 @@ fn encrypted_by_the_kernel(served: &Served) -> Vec<Expected> {
 
 pub fn checks() -> Vec<Check> {
     let lacking = |test: &str| if test == "nginx" { None } else { no_ktls() };
-    program_batch(&["nginx", "nginx_ktls"], Kernels::All, start_all, lacking)
+    program_batch(&["nginx", "nginx_ktls"], start_all, lacking)
 }
 
 fn start_all(bench: &Bench) -> Result<Vec<Ready>> {

@@ -9,8 +9,8 @@ use tracer_tests::harness::programs::batch::{Load, Ready};
 use tracer_tests::harness::programs::books::{Expected, about, exactly};
 use tracer_tests::harness::programs::client::{self, Moved};
 use tracer_tests::harness::programs::files::{self, Dir, SMALL};
+use tracer_tests::harness::programs::no_ktls;
 use tracer_tests::harness::programs::server::{self, Server};
-use tracer_tests::harness::programs::{Kernels, no_ktls};
 
 use crate::{Check, program_batch};
 
@@ -88,7 +88,7 @@ fn handshakes(paths: &[&'static str], odd: u64) -> Vec<Expected> {
 
 pub fn checks() -> Vec<Check> {
     let lacking = |test: &str| if test == "openssl" { None } else { no_ktls() };
-    program_batch(&["openssl", "openssl_ktls"], Kernels::All, start_all, lacking)
+    program_batch(&["openssl", "openssl_ktls"], start_all, lacking)
 }
 
 fn start_all(bench: &Bench) -> Result<Vec<Ready>> {

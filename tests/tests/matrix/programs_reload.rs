@@ -5,7 +5,6 @@ use anyhow::{Result, bail};
 use serde_json::Value;
 use tracer_tests::harness::bench::{Bench, watch};
 use tracer_tests::harness::ledger;
-use tracer_tests::harness::programs::Kernels;
 use tracer_tests::harness::programs::books::{Books, Expected, about, exactly};
 use tracer_tests::harness::programs::client::{self, Moved};
 use tracer_tests::harness::programs::conclusive::conclusive;
@@ -15,7 +14,8 @@ use tracer_tests::harness::programs::record::{Case, judge};
 use tracer_tests::harness::programs::server;
 use tracer_tests::harness::tracer::Tracer;
 
-use crate::{Check, both, program, sound};
+use crate::batched::Verdicts;
+use crate::{Check, program, sound};
 
 /// What master and workers tell each other in a reload, over a socket.
 const MESSAGES: u64 = 1 << 10;
@@ -23,12 +23,13 @@ const MESSAGES: u64 = 1 << 10;
 const GROUPS: u64 = 16 << 10;
 
 pub fn checks() -> Vec<Check> {
-    vec![program("nginx_reload", Kernels::All, reload)]
+    vec![program("nginx_reload", reload)]
 }
 
 fn reload(bench: &Bench) -> Result<()> {
     let (cases, total) = conclusive(bench, || measure(bench))?;
-    both(judge(&bench.kernel, Kernels::All, &cases.each_ref(), &total), sound(&total))
+    let differences = judge(&bench.kernel, &cases.each_ref(), &total);
+    Verdicts { differences, sound: sound(&total) }.both()
 }
 
 /// Both workers, and the tracer's total.

@@ -8,7 +8,6 @@ use std::rc::Rc;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tracer_tests::harness::bench::Bench;
-use tracer_tests::harness::programs::Kernels;
 use tracer_tests::harness::programs::batch::{Load, Ready};
 use tracer_tests::harness::programs::books::{DISK, Expected, about, exactly};
 use tracer_tests::harness::programs::client;
@@ -26,7 +25,7 @@ const START: u64 = 256 << 10;
 const TALK: u64 = 16 << 10;
 
 pub fn checks() -> Vec<Check> {
-    program_batch(&["cp", "dd", "curl", "iperf3"], Kernels::All, start_all, |_| None)
+    program_batch(&["cp", "dd", "curl", "iperf3"], start_all, |_| None)
 }
 
 fn start_all(bench: &Bench) -> Result<Vec<Ready>> {

@@ -15,10 +15,15 @@ use tracer_tests::harness::bench::{Bench, MIB, Observed};
 use tracer_tests::harness::check::{Check as Checking, PASS};
 use tracer_tests::harness::tracer::Tracer;
 
-use crate::{Check, Verdict, checked, copies, on_any_kernel};
+use crate::{Check, Verdict, checked_on, copies, on_any_kernel};
 
-/// Older than each kernel of the matrix, between them, newer.
-const LABELS: [&str; 3] = ["4.18.0-553.el8_10.x86_64", "5.14.0-570.el9.x86_64", "9.9.0"];
+/// Between the kernels of the matrix, older and newer than all; and the one where each is tried.
+const LABELS: [(&str, &[&str]); 4] = [
+    ("5.14.0-570.el9.x86_64", &["6.12"]),
+    ("4.18.0-553.el8_10.x86_64", &["6.1"]),
+    ("5.4.0-1.el7uek.x86_64", &["7.2"]),
+    ("9.9.0", &["5.10"]),
+];
 
 /// What rows count that not all kernels have: pages copied by faults, reads through old iterators, splices.
 const WORKLOADS: [&str; 9] = [
@@ -34,17 +39,13 @@ const WORKLOADS: [&str; 9] = [
 ];
 
 pub fn checks() -> Vec<Check> {
-    let mut checks: Vec<Check> = LABELS.into_iter().map(of).collect();
-    checks.push(on_any_kernel("release_label::check_passes", |bench| check_passes(bench, LABELS[1])));
+    let mut checks: Vec<Check> = LABELS.into_iter().map(|(label, kernel)| of(label, kernel)).collect();
+    checks.push(on_any_kernel("release_label::check_passes", |bench| check_passes(bench, LABELS[0].0)));
     checks
 }
 
-fn of(label: &'static str) -> Check {
-    checked(&format!("release_label::{label}"), move |bench| {
-        // Each attaches three times. Where most differs from the newest kernels, all are tried.
-        if bench.kernel != "5.10" && label != LABELS[1] {
-            return Ok(Verdict::Skipped(format!("{} is tried here, all of them on 5.10", LABELS[1])));
-        }
+fn of(label: &'static str, kernels: &'static [&'static str]) -> Check {
+    checked_on(kernels, &format!("release_label::{label}"), move |bench| {
         let tracer = labelled(bench, label)?;
         ensure!(attached(bench, &tracer, label)? == attached(bench, &bench.tracer, &own_release()?)?);
         let keys = WORKLOADS.map(|name| (name, Place::Tmpfs));
@@ -58,7 +59,7 @@ fn of(label: &'static str) -> Check {
 fn equals_table(bench: &Bench, key: Key, observed: Result<Observed, String>) -> Result<()> {
     let window = observed.map_err(Error::msg)?.window(key.0)?;
     ensure!(window.total["coverage"]["state"] == "complete", "{}", window.total["coverage"]);
-    copies::equals_table(bench, key.0, key.1, &window)
+    copies::equals_table(bench, key.0, key.1, &window).both()
 }
 
 fn own_release() -> Result<String> {

@@ -27,7 +27,7 @@ pub struct Run {
 pub fn run(kernels: &[Kernel], rows: &[String]) -> Result<Run> {
     setup::ensure_build()?;
     // With the real programs, the slow ones on every kernel.
-    let programs = matrix::prepare(kernels, Some(PROGRAMS))?;
+    let programs = matrix::prepare(kernels, Some(PROGRAMS), true)?;
     let (claims, workload) = build::with_workload("claims")?;
     let mut run = Run::default();
     for Kernel { name, .. } in kernels {
@@ -73,8 +73,6 @@ fn measure_rows(
 const PROGRAMS: &str = "programs::";
 
 fn measure_programs(kernel: &str, programs: &Programs) -> Result<String> {
-    let mut spec = matrix::spec(kernel, programs, Some(PROGRAMS))?;
-    spec.env.retain(|(key, _)| key != "TRACER_PROGRAMS");
-    spec.env.push(("TRACER_PROGRAMS".into(), "all".into()));
+    let spec = matrix::spec(kernel, programs, Some(PROGRAMS))?;
     Ok(programs::records(&vm::output(&spec, "not every real program was measured")?))
 }

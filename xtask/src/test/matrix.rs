@@ -3,13 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::{Part, print, results};
+use super::{Job, Part, print, results};
 use crate::kernels::{self, Kernel, Matrix, Variant};
 use crate::vm::{self, Lines, Stream, VmSpec};
 use crate::{build, programs, setup, sh};
@@ -32,10 +30,12 @@ pub struct Programs {
     tools: Vec<(&'static str, PathBuf)>,
     /// Root of the Debian programs that some tests drive.
     root: Option<PathBuf>,
+    /// Every test on every kernel.
+    everywhere: bool,
 }
 
 /// Has all that a run with this filter needs: kernels booted once, programs built and fetched.
-pub fn prepare(kernels: &[Kernel], filter: Option<&str>) -> Result<Programs> {
+pub fn prepare(kernels: &[Kernel], filter: Option<&str>, everywhere: bool) -> Result<Programs> {
     setup::ensure_vm()?;
     setup::ensure_prometheus()?;
     for kernel in kernels {
@@ -54,29 +54,19 @@ pub fn prepare(kernels: &[Kernel], filter: Option<&str>) -> Result<Programs> {
     for (variable, name) in [("PROMTOOL", "promtool"), ("PROMETHEUS", "prometheus")] {
         tools.extend(setup::tools::find(name)?.map(|path| (variable, path)));
     }
-    Ok(Programs { tracer, matrix, workload, tools, root: root.map(|cached| cached.root()) })
+    Ok(Programs { tracer, matrix, workload, tools, root: root.map(|cached| cached.root()), everywhere })
 }
 
-pub fn run(matrix: &Matrix, kernels: &[Kernel], jobs: usize, filter: Option<&str>) -> Result<Vec<Part>> {
-    let programs = prepare(kernels, filter)?;
-    let boots = boots(matrix, kernels, &programs, filter)?;
-    let next = AtomicUsize::new(0);
-    let parts = Mutex::new(Vec::new());
-    thread::scope(|scope| {
-        for _ in 0..jobs.min(boots.len()) {
-            scope.spawn(|| {
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(chosen) = boots.get(index) else { break };
-                    let part = boot(chosen, &programs, filter);
-                    parts.lock().unwrap_or_else(|e| e.into_inner()).push((index, part));
-                }
-            });
-        }
-    });
-    let mut parts = parts.into_inner().unwrap_or_else(|e| e.into_inner());
-    parts.sort_by_key(|(index, _)| *index);
-    Ok(parts.into_iter().map(|(_, part)| part).collect())
+/// One for each boot, those that take longest first.
+pub fn jobs<'a>(
+    matrix: &Matrix,
+    kernels: &[Kernel],
+    programs: &'a Programs,
+    filter: Option<&'a str>,
+) -> Result<Vec<Job<'a>>> {
+    let boots = boots(matrix, kernels, programs, filter)?;
+    let job = |chosen: Boot| -> Job<'a> { Box::new(move || Ok(Some(boot(&chosen, programs, filter)))) };
+    Ok(boots.into_iter().map(job).collect())
 }
 
 /// A kernel to boot, as it is or with a variant's parameters.
@@ -106,9 +96,10 @@ fn boots(
     for variant in variants {
         let tests = list(&programs.matrix, variant.as_ref())?;
         let is_of = |kernel: &&Kernel| variant.as_ref().is_none_or(|variant| variant.is_of(&kernel.name));
-        // The one that runs most tests first, so that none waits for it at the end.
+        // The one that runs most tests, then the newest, whose windows are now and then repeated: none waits for them at
+        // the end.
         let (default, others): (Vec<&Kernel>, Vec<&Kernel>) =
-            kernels.iter().filter(is_of).partition(|kernel| kernel.name == matrix.default);
+            kernels.iter().rev().filter(is_of).partition(|kernel| kernel.name == matrix.default);
         for kernel in default.into_iter().chain(others) {
             // In a VM a test is named after its kernel as well.
             let has = |filter| tests.iter().any(|test| format!("{}::{test}", kernel.name).contains(filter));
@@ -200,11 +191,11 @@ pub fn spec(kernel: &str, programs: &Programs, filter: Option<&str>) -> Result<V
     }
     spec.env = vm::cli::test_environment(kernel, &programs.tracer, &programs.workload)?;
     let mut set = |key: &str, value: String| spec.env.push((key.to_string(), value));
+    if programs.everywhere {
+        set("EVERYWHERE", "1".into());
+    }
     if let Some(root) = &programs.root {
         set("PROGRAMS", "1".into());
-        if let Ok(which) = std::env::var("TRACER_PROGRAMS") {
-            set("TRACER_PROGRAMS", which);
-        }
         spec.programs = Some(root.clone());
     }
     programs.tools.iter().for_each(|(variable, path)| set(variable, text(path)));

@@ -9,11 +9,15 @@ mod soak;
 
 use std::io::{self, Write};
 use std::num::NonZero;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Instant;
 
 use anyhow::Result;
 
-use crate::{kernels::Matrix, setup, sh};
+use crate::kernels::{Kernel, Matrix};
+use crate::{setup, sh};
 use results::Counts;
 
 /// Runs every test: those of the workspace here, the matrix in one VM per kernel, and on the default kernel a short
@@ -32,6 +36,9 @@ pub struct Args {
     /// Only the VMs
     #[arg(long)]
     vm_only: bool,
+    /// Every test on every kernel, also those that are the same there, and slow
+    #[arg(long, conflicts_with = "host_only")]
+    everywhere: bool,
     /// How many VMs at a time; each has two CPUs
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
@@ -58,10 +65,7 @@ pub fn main(args: &Args) -> Result<u8> {
         parts.push(host::run(args.filter.as_deref())?);
     }
     if !args.host_only {
-        let jobs = args.jobs.unwrap_or_else(default_jobs).max(1);
-        parts.extend(matrix::run(&matrix, &kernels, jobs, args.filter.as_deref())?);
-        parts.extend(soak::run(&kernels, args.filter.as_deref())?);
-        parts.extend(overhead::run(&kernels, args.filter.as_deref())?);
+        parts.extend(in_vms(args, &matrix, &kernels)?);
     }
     let mut total = Counts::default();
     let mut text = String::from("\n");
@@ -77,10 +81,44 @@ pub fn main(args: &Args) -> Result<u8> {
     Ok(u8::from(total.failed > 0))
 }
 
+/// One part of the tests, to be run beside others; nothing if it is left out.
+type Job<'a> = Box<dyn Fn() -> Result<Option<Part>> + Send + Sync + 'a>;
+
+fn in_vms(args: &Args, matrix: &Matrix, kernels: &[Kernel]) -> Result<Vec<Part>> {
+    let filter = args.filter.as_deref();
+    let programs = matrix::prepare(kernels, filter, args.everywhere)?;
+    let mut jobs = matrix::jobs(matrix, kernels, &programs, filter)?;
+    jobs.push(Box::new(|| soak::run(kernels, filter)));
+    jobs.push(Box::new(|| overhead::run(kernels, filter)));
+    run_beside(&jobs, args.jobs.unwrap_or_else(default_jobs).max(1))
+}
+
+/// Runs `most` jobs at a time; the parts are in the order of the jobs.
+fn run_beside(jobs: &[Job], most: usize) -> Result<Vec<Part>> {
+    let next = AtomicUsize::new(0);
+    let parts = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..most.min(jobs.len()) {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(job) = jobs.get(index) else { break };
+                    let part = job();
+                    parts.lock().unwrap_or_else(|e| e.into_inner()).push((index, part));
+                }
+            });
+        }
+    });
+    let mut parts = parts.into_inner().unwrap_or_else(|e| e.into_inner());
+    parts.sort_by_key(|(index, _)| *index);
+    let parts: Result<Vec<Option<Part>>> = parts.into_iter().map(|(_, part)| part).collect();
+    Ok(parts?.into_iter().flatten().collect())
+}
+
 /// One per CPU of this machine, which is what the emulation of a VM takes. Four on two CPUs took 191 s for sixteen
 /// windows under `tracer audit`, two at a time 154 s.
 fn default_jobs() -> usize {
-    std::thread::available_parallelism().map_or(1, NonZero::get).clamp(1, 4)
+    thread::available_parallelism().map_or(1, NonZero::get).clamp(1, 4)
 }
 
 /// One line to stdout. The threads of the VMs print whole lines only.

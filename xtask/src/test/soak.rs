@@ -12,8 +12,7 @@ use crate::soak;
 const NAME: &str = "soak::the_installed_package";
 const SECONDS: u64 = 30;
 
-/// Nothing if the filter or the choice of kernels leaves it out. After the matrix: the rate of processes that an
-/// emulated CPU reaches should not be shared.
+/// Nothing if the filter or the choice of kernels leaves it out.
 pub fn run(kernels: &[Kernel], filter: Option<&str>) -> Result<Option<Part>> {
     let default = Matrix::load()?.default;
     let kernel = kernels.iter().find(|kernel| kernel.name == default);

@@ -13,38 +13,15 @@ pub mod nginx;
 pub mod record;
 pub mod server;
 
-/// On which kernels a program is driven.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kernels {
-    All,
-    /// Only [`SLOW_ON`], because an emulated CPU needs a minute to start it; on all with
-    /// TRACER_PROGRAMS=all.
-    One,
-}
+/// Where they are driven: together they take an emulated CPU ten minutes.
+const DRIVEN_ON: &[&str] = &["6.12"];
 
-/// Where the slow programs run.
-const SLOW_ON: &str = "6.12";
-
-impl Kernels {
-    /// For people.
-    pub fn text(self) -> String {
-        match self {
-            Kernels::All => "all".into(),
-            Kernels::One => format!("{SLOW_ON}; all with TRACER_PROGRAMS=all"),
-        }
+/// Why no program is driven on this kernel; `None` if they are.
+pub fn cause_not_to_drive(kernel: &str) -> Option<String> {
+    if std::env::var_os("PROGRAMS").is_none() {
+        return Some("no Debian programs in this VM; `cargo xtask setup` fetches them".into());
     }
-
-    /// Why such a program is not driven here; `None` if it is.
-    pub fn cause_not_to_run(self, kernel: &str) -> Option<String> {
-        let set = |name| std::env::var_os(name);
-        if set("PROGRAMS").is_none() {
-            return Some("no Debian programs in this VM; `cargo xtask setup` fetches them".into());
-        }
-        let here = self == Kernels::All || kernel == SLOW_ON;
-        let asked = set("TRACER_PROGRAMS").is_some_and(|which| which == "all");
-        (!here && !asked)
-            .then(|| format!("slow on an emulated CPU: runs on {SLOW_ON}, or with TRACER_PROGRAMS=all"))
-    }
+    super::bench::cause_to_leave_out(kernel, DRIVEN_ON)
 }
 
 /// Why there is no TLS in this kernel; `None` if there is.

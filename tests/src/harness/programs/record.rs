@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::Kernels;
 use super::books::{Books, DISK, Expected};
 use crate::harness::compare::Differences;
 use crate::harness::invariant;
@@ -24,14 +23,13 @@ pub struct Case {
 
 impl Case {
     /// With a mark that a report can be made from. `lost`: events that the tracer says it lost.
-    fn line(&self, kernel: &str, kernels: Kernels, lost: u64) -> String {
+    fn line(&self, kernel: &str, lost: u64) -> String {
         let copied: BTreeMap<_, _> =
             DIRECTIONS.iter().map(|direction| (direction, self.books.copied(direction))).collect();
         let record = json!({
             "program": self.program,
             "variant": self.variant,
             "kernel": kernel,
-            "kernels": kernels.text(),
             "lost_events": lost,
             "bytes": self.bytes,
             "exact": self.expected.iter().all(Expected::is_exact),
@@ -59,9 +57,9 @@ impl Case {
 }
 
 /// Prints a record of each on stdout, then compares each with what is known. `total` is the tracer's.
-pub fn judge(kernel: &str, kernels: Kernels, cases: &[&Case], total: &Value) -> Result<()> {
+pub fn judge(kernel: &str, cases: &[&Case], total: &Value) -> Result<()> {
     let lost = total["lost_events"].as_u64().unwrap_or(0);
-    let lines: Vec<String> = cases.iter().map(|case| case.line(kernel, kernels, lost)).collect();
+    let lines: Vec<String> = cases.iter().map(|case| case.line(kernel, lost)).collect();
     // The test's name is on the line already.
     println!("\n{}", lines.join("\n"));
     let mut differences = Differences::default();
