@@ -74,7 +74,7 @@ pub fn book_checked<P: Fn() -> u64, C: Fn() -> u32>(slot: u32, probe: u32, check
     };
     let place = if place.entry == GETSOCKOPT { of_option(place, class, &service) } else { place };
     let Some(kind) = kind(class, &service, place, task, checked) else { return };
-    let direction = direction(place, task, checked.to_user);
+    let direction = direction(place, class, task, checked.to_user);
     book_copy(slot, probe, kind, place.path, direction, checked.n);
     if kind == Kind::Copy && place.entry & COPIES_ARE_PAYLOAD != 0 {
         book_payload(slot, place.path, checked.n);
@@ -103,10 +103,18 @@ fn moves_data_only(service: &Service, place: Place, task: Task, to_user: bool) -
     fits && place.entry & ADDRESSED != 0 && service.argument(REGS_R8) == Some(0) && !task.faults_are_off()
 }
 
-/// The pages of a pipe, or of the file on the other side, stand in for user memory.
+/// The pages of a pipe, or of the file on the other side, stand in for user memory. So does a buffer of the kernel's own
+/// where it sends or receives for a call that moves data the other way: an NFS client asks for what read(2) wants.
 #[inline(always)]
-fn direction(place: Place, task: Task, to_user: bool) -> Direction {
-    let within = place.in_splice || (matches!(place.path, Path::KernelThread) && !task.has_memory());
+fn direction(place: Place, class: u32, task: Task, to_user: bool) -> Direction {
+    let is_contrary = match place.path {
+        Path::Read | Path::Recv => !to_user,
+        Path::Write | Path::Send => to_user,
+        _ => false,
+    };
+    let within = place.in_splice
+        || (is_contrary && class == caller::ITERATOR)
+        || (matches!(place.path, Path::KernelThread) && !task.has_memory());
     match (within, to_user) {
         (true, _) => Direction::InKernel,
         (_, true) => Direction::ToUser,

@@ -153,6 +153,8 @@ pub const CALLERS: &[Callers] = &[
             "sctp_getsockopt_assoc_stats",
         ],
     ),
+    // Headers of requests of FUSE over io_uring.
+    checked(ARGUMENT, "fs/fuse/dev_uring.c", &["copy_header_to_ring", "copy_header_from_ring"]),
     // Used-ring entries of a virtqueue.
     checked(ARGUMENT, "drivers/vhost/vhost.c", &["__vhost_add_used_n", "vhost_copy_to_user"]),
     // Large argument blocks, and what a process asks about itself.
