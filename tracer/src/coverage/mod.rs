@@ -246,7 +246,8 @@ impl Coverage {
         reasons.extend(self.survey.reasons());
         // Where nothing is counted, there is nothing to be proven complete.
         let unproven = if copies { self.unproven() } else { Vec::new() };
-        let state = match (copies, reasons.is_empty(), unproven.is_empty()) {
+        let unread = if copies { self.survey.unread() } else { Vec::new() };
+        let state = match (copies, reasons.is_empty(), unproven.is_empty() && unread.is_empty()) {
             (false, ..) => CoverageState::None,
             (_, false, _) => CoverageState::Incomplete,
             (_, true, false) => CoverageState::Unproven,
@@ -254,6 +255,9 @@ impl Coverage {
             (_, true, true) => CoverageState::CompleteSince,
         };
         reasons.extend(unproven.iter().map(|cause| format!("the kernel's text cannot be checked: {cause}")));
+        reasons.extend(unread.iter().map(|path| {
+            format!("of what nothing counts it cannot be told what is in use: {path} cannot be read")
+        }));
         reasons.extend(self.late_modules.keys().map(|module| {
             format!(
                 "module {module} was loaded while counting: its own copies before it was seen are not counted"

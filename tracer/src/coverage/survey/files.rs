@@ -1,6 +1,6 @@
 //! File systems: what they copy beside the page cache's own functions.
 
-use super::Shows::Nothing;
+use super::Shows::{Nothing, ZeroCopied};
 use super::{
     ALL, Entry, FROM_6_1, FROM_6_12, ONLY_6_12, ONLY_7_2, SITES, Sign, UP_TO_6_1, UP_TO_6_12, entry, every,
     inlined, part, remade, rows,
@@ -299,5 +299,16 @@ pub const ENTRIES: &[Entry] = &[
         "",
         ALL,
         part(Nothing, "pages of ftrace that are not full"),
+    ),
+    inlined(
+        UP_TO_6_12,
+        entry(
+            "splice from trace_pipe",
+            &["trace_seq_to_buffer", "tracing_splice_read_pipe"],
+            "memcpy",
+            "",
+            ALL,
+            every(ZeroCopied, &[]),
+        ),
     ),
 ];

@@ -21,6 +21,10 @@ pub enum Use {
 const SECTORS_READ: usize = 2;
 const SECTORS_WRITTEN: usize = 6;
 
+/// What the signs are told by.
+const TOLD_BY: [&str; 5] =
+    ["sys/module", "sys/block", "proc/filesystems", "proc/self/mountinfo", "proc/net/protocols"];
+
 /// The machine of one moment, below a root directory: `/`, or a test's.
 pub struct Machine {
     root: PathBuf,
@@ -31,6 +35,16 @@ pub struct Machine {
 impl Machine {
     pub fn at(root: &Path) -> Self {
         Machine { root: root.to_owned(), disks: OnceCell::new() }
+    }
+
+    /// Of the places that tell, those that cannot be read: a thing that is not seen there may be there all the same.
+    pub fn unread(&self) -> Vec<String> {
+        let is_read = |path: &Path| match path.is_dir() {
+            true => fs::read_dir(path).is_ok(),
+            false => fs::read(path).is_ok(),
+        };
+        let places = TOLD_BY.map(|place| self.root.join(place));
+        places.into_iter().filter(|path| !is_read(path)).map(|path| path.display().to_string()).collect()
     }
 
     /// True if a module, or a file system, disk or socket family that tells, is there. What every machine has is not

@@ -151,3 +151,15 @@ fn mounts_and_modules_are_used_while_they_are_there() {
     made.has("sys/module/rdma_rxe/refcnt", "1\n");
     assert!(reasons(&watch).contains("rxe"));
 }
+
+#[test]
+fn what_cannot_be_read_is_not_taken_for_absent() {
+    let made = Made::new("unread");
+    for file in ["proc/filesystems", "proc/self/mountinfo", "proc/net/protocols"] {
+        made.has(file, "");
+    }
+    let module = made.0.join("sys/module");
+    assert_eq!(made.watch().unread(), [module.display().to_string()]);
+    fs::create_dir_all(module).expect("a directory");
+    assert!(made.watch().unread().is_empty());
+}

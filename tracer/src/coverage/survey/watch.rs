@@ -64,6 +64,11 @@ impl Watch {
         entries().filter(used).map(reason).collect()
     }
 
+    /// Where what is in use would be told, and is not: paths that cannot be read.
+    pub fn unread(&self) -> Vec<String> {
+        self.machine().map_or_else(Vec::new, |machine| machine.unread())
+    }
+
     /// What nothing counts of what this machine has, and whether it was used.
     pub fn present(&self) -> Vec<(&'static Entry, bool)> {
         let Some(machine) = self.machine() else { return Vec::new() };
