@@ -361,7 +361,7 @@ mod tests {
 
     #[test]
     fn every_workload_has_a_row_or_a_test_of_its_own() {
-        const OWN: [&str; 14] = [
+        const OWN: [&str; 15] = [
             "pingpong",
             "threads",
             "children",
@@ -378,6 +378,7 @@ mod tests {
             "fuse_direct",
             "fuse_cached",
             "fuse_passthrough",
+            "fuse_uring",
         ];
         for entry in registry::ALL {
             let has_row = ROWS.iter().any(|row| row.workload == entry.name)

@@ -26,10 +26,12 @@ pub enum Fs {
     Squashfs,
     /// A directory of a tmpfs that this kernel serves itself, by NFS 4.2 over loopback.
     Nfs,
+    /// The same without a cache of attributes: each read first asks the server whether the file is still the same.
+    NfsNoac,
 }
 
 impl Fs {
-    pub const ALL: [Fs; 12] = [
+    pub const ALL: [Fs; 13] = [
         Fs::Xfs,
         Fs::Btrfs,
         Fs::BtrfsZstd,
@@ -42,6 +44,7 @@ impl Fs {
         Fs::Loop,
         Fs::Squashfs,
         Fs::Nfs,
+        Fs::NfsNoac,
     ];
 
     /// What follows a workload's name.
@@ -59,6 +62,7 @@ impl Fs {
             Fs::Loop => "@loop",
             Fs::Squashfs => "@squashfs",
             Fs::Nfs => "@nfs",
+            Fs::NfsNoac => "@nfs-noac",
         }
     }
 
@@ -120,6 +124,9 @@ pub const ROWS: &[Row] = &[
     on(Fs::Dax, "copy_file_range", &[in_kernel("copy_file_range", 3)]),
     on(Fs::Loop, "rw_file", READ_WRITE),
     // What a server and its client do for each other are kernel threads' copies.
+    on(Fs::Nfs, "rw_file", READ_WRITE),
     on(Fs::Nfs, "mmap_write_file", MMAP_WRITE),
     on(Fs::Nfs, "sendfile_tcp", SENDFILE_MOVES),
+    // What the client asks it sends within the read, from a buffer of the kernel's.
+    on(Fs::NfsNoac, "rw_tcp", &[Cell { in_kernel: Amount::Any, ..to_user("read") }, from_user("write")]),
 ];

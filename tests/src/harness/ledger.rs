@@ -10,6 +10,12 @@ pub const DIRECTIONS: [&str; 3] = ["to_user", "from_user", "in_kernel"];
 #[derive(Clone, Copy)]
 pub struct Ledger<'a>(&'a Value);
 
+impl std::fmt::Display for Ledger<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// The process `pid` of a total.
 pub fn process(total: &Value, pid: u32) -> Result<Ledger<'_>> {
     ensure!(total["schema"] == "tracer/1", "schema is {}", total["schema"]);

@@ -61,7 +61,8 @@ fn mount(fs: Fs, dir: &Path) -> Result<()> {
         }
         Fs::Overlay => overlay(dir),
         Fs::Squashfs => squashfs(dir),
-        Fs::Nfs => nfs::mount(dir),
+        Fs::Nfs => nfs::mount(dir, "actimeo=3600"),
+        Fs::NfsNoac => nfs::mount(dir, "noac"),
     }
 }
 

@@ -18,18 +18,19 @@ const FOR_EVER: u32 = i32::MAX as u32;
 /// the root of NFS 4). Writable, and root is root.
 const FLAGS: u32 = 0x2 | 0x10 | 0x400 | 0x2000;
 
-/// Serves a directory beside `dir`, and mounts it there.
-pub fn mount(dir: &Path) -> Result<()> {
+/// Mounts, with more options, a directory that this kernel serves: beside the `dir` of the first such mount.
+pub fn mount(dir: &Path, options: &str) -> Result<()> {
     for module in ["nfsd", "nfsv4"] {
         run("modprobe", &[module])?;
     }
-    let served = dir.with_extension("served");
-    fs::create_dir_all(&served)?;
     if !Path::new(CONTROL).join("threads").exists() {
+        let served = dir.with_extension("served");
+        fs::create_dir_all(&served)?;
         run("mount", &["-t", "nfsd", "nfsd", CONTROL])?;
+        serve(&served.display().to_string())?;
     }
-    serve(&served.display().to_string())?;
-    let options = format!("vers=4.2,proto=tcp,sec=sys,actimeo=3600,addr={CLIENT},clientaddr={CLIENT}");
+    let options =
+        format!("vers=4.2,proto=tcp,sec=sys,addr={CLIENT},clientaddr={CLIENT},nosharecache,{options}");
     // -i: without mount.nfs4.
     run("mount", &["-i", "-t", "nfs4", "-o", &options, &format!("{CLIENT}:/"), &dir.display().to_string()])
 }

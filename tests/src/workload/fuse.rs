@@ -22,9 +22,12 @@ pub struct Fuse {
 }
 
 impl Fuse {
-    /// `mode`: `direct` for files opened for direct I/O, `cached`, or `passthrough`, which is skipped where files cannot
-    /// be opened so.
+    /// `mode`: `direct` for files opened for direct I/O; `uring`, the same with a daemon on io_uring; `cached`; or
+    /// `passthrough`. The second and the last are skipped where the kernel lacks them.
     pub fn new(options: &Options, mode: &str) -> Result<Self> {
+        if mode == "uring" {
+            super::fuse_ring::enable()?;
+        }
         let dir = options.dir.join(format!("fuse-{}", std::process::id()));
         fs::create_dir_all(&dir)?;
         let device = File::options().read(true).write(true).open("/dev/fuse");

@@ -10,6 +10,7 @@ use std::os::unix::fs::FileExt;
 use anyhow::{Result, bail};
 use serde_json::json;
 
+use super::fuse_ring::Ring;
 use super::memory::{self, Checksum, Mapping, fill};
 use super::{Options, sys};
 
@@ -49,16 +50,19 @@ mod opcode {
     pub const BATCH_FORGET: u32 = 42;
 }
 
-/// `workload role fuse direct|cached|passthrough`: serves until the file system is unmounted, then says what was written.
+/// `workload role fuse direct|cached|passthrough|uring`: serves until the file system is unmounted, then says what was written.
 pub fn serve(options: &Options, mode: &str, device: OwnedFd) -> Result<()> {
     let mut daemon = Daemon {
         device: device.into(),
         open_flags: match mode {
-            "direct" => FOPEN_DIRECT_IO,
+            "direct" | "uring" => FOPEN_DIRECT_IO,
             "passthrough" => FOPEN_PASSTHROUGH,
             _ => 0,
         },
         backing: Vec::new(),
+        asks_for_ring: mode == "uring",
+        by_ring: false,
+        replied: 0,
         files: [
             Mapping::anonymous(options.bytes)?,
             Mapping::anonymous(options.bytes)?,
@@ -73,16 +77,9 @@ pub fn serve(options: &Options, mode: &str, device: OwnedFd) -> Result<()> {
     }
     memory::lock_all();
     println!("{}", json!({"ready": true}));
-    loop {
-        let length = match sys::read(daemon.device.as_fd(), daemon.request.bytes_mut()) {
-            Ok(length) => length,
-            // Unmounted; the client sees whether it was so too early.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ECONNABORTED)) => break,
-            // The request was taken back.
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => continue,
-            Err(error) => bail!("read of /dev/fuse: {error}"),
-        };
-        daemon.answer(length)?;
+    match mode {
+        "uring" => daemon.serve_ring()?,
+        _ => while daemon.serve_one()? {},
     }
     if let Some(out) = daemon.backing.get(1) {
         out.read_exact_at(daemon.files[1].bytes_mut(), 0)?;
@@ -97,11 +94,45 @@ struct Daemon {
     files: [Mapping; 3],
     /// To which reads and writes are passed through, if they are.
     backing: Vec<File>,
+    asks_for_ring: bool,
+    /// Replies are not written to the device, but left for the ring: so many bytes.
+    by_ring: bool,
+    replied: usize,
     request: Mapping,
     reply: Mapping,
 }
 
 impl Daemon {
+    /// Answers one request of the device; false: unmounted. (The client sees whether it was so too early.)
+    fn serve_one(&mut self) -> Result<bool> {
+        match sys::read(self.device.as_fd(), self.request.bytes_mut()) {
+            Ok(length) => self.answer(length)?,
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ECONNABORTED)) => {
+                return Ok(false);
+            }
+            // The request was taken back.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+            Err(error) => bail!("read of /dev/fuse: {error}"),
+        }
+        Ok(true)
+    }
+
+    /// The first request comes by the device, and the reply agrees on the ring.
+    fn serve_ring(&mut self) -> Result<()> {
+        self.serve_one()?;
+        self.by_ring = true;
+        let device = self.device.try_clone()?;
+        let mut ring = Ring::new(device.as_fd())?;
+        while let Some(arrived) = ring.wait()? {
+            for arrived in arrived {
+                let length = ring.take(&arrived, self.request.bytes_mut())?;
+                self.answer(length)?;
+                ring.reply(&arrived, &self.reply.bytes()[..self.replied])?;
+            }
+        }
+        Ok(())
+    }
+
     /// Files of the same contents in memory.
     fn back(&mut self) -> Result<()> {
         for file in &self.files {
@@ -176,10 +207,11 @@ impl Daemon {
 
     fn reply_init(&mut self) -> Result<()> {
         const BIG_WRITES: u32 = 1 << 5;
-        // The second word of flags counts, and in it: passthrough.
+        // The second word of flags counts, and in it: passthrough, and io_uring.
         const MORE_FLAGS: u32 = 1 << 30;
         const PASSTHROUGH: u32 = 1 << 5;
-        let passes = u32::from(!self.backing.is_empty());
+        const OVER_IO_URING: u32 = 1 << 9;
+        let (passes, rings) = (u32::from(!self.backing.is_empty()), u32::from(self.asks_for_ring));
         self.reply.bytes_mut()[REPLY as usize..][..64].fill(0);
         // Version 7.31, 128 KiB to read ahead, flags, requests in the background, the largest write, and how deep file
         // systems are stacked that are passed through to.
@@ -187,11 +219,11 @@ impl Daemon {
             (0, 7),
             (4, 31),
             (8, MOST as u32),
-            (12, BIG_WRITES | (passes * MORE_FLAGS)),
+            (12, BIG_WRITES | ((passes | rings) * MORE_FLAGS)),
             (16, 12 | 9 << 16),
             (20, MOST as u32),
             (24, 1),
-            (32, passes * PASSTHROUGH),
+            (32, (passes * PASSTHROUGH) | (rings * OVER_IO_URING)),
             (36, passes),
         ] {
             self.put_word(at, value);
@@ -215,13 +247,17 @@ impl Daemon {
         self.finish(bytes, 0)
     }
 
-    /// Header and body in one write.
+    /// Header and body in one write, or for the ring.
     fn finish(&mut self, bytes: usize, error: i32) -> Result<()> {
         let (total, unique) = (REPLY as usize + bytes, self.long(8));
         let reply = self.reply.bytes_mut();
         reply[..4].copy_from_slice(&(total as u32).to_ne_bytes());
         reply[4..8].copy_from_slice(&error.to_ne_bytes());
         reply[8..16].copy_from_slice(&unique.to_ne_bytes());
+        if self.by_ring {
+            self.replied = total;
+            return Ok(());
+        }
         match sys::write(self.device.as_fd(), &self.reply.bytes()[..total]) {
             Ok(_) => Ok(()),
             // Nobody waits for it any more.

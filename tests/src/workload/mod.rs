@@ -14,6 +14,7 @@ pub mod faults;
 pub mod forks;
 pub mod fuse;
 pub mod fuse_daemon;
+mod fuse_ring;
 pub mod job;
 pub mod ktls;
 pub mod memory;

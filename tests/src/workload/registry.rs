@@ -145,6 +145,7 @@ pub const ALL: &[Entry] = &[
     Entry { name: "fuse_direct", kind: Fuse("direct") },
     Entry { name: "fuse_cached", kind: Fuse("cached") },
     Entry { name: "fuse_passthrough", kind: Fuse("passthrough") },
+    Entry { name: "fuse_uring", kind: Fuse("uring") },
     Entry { name: "idle", kind: Idle },
     // What they must show is in exact.rs.
     Entry { name: "ring_enter", kind: Scene(rings::enter) },

@@ -28,12 +28,15 @@ pub fn nameless(dir: &Path, flags: i32) -> Result<File> {
     Ok(file)
 }
 
-/// The source: `bytes` of the pattern, in the page cache, position 0.
+/// The source: `bytes` of the pattern, in the page cache, position 0. Nothing of it is still to be written, and what it is
+/// like is known, so that a client of NFS asks its server no more.
 pub fn source(dir: &Path, bytes: usize) -> Result<File> {
     let mut pattern = Mapping::anonymous(bytes)?;
     fill(pattern.bytes_mut());
     let mut file = nameless(dir, 0)?;
     file.write_all(pattern.bytes())?;
+    file.sync_all()?;
+    file.metadata()?;
     io::Seek::rewind(&mut file)?;
     Ok(file)
 }

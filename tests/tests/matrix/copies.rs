@@ -60,9 +60,7 @@ fn differences(bench: &Bench, workload: &str, place: Place, window: &Window) -> 
         let ledger = ledger::process(&window.total, pid)?;
         let differences = compare::row(row, ledger, &facts);
         let about = format!("{workload}, {role:?}");
-        differences
-            .into_result(&about)
-            .map_err(|error| anyhow!("{error}\nthe tracer's processes: {}", window.total["processes"]))?;
+        differences.into_result(&about).map_err(|error| anyhow!("{error}\nthe tracer's ledger: {ledger}"))?;
     }
     Ok(())
 }

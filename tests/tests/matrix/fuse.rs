@@ -17,27 +17,30 @@ pub fn checks() -> Vec<Check> {
     vec![checked("filesystems::fuse", both_sides)]
 }
 
-/// Kernels whose FUSE has no passthrough, which came with 6.9.
-const WITHOUT_PASSTHROUGH: [&str; 2] = ["5.10", "6.1"];
+/// Workloads, and the kernels that lack what they are about: passthrough came with 6.9, io_uring with 6.14.
+const WORKLOADS: [(&str, &[&str]); 4] = [
+    ("fuse_direct", &[]),
+    ("fuse_cached", &[]),
+    ("fuse_passthrough", &["5.10", "6.1"]),
+    ("fuse_uring", &["5.10", "6.1", "6.12"]),
+];
 
-/// Direct I/O, the page cache and passthrough, each with a daemon of its own, under one tracer.
+/// Direct I/O, the page cache, passthrough and io_uring, each with a daemon of its own, under one tracer.
 fn both_sides(bench: &Bench) -> Result<Verdict> {
     // Built in from 6.12 on; what is missing is said by the workload.
     let _ = run("modprobe", &["fuse"]);
     let mut sessions = Vec::new();
-    let lacks_passthrough = WITHOUT_PASSTHROUGH.contains(&bench.kernel.as_str());
-    for name in ["fuse_direct", "fuse_cached", "fuse_passthrough"] {
+    let here = WORKLOADS.iter().filter(|(_, lacking)| !lacking.contains(&bench.kernel.as_str()));
+    for (name, _) in here.clone() {
         let arguments = ["--bytes", &N.to_string(), "--dir", &bench.tmpfs.display().to_string()];
         match Session::start(&bench.workload, name, &arguments.map(String::from))? {
             Started::Ready(session) => sessions.push(session),
-            Started::Skipped(_) if name == "fuse_passthrough" && lacks_passthrough => {}
             Started::Skipped(cause) => return Ok(Verdict::Skipped(cause)),
         }
     }
     let pids: Vec<u32> =
         sessions.iter().flat_map(|session| [Some(session.pid), session.peer]).flatten().collect();
-    let pairs = if lacks_passthrough { 2 } else { 3 };
-    ensure!(pids.len() == 2 * pairs, "a daemon is missing, or one is too many: {pids:?}");
+    ensure!(pids.len() == 2 * here.count(), "a daemon is missing, or one is too many: {pids:?}");
     let mut tracer = Tracer::start(&bench.tracer, &watch(&pids, &[]))?;
     tracer.wait_counting(&pids)?;
     for session in &mut sessions {
@@ -50,8 +53,11 @@ fn both_sides(bench: &Bench) -> Result<Verdict> {
     let of = |pid| ledger::process(&total, pid);
     direct(of(pids[0])?, of(pids[1])?)?;
     cached(of(pids[2])?, of(pids[3])?)?;
-    if let [client, daemon] = pids[4..] {
+    if let [client, daemon, ..] = pids[4..] {
         passed_through(of(client)?, of(daemon)?)?;
+    }
+    if let Some(&[client, daemon]) = pids.get(6..) {
+        by_ring(of(client)?, of(daemon)?)?;
     }
     sound(&total)?;
     Ok(Verdict::Passed)
@@ -77,6 +83,13 @@ fn cached(client: Ledger, daemon: Ledger) -> Result<()> {
     let (requests, replies) = (moved("read"), moved("write"));
     ensure!(requests > N / 2 && replies > N, "requests of {requests} bytes, replies of {replies}");
     expect("daemon", daemon, &[("read", requests, [requests, 0, 0]), ("write", replies, [0, replies, 0])])
+}
+
+/// As [`direct`], but headers are structures of constant size in buffers of their own.
+fn by_ring(client: Ledger, daemon: Ledger) -> Result<()> {
+    let (requests, replies) = (N / 2, N + N / 2 / CHUNK * WRITTEN);
+    expect("client", client, &[("read", N, [0; 3]), ("write", N / 2, [0; 3])])?;
+    expect("daemon", daemon, &[("io_uring", requests + replies, [requests, replies, 0])])
 }
 
 /// One copy a byte, by the file system that it is passed through to; the daemon sees nothing of it.

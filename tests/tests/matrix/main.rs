@@ -166,11 +166,37 @@ pub fn program_batch(
 fn all_checks(variant: Option<&str>) -> Result<Vec<Check>> {
     match variant {
         None => Ok(plain_checks()),
+        Some("interface") => Ok(interface_checks()),
         Some("lockdown") => Ok(lockdown::checks()),
         Some("usercopy_off") => Ok(usercopy_off::checks()),
         Some("usercopy_OFF") => Ok(usercopy_off::checks_of_the_spelling()),
         Some(other) => anyhow::bail!("VARIANT={other} has no checks"),
     }
+}
+
+/// Of what tracer makes of its counts: the same on every kernel, so that another VM runs them.
+fn interface_checks() -> Vec<Check> {
+    let mut checks = two_targets::checks();
+    checks.extend(faults_forced::checks());
+    checks.extend(refused::checks());
+    checks.extend(prometheus::checks());
+    checks.extend(serve_container::checks());
+    checks.extend(copy_sizes::checks());
+    checks.extend(dashboards::checks());
+    checks.extend(run_status::checks());
+    checks.extend(target_ends::checks());
+    checks.extend(bad_input::checks());
+    checks.extend(documented::checks());
+    checks.extend(check_usage::checks());
+    checks.extend(check_pass::checks());
+    checks.extend(check_violated::checks());
+    checks.extend(check_inconclusive::checks());
+    checks.extend(check_failed::checks());
+    checks.extend(check_ends::checks());
+    checks.extend(check_pid::checks());
+    checks.extend(check_record::checks());
+    checks.extend(check_ci::checks());
+    checks
 }
 
 fn plain_checks() -> Vec<Check> {
@@ -186,17 +212,11 @@ fn plain_checks() -> Vec<Check> {
     checks.extend(core_dumps::checks());
     checks.extend(observer::checks());
     checks.extend(calls::checks());
-    checks.extend(two_targets::checks());
-    checks.extend(threads::checks());
     checks.extend(children::checks());
     checks.extend(context_switches::checks());
-    checks.extend(faults_forced::checks());
-    checks.extend(refused::checks());
     checks.extend(no_btf::checks());
     checks.extend(in_flight::checks());
     checks.extend(late_module::checks());
-    checks.extend(prometheus::checks());
-    checks.extend(serve_container::checks());
     checks.extend(serve_exact::checks());
     checks.extend(serve_pinned::checks());
     checks.extend(serve_unprivileged::checks());
@@ -207,24 +227,9 @@ fn plain_checks() -> Vec<Check> {
     checks.extend(programs_openssl::checks());
     checks.extend(programs_jvm::checks());
     checks.extend(programs_mariadb::checks());
-    checks.extend(copy_sizes::checks());
     checks.extend(devices::checks());
-    checks.extend(dashboards::checks());
-    checks.extend(run_status::checks());
-    checks.extend(target_ends::checks());
-    checks.extend(bad_input::checks());
     checks.extend(doctor::checks());
     checks.extend(release_label::checks());
-    checks.extend(documented::checks());
-    checks.extend(check_usage::checks());
-    checks.extend(check_pass::checks());
-    checks.extend(check_violated::checks());
-    checks.extend(check_inconclusive::checks());
-    checks.extend(check_failed::checks());
-    checks.extend(check_ends::checks());
-    checks.extend(check_pid::checks());
-    checks.extend(check_record::checks());
-    checks.extend(check_ci::checks());
     checks.extend(check_nginx::checks());
     checks.extend(survey::checks());
     // Last: if it fails, the machine may be of no more use.

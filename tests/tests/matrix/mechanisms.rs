@@ -1,56 +1,32 @@
 //! What a mechanism's name promises, held against the kernel's own word.
 
-use std::sync::Arc;
-
 use anyhow::{Result, bail, ensure};
 use serde_json::Value;
-use tracer_tests::expect::{self, Place, Role};
-use tracer_tests::harness::batch::{Batches, Key};
+use tracer_tests::expect::Place;
 use tracer_tests::harness::bench::{Bench, MIB, Window};
 use tracer_tests::harness::ledger;
 use tracer_tests::harness::session::Started;
 use tracer_tests::workload::memory::FAULT_AROUND;
 
-use crate::batched::{self, Verdicts};
-use crate::{Check, Verdict, checked, sound};
-
-/// They share a window.
-const WORKLOADS: [&str; 4] =
-    ["zerocopy_tcp", "uring_sendzc_usage_tcp", "map_write_tcp", "map_look_write_tcp"];
+use crate::batched::judged_shared;
+use crate::{Check, Verdict, checked};
 
 pub fn checks() -> Vec<Check> {
-    let batches = Arc::new(Batches::default());
     let of = |name: &str, workload: &'static str, judge: fn(&Window) -> Result<()>| {
-        let batches = Arc::clone(&batches);
-        checked(&format!("mechanisms::{name}"), move |bench| observed(bench, &batches, workload, judge))
+        checked(&format!("mechanisms::{name}"), move |bench| judged_shared(bench, workload, judge))
     };
     vec![
-        of("zerocopy_tcp_says_it_copied", WORKLOADS[0], |window| says_it_copied(window, "sendto", 1)),
+        of("zerocopy_tcp_says_it_copied", "zerocopy_tcp", |window| says_it_copied(window, "sendto", 1)),
         // Two entries to a send: the result, and the notification.
-        of("uring_sendzc_usage_tcp_says_it_copied", WORKLOADS[1], |window| {
+        of("uring_sendzc_usage_tcp_says_it_copied", "uring_sendzc_usage_tcp", |window| {
             says_it_copied(window, "io_uring_enter", 2)
         }),
-        of("map_write_tcp_faults_in_the_kernel", WORKLOADS[2], |window| faults(window, 0)),
-        of("map_look_write_tcp_faults_in_the_program", WORKLOADS[3], |window| {
+        of("map_write_tcp_faults_in_the_kernel", "map_write_tcp", |window| faults(window, 0)),
+        of("map_look_write_tcp_faults_in_the_program", "map_look_write_tcp", |window| {
             faults(window, MIB as u64 / FAULT_AROUND as u64)
         }),
         checked("mechanisms::copy_file_range_across_is_refused", is_refused),
     ]
-}
-
-fn observed(
-    bench: &Bench,
-    batches: &Batches,
-    workload: &'static str,
-    judge: fn(&Window) -> Result<()>,
-) -> Result<Verdict> {
-    let is_here = |name: &&str| expect::find(&bench.kernel, name, Place::Tmpfs, Role::Worker).is_some();
-    if !is_here(&workload) {
-        return Ok(Verdict::Skipped("this kernel lacks it".into()));
-    }
-    let keys: Vec<Key> = WORKLOADS.into_iter().filter(is_here).map(|name| (name, Place::Tmpfs)).collect();
-    let judge = |window: &Window| Verdicts { differences: judge(window), sound: sound(&window.total) };
-    batched::judged(bench, batches, &keys, (workload, Place::Tmpfs), judge)
 }
 
 /// On loopback every send is copied after all: the kernel says so of each, and the tracer has the copies.

@@ -6,17 +6,8 @@ use tracer_tests::harness::compare::Differences;
 use tracer_tests::harness::ledger;
 use tracer_tests::workload::threads::THREADS;
 
-use crate::{Check, on_each_way, sound};
-
-pub fn checks() -> Vec<Check> {
-    vec![on_each_way("threads::are_one_ledger", |bench| {
-        let window = bench.window("threads", &[])?;
-        sound(&window.total)?;
-        adds_up(&window)
-    })]
-}
-
-fn adds_up(window: &Window) -> Result<()> {
+/// In the window in which their context switches are looked at.
+pub fn adds_up(window: &Window) -> Result<()> {
     let ledger = ledger::process(&window.total, window.worker)?;
     let known = (THREADS * MIB) as u64;
     let mut differences = Differences::default();

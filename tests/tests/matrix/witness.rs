@@ -21,11 +21,8 @@ type Case = (&'static str, &'static [Primitive]);
 const CASES: [Case; 1] = [("rw_tcp", &[PageToUser, Checked])];
 
 /// The others, and the same from other calls.
-const OTHER_CALLS: [Case; 3] = [
-    ("rw_unix", &[PageFromUser, Checked]),
-    ("splice_file", &[PageToUser, FilePage]),
-    ("sendfile_tcp", &[PageToUser, Checked]),
-];
+const OTHER_CALLS: [Case; 2] =
+    [("rw_unix", &[PageFromUser, Checked]), ("splice_file", &[PageToUser, FilePage])];
 
 /// What a primitive does; its name depends on the kernel.
 #[derive(Clone, Copy)]

@@ -95,7 +95,10 @@ fn boots(
     let mut boots = Vec::new();
     for variant in variants {
         let tests = list(&programs.matrix, variant.as_ref())?;
-        let is_of = |kernel: &&Kernel| variant.as_ref().is_none_or(|variant| variant.is_of(&kernel.name));
+        let boots_so = |variant: &Variant, kernel: &Kernel| {
+            variant.is_of(&kernel.name) || (programs.everywhere && variant.append.is_empty())
+        };
+        let is_of = |kernel: &&Kernel| variant.as_ref().is_none_or(|variant| boots_so(variant, kernel));
         // The one that runs most tests, then the newest, whose windows are now and then repeated: none waits for them at
         // the end.
         let (default, others): (Vec<&Kernel>, Vec<&Kernel>) =
@@ -138,7 +141,7 @@ fn boot(chosen: &Boot, programs: &Programs, filter: Option<&str>) -> Part {
     let streams = [Mutex::new(Lines::new(&line)), Mutex::new(Lines::new(&line))];
     let result = spec(kernel, programs, filter).and_then(|mut spec| {
         if let Some(variant) = &chosen.variant {
-            spec.kernel_args = variant.append.clone();
+            spec.kernel_args = format!("{} {}", spec.kernel_args, variant.append);
             spec.env.push((VARIANT.into(), variant.name.clone()));
         }
         vm::run(&spec, &|stream, bytes| {
