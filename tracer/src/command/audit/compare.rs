@@ -73,7 +73,8 @@ pub struct Uncounted {
 #[derive(Default)]
 pub struct Round {
     /// What was under breakpoints: primitives, or calls in functions.
-    pub watched: Vec<String>,
+    pub primitives: Vec<&'static str>,
+    pub places: Vec<String>,
     pub compared: Vec<Compared>,
     pub metadata: Metadata,
     /// Of these, what is no structure: copies of a page and more that no row and no call site counts.
@@ -105,8 +106,7 @@ impl Round {
             compared
         };
         let compared = groups.iter().filter(whole).map(compared).collect();
-        let watched = primitives.into_iter().map(str::to_owned).collect();
-        let mut round = Round { watched, compared, ..Round::default() };
+        let mut round = Round { primitives, compared, ..Round::default() };
         round.take_all(&session.coverage, &heard);
         Ok(round)
     }
@@ -156,7 +156,7 @@ impl Round {
     pub fn of_calls(session: &mut Session, places: &[Place]) -> Result<Self> {
         let heard = witness::hear(&mut session.kernel)?;
         let rows = witness::counted(&mut session.kernel)?;
-        let mut round = Round { watched: places.iter().map(Place::name).collect(), ..Round::default() };
+        let mut round = Round { places: places.iter().map(Place::name).collect(), ..Round::default() };
         for place in places {
             let seen = place.seen(&heard);
             let name = place.name();

@@ -16,7 +16,7 @@ pub struct Report {
 
 impl Report {
     pub fn is_clean(&self) -> bool {
-        !self.differs() && self.pages().next().is_none() && self.every_byte().next().is_none()
+        !self.differs() && self.pages().next().is_none() && self.refusing().next().is_none()
     }
 
     /// Where breakpoints and probes do not agree, on some path.
@@ -44,6 +44,11 @@ impl Report {
         self.rounds.iter().flat_map(|round| &round.uncounted)
     }
 
+    /// Those of them whose use refuses coverage the state `complete`. The others every machine has (terminals).
+    fn refusing(&self) -> impl Iterator<Item = &Uncounted> {
+        self.every_byte().filter(|uncounted| !uncounted.entry.signs().is_empty())
+    }
+
     /// By path and direction, over all rounds.
     fn paths(&self) -> BTreeMap<(Option<Path>, Direction), Sides> {
         let mut paths: BTreeMap<_, Sides> = BTreeMap::new();
@@ -65,16 +70,10 @@ impl Report {
                 human::count(*calls)
             )
         });
-        let every_byte = self.every_byte().map(|uncounted| {
-            format!(
-                "{} B in {} calls of {}: {}, which nothing counts (docs/coverage.md, the survey)",
-                human::count(uncounted.bytes),
-                human::count(uncounted.calls),
-                uncounted.name,
-                uncounted.entry.what,
-            )
-        });
-        differ.into_iter().chain(pages).chain(every_byte).collect()
+        let refusing = self
+            .refusing()
+            .map(|uncounted| format!("{}: nothing counts it (docs/coverage.md)", of(uncounted)));
+        differ.into_iter().chain(pages).chain(refusing).collect()
     }
 
     /// Sums by direction; a direction in which nothing could be compared is absent.
@@ -114,6 +113,9 @@ impl Report {
                 "calls": uncounted.calls,
             })
         };
+        let rounds = |of: fn(&Round) -> Value| -> Vec<Value> {
+            self.rounds.iter().map(of).filter(|watched| *watched != json!([])).collect()
+        };
         let metadata = self.rounds.iter().flat_map(|round| &round.metadata);
         let uncounted = |((primitive, caller), (direction, bytes, calls)): (
             &(&str, String),
@@ -124,7 +126,8 @@ impl Report {
         json!({
             "schema": "tracer/1",
             "kernel": self.kernel,
-            "rounds": self.rounds.iter().map(|round| &round.watched).collect::<Vec<_>>(),
+            "rounds": rounds(|round| json!(round.primitives)),
+            "memcpy_rounds": rounds(|round| json!(round.places)),
             "witness": self.sums(|sides| sides.witness as i64),
             "counted": self.sums(|sides| sides.counted as i64),
             "residual": self.sums(|sides| sides.residual()),
@@ -141,7 +144,8 @@ impl Report {
     pub fn to_text(&self) -> String {
         let mut text = format!("audit on kernel {}: hardware breakpoints against the probes\n", self.kernel);
         for round in &self.rounds {
-            let _ = writeln!(text, "\nbreakpoints on {}", round.watched.join(", "));
+            let watched = [round.primitives.join(", "), round.places.join("; ")].concat();
+            let _ = writeln!(text, "\nbreakpoints on {watched}");
             for c in &round.compared {
                 line(&mut text, c.group.direction.name(), c.sum(), &c.group.primitives.join(", "));
             }
@@ -157,6 +161,15 @@ impl Report {
             line(&mut text, path_name(path), both, direction.name());
         }
         self.metadata_as_text(&mut text);
+        let elsewhere: Vec<_> = self.every_byte().filter(|u| u.entry.signs().is_empty()).collect();
+        if !elsewhere.is_empty() {
+            text.push_str(
+                "\ncopies that nothing counts and every machine has (no residual; docs/coverage.md):\n",
+            );
+        }
+        for uncounted in elsewhere {
+            let _ = writeln!(text, "  {}", of(uncounted));
+        }
         text.push_str(if self.is_clean() { "\nno residual\n" } else { "\n" });
         for reason in self.reasons() {
             let _ = writeln!(text, "RESIDUAL: {reason}");
@@ -182,6 +195,11 @@ impl Report {
 
 fn path_name(path: Option<Path>) -> &'static str {
     path.map_or("unknown", Path::name)
+}
+
+fn of(uncounted: &Uncounted) -> String {
+    let (bytes, calls) = (human::count(uncounted.bytes), human::count(uncounted.calls));
+    format!("{bytes} B in {calls} calls of {}: {}", uncounted.name, uncounted.entry.what)
 }
 
 fn sides(both: Sides) -> Value {
@@ -213,7 +231,7 @@ mod tests {
             all.iter().map(one).collect()
         };
         let (metadata, pages) = (of(metadata), of(pages));
-        let round = Round { watched: vec!["_copy_from_user".into()], metadata, pages, ..Round::default() };
+        let round = Round { primitives: vec!["_copy_from_user"], metadata, pages, ..Round::default() };
         Report { kernel: "7.2".to_owned(), rounds: vec![round] }
     }
 
@@ -262,5 +280,17 @@ mod tests {
         let text = report.to_text();
         assert!(text.contains("\nRESIDUAL: 2,000 B in 2 calls of memcpy in f: SCTP"), "{text}");
         assert_eq!(report.to_json()["uncounted_memcpy"][0]["bytes"], 2000);
+        assert!(!report.is_clean());
+    }
+
+    #[test]
+    fn what_every_machine_has_is_shown_and_is_no_residual() {
+        let entry =
+            survey::entries().find(|entry| entry.functions.contains(&"canon_copy_from_read_buf")).unwrap();
+        let uncounted = vec![Uncounted { name: "memcpy in f".into(), entry, bytes: 20, calls: 2 }];
+        let report = Report { kernel: "7.2".into(), rounds: vec![Round { uncounted, ..Round::default() }] };
+        let text = report.to_text();
+        assert!(text.contains("\n  20 B in 2 calls of memcpy in f: terminals"), "{text}");
+        assert!(text.ends_with("\nno residual\n"), "{text}");
     }
 }
