@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use tracer_tests::harness::bench::{Bench, MIB, run, watch};
 use tracer_tests::harness::tracer::Tracer;
 
-use crate::{Check, check};
+use crate::{Check, check, on_any_kernel};
 
 /// It calls copy functions on every kernel.
 const COPIES: &str = "tun";
@@ -14,22 +14,27 @@ const USER_OF_COPIES: &str = "vhost_net";
 const COPIES_NOT: &str = "dummy";
 
 pub fn checks() -> Vec<Check> {
-    vec![check("late_module::makes_coverage_complete_since", |bench| {
-        let coverage = loaded_while_counting(bench, COPIES)?;
-        ensure!(coverage["state"] == "complete since", "{coverage}");
-        let since = coverage["since"].as_str().unwrap_or_default();
-        ensure!(since.starts_with("20") && since.ends_with('Z'), "{coverage}");
-        let reasons = coverage["reasons"].as_array().map_or(&[][..], Vec::as_slice);
-        let named = format!("module {COPIES} was loaded while counting");
-        ensure!(
-            reasons.len() == 1 && reasons[0].as_str().is_some_and(|r| r.starts_with(&named)),
-            "{coverage}"
-        );
+    vec![
+        check("late_module::makes_coverage_complete_since", |bench| {
+            let coverage = loaded_while_counting(bench, COPIES)?;
+            ensure!(coverage["state"] == "complete since", "{coverage}");
+            let since = coverage["since"].as_str().unwrap_or_default();
+            ensure!(since.starts_with("20") && since.ends_with('Z'), "{coverage}");
+            let reasons = coverage["reasons"].as_array().map_or(&[][..], Vec::as_slice);
+            let named = format!("module {COPIES} was loaded while counting");
+            ensure!(
+                reasons.len() == 1 && reasons[0].as_str().is_some_and(|r| r.starts_with(&named)),
+                "{coverage}"
+            );
 
-        let coverage = loaded_while_counting(bench, COPIES_NOT)?;
-        ensure!(coverage["state"] == "complete" && coverage["since"].is_null(), "{coverage}");
-        Ok(())
-    })]
+            Ok(())
+        }),
+        on_any_kernel("late_module::that_copies_nothing_changes_nothing", |bench| {
+            let coverage = loaded_while_counting(bench, COPIES_NOT)?;
+            ensure!(coverage["state"] == "complete" && coverage["since"].is_null(), "{coverage}");
+            Ok(())
+        }),
+    ]
 }
 
 /// Coverage in the total of a window in which the module was loaded, and once more again.

@@ -10,7 +10,7 @@ use tracer_tests::harness::tracer::{Outcome, Tracer};
 use tracer_tests::workload::fuse_daemon::{READ, REPLY, REQUEST, WRITE, WRITTEN};
 use tracer_tests::workload::scene::{traced, xdp};
 
-use crate::{Check, EACH_WAY, Verdict, check, checked_on, on_each_way};
+use crate::{Check, EACH_WAY, Verdict, checked_on, on_each_way};
 
 pub fn checks() -> Vec<Check> {
     let counted = |kernels, name: &'static str, function: &'static str, bytes: usize| {
@@ -22,7 +22,7 @@ pub fn checks() -> Vec<Check> {
         })
     };
     vec![
-        check("witness::fuse_daemon", fuse_daemon),
+        on_each_way("witness::fuse_daemon", fuse_daemon),
         counted(EACH_WAY, "xdp_copy", "skb_store_bits", xdp::FRAME * xdp::FRAMES),
         // Up to 6.12 the compiler put the copy into the function.
         counted(&["7.2"], "ptrace", "__access_remote_vm", 2 * traced::WORD * traced::WORDS),
