@@ -11,8 +11,14 @@ use tracer_tests::harness::tracer::Tracer;
 
 use crate::{Check, check, exact};
 
+/// Its calls' arguments are control that is copied by inlined code behind the check, and not counted where that is patched
+/// out (docs/coverage.md).
+const ARGUMENTS: &str = "compat_socketcall";
+
 pub fn checks() -> Vec<Check> {
-    let mut checks = with_scenes(workloads());
+    let mut scenes = workloads();
+    scenes.retain(|name| *name != ARGUMENTS);
+    let mut checks = with_scenes(scenes);
     checks.push(check("usercopy_off::doctor_says_complete", doctor_says_complete));
     checks
 }

@@ -19,7 +19,7 @@ use super::kernel::{Pointer, Task, read};
 use super::maps::{WITNESS, lose};
 use super::pages::book_pages;
 use super::skb;
-use super::wrapper::book_iter_as;
+use super::wrapper::{book_data, book_iter_as};
 
 /// The integer registers of a call, in x86-64's order of arguments.
 struct Registers([u64; 4]);
@@ -61,13 +61,33 @@ fn site(ctx: &ProbeContext, arguments: Arguments, direction: Direction) {
     let iter = Pointer::untyped(iter);
     // Where a check would run, but is patched out, a copy through an iterator moves data whatever its size.
     let may_be_control = class_of(behind(regs)) != caller::ITERATOR;
-    if let Some(bytes) = clipped(bytes, iter)
-        && bytes > 0
-        && let Some(direction) =
-            book_iter_as(slot, const { row("call_site") }, iter, direction, bytes, may_be_control)
-    {
-        testify_site(regs, direction, bytes);
+    let Some(bytes) = clipped(bytes, iter) else { return };
+    if bytes == 0 {
+        return;
     }
+    let probe = const { row("call_site") };
+    let booked = match received_by_option() {
+        Some(place) => {
+            book_data(slot, probe, place, direction, bytes);
+            Some(direction)
+        }
+        None => book_iter_as(slot, probe, iter, direction, bytes, may_be_control),
+    };
+    if let Some(direction) = booked {
+        testify_site(regs, direction, path_through_iterator(), bytes);
+    }
+}
+
+/// Where a copy through an iterator belongs that is a receive, though the call is none.
+#[inline(always)]
+fn received_by_option() -> Option<Place> {
+    let service = Task::current().service()?;
+    let place = Place::of(&service);
+    if place.entry != GETSOCKOPT {
+        return None;
+    }
+    let place = of_option(place, caller::ITERATOR, &service);
+    matches!(place.path, Path::Recv).then_some(place)
 }
 
 /// `_copy_to_user` and `_copy_from_user` where no check runs before them: what the check would have seen.
@@ -82,7 +102,7 @@ fn site_of_user(ctx: &ProbeContext, to_user: bool) {
     }
     let class = || class_of(behind(regs));
     book_checked(slot, const { row("call_site") }, &Checked { n, to_user, pointer: || pointer, class });
-    testify_site(regs, if to_user { Direction::ToUser } else { Direction::FromUser }, n);
+    testify_site(regs, if to_user { Direction::ToUser } else { Direction::FromUser }, path(), n);
 }
 
 /// A kprobe's handler finds the instruction pointer behind the breakpoint's one byte; the call has five.
@@ -92,10 +112,10 @@ fn behind(regs: &pt_regs) -> u64 {
 }
 
 #[inline(always)]
-fn testify_site(regs: &pt_regs, direction: Direction, bytes: u64) {
+fn testify_site(regs: &pt_regs, direction: Direction, path: Option<Path>, bytes: u64) {
     if is_compared() {
         let address = regs.rip - 1;
-        testify(key(address, SITE, direction, path()), bytes);
+        testify(key(address, SITE, direction, path), bytes);
     }
 }
 
@@ -175,13 +195,7 @@ fn witness(ctx: &PerfEventContext, primitive: u32, arguments: Arguments, directi
 /// Where the check books a copy through an iterator.
 #[inline(always)]
 fn path_through_iterator() -> Option<Path> {
-    let service = Task::current().service()?;
-    let place = Place::of(&service);
-    Some(if place.entry == GETSOCKOPT {
-        of_option(place, caller::ITERATOR, &service).path
-    } else {
-        place.path
-    })
+    received_by_option().map_or_else(path, |place| Some(place.path))
 }
 
 #[inline(always)]
