@@ -88,9 +88,10 @@ fn in_vms(args: &Args, matrix: &Matrix, kernels: &[Kernel]) -> Result<Vec<Part>>
     let filter = args.filter.as_deref();
     let programs = matrix::prepare(kernels, filter, args.everywhere)?;
     let mut jobs = matrix::jobs(matrix, kernels, &programs, filter)?;
-    jobs.push(Box::new(|| soak::run(kernels, filter)));
     jobs.push(Box::new(|| overhead::run(kernels, filter)));
-    run_beside(&jobs, args.jobs.unwrap_or_else(default_jobs).max(1))
+    let mut parts = run_beside(&jobs, args.jobs.unwrap_or_else(default_jobs).max(1))?;
+    parts.extend(soak::run(kernels, filter)?);
+    Ok(parts)
 }
 
 /// Runs `most` jobs at a time; the parts are in the order of the jobs.
