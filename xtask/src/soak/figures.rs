@@ -141,13 +141,8 @@ impl Figures {
             found.push(format!("coverage is {}", self.coverage));
         }
         let Resources { rss_kib, rss_kib_each, anon_kib_each, descriptors, maps_bytes } = &self.resources;
-        // By the middle the tables of what has ended have their size: a leak goes on. (Where few were looked at: from the
-        // first on.)
-        let middle =
-            if rss_kib_each.len() < 6 { None } else { rss_kib_each.get(rss_kib_each.len() / 2).copied() };
-        let first = middle.unwrap_or(rss_kib.first);
-        if rss_kib.last > first + RSS_SLACK_KIB {
-            let last = rss_kib.last;
+        if rss_kib.last > rss_kib.first + RSS_SLACK_KIB {
+            let (first, last) = (rss_kib.first, rss_kib.last);
             found.push(format!(
                 "memory grew from {first} to {last} KiB: {rss_kib_each:?}, anonymous {anon_kib_each:?}"
             ));
