@@ -12,8 +12,8 @@ use crate::soak;
 const NAME: &str = "soak::the_installed_package";
 const SECONDS: u64 = 30;
 
-/// Nothing if the filter or the choice of kernels leaves it out. After all others: beside another VM the daemon was still
-/// warming up when its memory was first looked at, which then counted as growth (54 to 67 MiB).
+/// Nothing if the filter or the choice of kernels leaves it out. After the matrix: the rate of processes that an
+/// emulated CPU reaches should not be shared.
 pub fn run(kernels: &[Kernel], filter: Option<&str>) -> Result<Option<Part>> {
     let default = Matrix::load()?.default;
     let kernel = kernels.iter().find(|kernel| kernel.name == default);
