@@ -185,6 +185,13 @@ pub fn trim_memory() {
     unsafe { libc::malloc_trim(0) };
 }
 
+/// Has this process use small pages only. In a heap that [`trim_memory`] gave back, the first byte that is used again
+/// brings a huge page of 2 MiB with it.
+pub fn without_huge_pages() {
+    // SAFETY: no memory is involved.
+    unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
+}
+
 /// Bytes of memory that this process may lock; `None` if there is no limit.
 pub fn locked_memory() -> Option<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };

@@ -52,6 +52,7 @@ pub fn serve(args: &Serve) -> Outcome {
     };
     crate::sys::lift_open_files();
     crate::sys::share_one_arena();
+    crate::sys::without_huge_pages();
     let server = Server::bind(&args.listen)?;
     let has_web_config = web.is_some();
     let (front, asked) = Front::new();
