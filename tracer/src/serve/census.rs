@@ -96,18 +96,19 @@ impl Census {
 
     /// Takes the last word on those that have ended.
     pub fn reap(&mut self, session: &mut Session) -> Result<()> {
-        let readings = session.last_readings();
-        if readings.is_empty() {
+        let mut closed = Vec::new();
+        // One at a time: a reading has 3 KB, and where this is late there are many.
+        for slot in session.retire() {
+            let Some(reading) = session.reading(slot) else { continue };
+            self.books.end(&reading, || ended(&reading, &mut self.paths, self.booted));
+            closed.push((slot, identity(&reading.process)));
+        }
+        if closed.is_empty() {
             return Ok(());
         }
-        for reading in &readings {
-            self.books.end(reading, || ended(reading, &mut self.paths, self.booted));
-        }
-        self.save(
-            session,
-            readings.iter().map(|reading| (reading.slot, identity(&reading.process))).collect(),
-        );
-        session.free(&readings.iter().map(|reading| reading.slot).collect::<Vec<_>>())
+        let slots: Vec<u32> = closed.iter().map(|(slot, _)| *slot).collect();
+        self.save(session, closed);
+        session.free(&slots)
     }
 
     /// Leaves everything to the next daemon, if there shall be one. `closed`: slots whose last word is in the

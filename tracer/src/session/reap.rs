@@ -6,7 +6,6 @@ use anyhow::Result;
 use tracer_ebpf::abi;
 
 use super::Session;
-use super::everyone::Reading;
 
 impl Session {
     /// Takes the last word on processes that have ended, and gives their slots back.
@@ -20,24 +19,19 @@ impl Session {
         self.free(&slots)
     }
 
-    /// The last word on processes that have ended, in slots that are then to be given back.
-    pub fn last_readings(&mut self) -> Vec<Reading> {
-        let slots = self.retire();
-        slots.iter().filter_map(|slot| self.reading(*slot)).collect()
-    }
-
     /// Gives slots back whose last word was taken.
     pub fn free(&mut self, slots: &[u32]) -> Result<()> {
         self.begun.retain(|slot, _| !slots.contains(slot));
         self.kernel.free(slots)
     }
 
-    /// Slots whose processes have ended, and to which nobody writes any more.
+    /// Slots whose processes have ended, and to which nobody writes any more: the last word on each can be read, and the
+    /// slot is then to be given back.
     ///
     /// Nothing is lost or counted twice: the entry in `SLOTS` went with the process; the new generation
     /// disowns what still refers to the slot (zero-copy packets on their way); and when the programs that run
     /// now have ended, nobody writes to it any more.
-    fn retire(&mut self) -> Vec<u32> {
+    pub fn retire(&mut self) -> Vec<u32> {
         let mut slots = self.kernel.ended_slots();
         slots.append(&mut self.left_over);
         slots.sort_unstable();
