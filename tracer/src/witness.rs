@@ -4,15 +4,16 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use aya::maps::{Array, HashMap, MapData};
+use aya::maps::{HashMap, MapData};
 use aya::programs::perf_event::{
     BreakpointConfig, PerfEventConfig, PerfEventLinkId, PerfEventScope, SamplePolicy,
 };
 use aya::programs::{PerfEvent, Program};
 use tracer_ebpf::abi::{CALL, Count, Direction, Path, SITE, WitnessKey};
-use tracer_ebpf::table::{PRIMITIVES, Primitive, ROWS, audit_index};
+use tracer_ebpf::table::{AUDITED, PRIMITIVES, Primitive, ROWS, audit_index};
 
-use crate::load::Kernel;
+use crate::load::{self, Kernel};
+use crate::sys::Mapped;
 
 /// Hardware breakpoints that one CPU has (DR0 to DR3).
 pub const SLOTS: usize = 4;
@@ -196,16 +197,15 @@ fn testimony(key: WitnessKey, count: Count) -> Option<Testimony> {
 
 /// Takes what the probes counted since the last time, by row.
 pub fn counted(kernel: &mut Kernel) -> Result<BTreeMap<&'static str, Counted>> {
-    let map = kernel.object().map_mut("AUDIT").context("the BPF object has no map AUDIT")?;
-    let mut map: Array<&mut MapData, Pod<Count>> = Array::try_from(map)?;
+    let map: Mapped<Count> = load::mapped(kernel.object(), "AUDIT", AUDITED)?;
     let cells = Path::ALL.into_iter().flat_map(|path| Direction::ALL.map(|direction| (path, direction)));
     let mut rows: BTreeMap<&'static str, Counted> = BTreeMap::new();
     for (index, row) in ROWS.iter().enumerate() {
         for (path, direction) in cells.clone() {
-            let slot = audit_index(index as u32, path, direction);
-            let bytes = map.get(&slot, 0)?.0.bytes;
+            let slot = audit_index(index as u32, path, direction) as usize;
+            let bytes = map.get(slot).map_or(0, |count| count.bytes);
             if bytes > 0 {
-                map.set(slot, Pod(Count::default()), 0)?;
+                map.set(slot, Count::default());
                 rows.entry(row.name).or_default().insert((path, direction), bytes);
             }
         }
