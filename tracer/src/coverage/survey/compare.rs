@@ -66,37 +66,33 @@ impl Calls {
 
     /// The same with the number of bytes.
     pub fn of(&self, names: &[&str]) -> Vec<Call> {
-        let sites = self.sites(names);
-        let verdicts = classify(
-            &sites,
-            &[],
-            &self.text,
-            &self.symbols,
-            &Rules::of_sizes(&vec![Some(BYTES); names.len()]),
-        );
-        let call = |(site, verdict): (Site, Verdict)| Call {
-            bytes: match verdict.size {
-                Size::Constant(bytes) => Some(bytes),
-                Size::Variable => None,
-            },
+        let call = |(site, bytes): (Site, Option<u64>)| Call {
+            bytes,
             target: names[site.primitive].to_owned(),
             function: site.function,
             module: site.module,
             offset: site.offset,
         };
-        sites.into_iter().zip(verdicts.sites).map(call).collect()
+        self.sized(names).map(call).collect()
+    }
+
+    /// All calls of functions with one of these names, and how many bytes each is asked for, if that is a constant.
+    fn sized(&self, names: &[&str]) -> impl Iterator<Item = (Site, Option<u64>)> {
+        let sites = self.sites(names);
+        let positions = vec![Some(BYTES); names.len()];
+        let verdicts = classify(&sites, &[], &self.text, &self.symbols, &Rules::of_sizes(&positions));
+        let bytes = |verdict: Verdict| match verdict.size {
+            Size::Constant(bytes) => Some(bytes),
+            Size::Variable => None,
+        };
+        sites.into_iter().zip(verdicts.sites.into_iter().map(bytes))
     }
 
     /// Where the function of each entry calls what copies, a page and more, or as much as a register says: by address.
     pub fn of_entries(&self, entries: &[&'static Entry]) -> Vec<(&'static Entry, Vec<u64>)> {
         let names: Vec<&str> = entries.iter().flat_map(|entry| aliases(entry.by)).copied().collect();
-        let positions = vec![Some(BYTES); names.len()];
-        let rules = Rules::of_sizes(&positions);
-        let sites = self.sites(&names);
-        let verdicts = classify(&sites, &[], &self.text, &self.symbols, &rules);
-        let moves_data = |verdict: &Verdict| !matches!(verdict.size, Size::Constant(bytes) if bytes < PAGE);
-        let moving = sites.iter().zip(&verdicts.sites).filter(|(_, verdict)| moves_data(verdict));
-        let moving: Vec<&Site> = moving.map(|(site, _)| site).collect();
+        let moving = self.sized(&names).filter(|(_, bytes)| bytes.is_none_or(|bytes| bytes >= PAGE));
+        let moving: Vec<Site> = moving.map(|(site, _)| site).collect();
         let is_of = |entry: &Entry, site: &Site| {
             aliases(entry.by).contains(&names[site.primitive])
                 && entry.functions.contains(&base_name(&site.function))
