@@ -235,6 +235,13 @@ mod tests {
         Report { kernel: "7.2".to_owned(), rounds: vec![round] }
     }
 
+    /// Two calls in a function of the survey.
+    fn uncounted(function: &str, bytes: u64) -> Report {
+        let entry = survey::entries().find(|entry| entry.functions.contains(&function)).unwrap();
+        let uncounted = vec![Uncounted { name: "memcpy in f".into(), entry, bytes, calls: 2 }];
+        Report { kernel: "7.2".into(), rounds: vec![Round { uncounted, ..Round::default() }] }
+    }
+
     #[test]
     fn structures_are_no_residual_and_pages_are() {
         let clean = report(&[("do_sys_poll", 4095, 1)], &[]);
@@ -273,10 +280,7 @@ mod tests {
         };
         assert!(of(8192, 8192).is_clean());
         assert!(!of(8192, 4096).is_clean());
-        let entry =
-            survey::entries().find(|entry| entry.functions.contains(&"sctp_packet_transmit")).unwrap();
-        let uncounted = vec![Uncounted { name: "memcpy in f".into(), entry, bytes: 2000, calls: 2 }];
-        let report = Report { kernel: "7.2".into(), rounds: vec![Round { uncounted, ..Round::default() }] };
+        let report = uncounted("sctp_packet_transmit", 2000);
         let text = report.to_text();
         assert!(text.contains("\nRESIDUAL: 2,000 B in 2 calls of memcpy in f: SCTP"), "{text}");
         assert_eq!(report.to_json()["uncounted_memcpy"][0]["bytes"], 2000);
@@ -285,10 +289,7 @@ mod tests {
 
     #[test]
     fn what_every_machine_has_is_shown_and_is_no_residual() {
-        let entry =
-            survey::entries().find(|entry| entry.functions.contains(&"canon_copy_from_read_buf")).unwrap();
-        let uncounted = vec![Uncounted { name: "memcpy in f".into(), entry, bytes: 20, calls: 2 }];
-        let report = Report { kernel: "7.2".into(), rounds: vec![Round { uncounted, ..Round::default() }] };
+        let report = uncounted("canon_copy_from_read_buf", 20);
         let text = report.to_text();
         assert!(text.contains("\n  20 B in 2 calls of memcpy in f: terminals"), "{text}");
         assert!(text.ends_with("\nno residual\n"), "{text}");
