@@ -22,6 +22,16 @@ pub const READ: u64 = 40;
 pub const WRITE: u64 = 40;
 pub const WRITTEN: u64 = 8;
 
+/// Bytes of the requests and of the replies when `bytes` are read, and half as many written, in pieces of `chunk`: a
+/// request for each call, its header and arguments, with the data of a write; the reply's header back, with the data of a
+/// read.
+pub const fn exchanged(bytes: u64, chunk: u64) -> (u64, u64) {
+    let (reads, writes) = (bytes / chunk, bytes / 2 / chunk);
+    let requests = reads * (REQUEST + READ) + writes * (REQUEST + WRITE + chunk);
+    let replies = reads * (REPLY + chunk) + writes * (REPLY + WRITTEN);
+    (requests, replies)
+}
+
 /// The files: what is read, what is written, and what the first calls of each kind are made on.
 pub const FILES: [&str; 3] = ["source", "out", "warm"];
 const ROOT: u64 = 1;

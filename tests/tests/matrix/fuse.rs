@@ -5,7 +5,7 @@ use tracer_tests::harness::bench::{Bench, MIB, run, watch};
 use tracer_tests::harness::ledger::{self, DIRECTIONS, Ledger};
 use tracer_tests::harness::session::{Session, Started};
 use tracer_tests::harness::tracer::Tracer;
-use tracer_tests::workload::fuse_daemon::{READ, REPLY, REQUEST, WRITE, WRITTEN};
+use tracer_tests::workload::fuse_daemon::{WRITTEN, exchanged};
 
 use crate::{Check, Verdict, checked, sound};
 
@@ -63,15 +63,12 @@ fn both_sides(bench: &Bench) -> Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
-/// A request for each call: its header and arguments to the daemon, with the data of a write; the reply's header back,
-/// with the data of a read. The client's pages are handed over, and copied by the daemon's calls.
+/// The client's pages are handed over, and copied by the daemon's calls.
 fn direct(client: Ledger, daemon: Ledger) -> Result<()> {
-    let (reads, writes) = (N / CHUNK, N / 2 / CHUNK);
+    let (requests, replies) = exchanged(N, CHUNK);
     expect("client", client, &[("read", N, [0; 3]), ("write", N / 2, [0; 3])])?;
     ensure!(client.of_path("read", "zero_copied_bytes") == N, "the client's pages are handed over");
     ensure!(client.of_path("write", "zero_copied_bytes") == N / 2, "the client's pages are handed over");
-    let requests = reads * (REQUEST + READ) + writes * (REQUEST + WRITE + CHUNK);
-    let replies = reads * (REPLY + CHUNK) + writes * (REPLY + WRITTEN);
     let to_and_fro = [("read", requests, [requests, 0, 0]), ("write", replies, [0, replies, 0])];
     expect("daemon", daemon, &to_and_fro)
 }

@@ -166,7 +166,7 @@ pub fn program_batch(
 fn all_checks(variant: Option<&str>) -> Result<Vec<Check>> {
     match variant {
         None => Ok(plain_checks()),
-        Some("interface") => Ok(interface_checks()),
+        Some("interface") => Ok(all_of(INTERFACE)),
         Some("lockdown") => Ok(lockdown::checks()),
         Some("usercopy_off") => Ok(usercopy_off::checks()),
         Some("usercopy_OFF") => Ok(usercopy_off::checks_of_the_spelling()),
@@ -174,67 +174,76 @@ fn all_checks(variant: Option<&str>) -> Result<Vec<Check>> {
     }
 }
 
+/// The tests of one file.
+type Checks = fn() -> Vec<Check>;
+
 /// Of what tracer makes of its counts: the same on every kernel, so that another VM runs them.
-fn interface_checks() -> Vec<Check> {
-    let mut checks = two_targets::checks();
-    checks.extend(faults_forced::checks());
-    checks.extend(refused::checks());
-    checks.extend(prometheus::checks());
-    checks.extend(serve_container::checks());
-    checks.extend(copy_sizes::checks());
-    checks.extend(dashboards::checks());
-    checks.extend(run_status::checks());
-    checks.extend(target_ends::checks());
-    checks.extend(bad_input::checks());
-    checks.extend(documented::checks());
-    checks.extend(check_usage::checks());
-    checks.extend(check_pass::checks());
-    checks.extend(check_violated::checks());
-    checks.extend(check_inconclusive::checks());
-    checks.extend(check_failed::checks());
-    checks.extend(check_ends::checks());
-    checks.extend(check_pid::checks());
-    checks.extend(check_record::checks());
-    checks.extend(check_ci::checks());
-    checks
+const INTERFACE: &[Checks] = &[
+    two_targets::checks,
+    faults_forced::checks,
+    refused::checks,
+    prometheus::checks,
+    serve_container::checks,
+    copy_sizes::checks,
+    dashboards::checks,
+    run_status::checks,
+    target_ends::checks,
+    bad_input::checks,
+    documented::checks,
+    check_usage::checks,
+    check_pass::checks,
+    check_violated::checks,
+    check_inconclusive::checks,
+    check_failed::checks,
+    check_ends::checks,
+    check_pid::checks,
+    check_record::checks,
+    check_ci::checks,
+];
+
+const PLAIN: &[Checks] = &[
+    copies::checks,
+    mechanisms::checks,
+    exact::checks,
+    filesystems::checks,
+    fuse::checks,
+    witness::checks,
+    witness_memcpy::checks,
+    fallbacks::checks,
+    bystander::checks,
+    core_dumps::checks,
+    observer::checks,
+    calls::checks,
+    children::checks,
+    context_switches::checks,
+    no_btf::checks,
+    in_flight::checks,
+    late_module::checks,
+    serve_exact::checks,
+    serve_pinned::checks,
+    serve_unprivileged::checks,
+    programs_nginx::checks,
+    programs_reload::checks,
+    programs_tools::checks,
+    programs_haproxy::checks,
+    programs_openssl::checks,
+    programs_jvm::checks,
+    programs_mariadb::checks,
+    devices::checks,
+    doctor::checks,
+    release_label::checks,
+    check_nginx::checks,
+    survey::checks,
+    // Last: if it fails, the machine may be of no more use.
+    namespace_ends::checks,
+];
+
+fn all_of(files: &[Checks]) -> Vec<Check> {
+    files.iter().flat_map(|checks| checks()).collect()
 }
 
 fn plain_checks() -> Vec<Check> {
-    let mut checks = copies::checks();
-    checks.extend(mechanisms::checks());
-    checks.extend(exact::checks());
-    checks.extend(filesystems::checks());
-    checks.extend(fuse::checks());
-    checks.extend(witness::checks());
-    checks.extend(witness_memcpy::checks());
-    checks.extend(fallbacks::checks());
-    checks.extend(bystander::checks());
-    checks.extend(core_dumps::checks());
-    checks.extend(observer::checks());
-    checks.extend(calls::checks());
-    checks.extend(children::checks());
-    checks.extend(context_switches::checks());
-    checks.extend(no_btf::checks());
-    checks.extend(in_flight::checks());
-    checks.extend(late_module::checks());
-    checks.extend(serve_exact::checks());
-    checks.extend(serve_pinned::checks());
-    checks.extend(serve_unprivileged::checks());
-    checks.extend(programs_nginx::checks());
-    checks.extend(programs_reload::checks());
-    checks.extend(programs_tools::checks());
-    checks.extend(programs_haproxy::checks());
-    checks.extend(programs_openssl::checks());
-    checks.extend(programs_jvm::checks());
-    checks.extend(programs_mariadb::checks());
-    checks.extend(devices::checks());
-    checks.extend(doctor::checks());
-    checks.extend(release_label::checks());
-    checks.extend(check_nginx::checks());
-    checks.extend(survey::checks());
-    // Last: if it fails, the machine may be of no more use.
-    checks.extend(namespace_ends::checks());
-    checks
+    all_of(PLAIN)
 }
 
 fn main() {

@@ -7,7 +7,7 @@ use tracer_tests::expect::Place;
 use tracer_tests::harness::bench::{Bench, MIB, watch};
 use tracer_tests::harness::session::{Session, Started};
 use tracer_tests::harness::tracer::{Outcome, Tracer};
-use tracer_tests::workload::fuse_daemon::{READ, REPLY, REQUEST, WRITE, WRITTEN};
+use tracer_tests::workload::fuse_daemon::{READ, REQUEST, exchanged};
 use tracer_tests::workload::scene::{traced, xdp};
 
 use crate::{Check, EACH_WAY, Verdict, checked_on, on_each_way};
@@ -83,9 +83,7 @@ fn fuse_daemon(bench: &Bench) -> Result<()> {
     let mut session = ready(bench.session("fuse_direct", Place::Tmpfs, bytes as usize)?, "fuse_direct")?;
     let daemon = session.peer.context("no daemon")?;
     let outcome = audit(bench, &mut session, daemon, "fuse_copy_do")?;
-    let (reads, writes) = (bytes / chunk, bytes / 2 / chunk);
-    let requests = reads * (REQUEST + READ) + writes * (REQUEST + WRITE + chunk);
-    let replies = reads * (REPLY + chunk) + writes * (REPLY + WRITTEN);
+    let (requests, replies) = exchanged(bytes, chunk);
     // An audit compares calls that it sees from their begin, and the daemon waited in the first.
     agrees(&outcome, requests + replies - (REQUEST + READ))
 }
