@@ -4,8 +4,8 @@
 
 use crate::expect::{Fs, KERNELS, Place};
 use crate::workload::scene::{
-    compat, descriptors, discards, messages, observed, pages, partial, rings, sockets, traced, vectors,
-    vhost, xdp, zerocopy_receive,
+    compat, descriptors, discards, holes, messages, observed, pages, partial, rings, sockets, traced,
+    vectors, vhost, xdp, zerocopy_receive,
 };
 
 const ALL: &[&str] = &KERNELS;
@@ -132,6 +132,7 @@ const FORWARDED: u64 = (vhost::FRAME * vhost::FRAMES) as u64;
 const MAPPABLE: usize = zerocopy_receive::MESSAGE * zerocopy_receive::MESSAGES;
 const MAPPED: usize = zerocopy_receive::PAGES * zerocopy_receive::TURNS;
 const TURNS: usize = descriptors::TURNS;
+const HOLES: u64 = holes::HALF as u64;
 const DROPPED: usize = discards::CHUNK * discards::TURNS;
 const SMALL: usize = vectors::SMALL_VECTORS * vectors::SMALL * vectors::DATAGRAMS;
 const QUIC: usize = vectors::QUIC * vectors::QUIC_PACKETS;
@@ -311,6 +312,11 @@ pub const ROWS: &[Row] = &[
     row("null_pipe", &[from_user("write", DROPPED), discarded("splice", DROPPED)]),
     row("trunc_tcp", &[from_user("send", DROPPED), discarded("recv", DROPPED)]).control(0, 0),
     row("trunc_udp", &[from_user("send", DATAGRAMS), TRUNCATED]).control(0, 0),
+    row("holes", &[Cell { discarded: HOLES, ..cell("read", 2 * holes::HALF) }]).on(Place::Ext4).control(0, 0),
+    // The row takes what `dax_iomap_rw` returns, zeros with it.
+    row("holes_dax", &[to_user("read", 2 * holes::HALF)]).on(Place::On(Fs::Dax)).control(0, 0),
+    // Direct I/O through io_uring is payload as far as no device moves it.
+    row("ring_holes", &[discarded("io_uring", holes::HALF)]).on(Place::Ext4).control(0, 0),
     // The matrix runs it beside another observer as well (`observer`).
     row("observed_writes", &[from_user("write", OBSERVED)]).control(0, 0),
 ];

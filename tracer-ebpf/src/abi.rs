@@ -378,6 +378,8 @@ pub enum Arguments {
     PageOffsetBytesIter,
     /// `(page, iter, offset, bytes)`: 5.10's `iov_iter_copy_from_user_atomic`.
     PageIterOffsetBytes,
+    /// `(bytes, iter)`: `iov_iter_zero`.
+    BytesIter,
     /// `(to, from, n)`: `_copy_to_user`, `_copy_from_user`.
     ToFromBytes,
     /// `(to, from)`: `copy_page`, 4096 bytes.
@@ -390,7 +392,10 @@ impl Arguments {
         match self {
             Arguments::AddrBytesIter => Some(1),
             Arguments::ToFromBytes => Some(2),
-            Arguments::PageOffsetBytesIter | Arguments::PageIterOffsetBytes | Arguments::ToFromPage => None,
+            Arguments::PageOffsetBytesIter
+            | Arguments::PageIterOffsetBytes
+            | Arguments::BytesIter
+            | Arguments::ToFromPage => None,
         }
     }
 }

@@ -67,29 +67,13 @@ fn is_explained(total: &Value) -> Result<()> {
     let parts = parts.chain([&total["overflow"], &total["ended"], &total["totals"]]);
     for part in parts.filter(|part| part.is_object()) {
         let paths = part["paths"].as_object().into_iter().flatten();
-        for (path, counts) in paths.filter(|(path, _)| !is_excepted(total, part, path)) {
+        for (path, counts) in paths {
             let bytes = counts["unexplained_bytes"].as_u64();
             let bytes = bytes.with_context(|| format!("{path} has no unexplained_bytes in {part}"))?;
             ensure!(bytes == 0, "{bytes} bytes of {path} are unexplained in {part}");
         }
     }
     Ok(())
-}
-
-/// Processes of real programs with payload that no row can explain, by name and path.
-const EXCEPTED: [(&str, &str, &str); 1] = [(
-    "mariadbd",
-    "read",
-    "direct reads of what was never written: iomap_dio_hole_iter, inlined up to 6.12, fills with zeros",
-)];
-
-/// True for such a path, of the process or of a sum that it is in.
-fn is_excepted(total: &Value, part: &Value, path: &str) -> bool {
-    let is = |part: &Value| EXCEPTED.iter().any(|(comm, of, _)| part["comm"] == *comm && *of == path);
-    match part.get("comm") {
-        Some(_) => is(part),
-        None => total["processes"].as_array().into_iter().flatten().any(is),
-    }
 }
 
 /// Only sums: a ratio of sums is no sum of ratios, and what a process is named

@@ -6,8 +6,8 @@ use super::job::{Job, Method, Moving};
 use super::ktls::Version;
 use super::receive::Receiver;
 use super::scene::{
-    self, compat, descriptors, discards, kernel_files, messages, observed, pages, partial, rings, sockets,
-    traced, vectors, vhost, xdp, zerocopy_receive,
+    self, compat, descriptors, discards, holes, kernel_files, messages, observed, pages, partial, rings,
+    sockets, traced, vectors, vhost, xdp, zerocopy_receive,
 };
 use super::transport::Transport;
 use super::uring::{Uring, Way};
@@ -204,6 +204,9 @@ pub const ALL: &[Entry] = &[
     Entry { name: "null_pipe", kind: Scene(discards::pipe) },
     Entry { name: "trunc_tcp", kind: Scene(discards::stream) },
     Entry { name: "trunc_udp", kind: Scene(discards::datagrams) },
+    Entry { name: "holes", kind: Scene(holes::direct) },
+    Entry { name: "holes_dax", kind: Scene(holes::direct) },
+    Entry { name: "ring_holes", kind: Scene(holes::ring) },
     Entry { name: "observed_writes", kind: Scene(observed::writes) },
     Entry { name: "vhost", kind: Scene(vhost::sends) },
     Entry { name: "zerocopy_receive", kind: Scene(zerocopy_receive::copied) },

@@ -82,6 +82,11 @@ impl Ring {
         self.run(entry).map(|entry| entry.result() as usize)
     }
 
+    pub fn read(&mut self, fd: BorrowedFd, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let (at, len) = (buffer.as_mut_ptr(), buffer.len() as u32);
+        self.moved(opcode::Read::new(Fd(fd.as_raw_fd()), at, len).offset(offset).build())
+    }
+
     pub fn recv(&mut self, fd: BorrowedFd, buffer: &mut [u8]) -> io::Result<usize> {
         let (at, len) = (buffer.as_mut_ptr(), buffer.len() as u32);
         self.moved(opcode::Recv::new(Fd(fd.as_raw_fd()), at, len).build())

@@ -46,6 +46,7 @@ static VARIANTS: [Variant; 2] = [
                 about("write", "from_user", 0, OTHER_FILES),
                 // Less than InnoDB asked for: what was allocated and never written is zeros without the disk.
                 exactly(DISK, "read", moved.from_disk),
+                about("read", "discarded_bytes", moved.read - moved.from_disk, OTHER_FILES),
             ]
         },
         written: |moved| moved.written + moved.logged,

@@ -1,5 +1,5 @@
 //! Payload for which no memory was copied or handed on: what goes to /dev/null, what comes from /dev/zero, and what
-//! MSG_TRUNC throws away.
+//! MSG_TRUNC throws away. (What a direct read finds unwritten is told by call sites.)
 
 use tracer_ebpf::abi::Path;
 use tracer_ebpf::{syscalls, table::row};
@@ -14,13 +14,18 @@ use super::wrapper::{Call, Exit, enter, leave, wrapper};
 #[inline(always)]
 fn all(_probe: u32, call: &impl Call) {
     let bytes = call.ret();
-    if bytes <= 0 {
-        return;
+    if bytes > 0 {
+        discard(bytes as u64);
     }
+}
+
+/// Books what the current task's call throws away, or makes of nothing.
+#[inline(always)]
+pub fn discard(bytes: u64) {
     let (Some(slot), Some(place)) = (current_slot(), place()) else { return };
-    book_discarded(slot, place.path, bytes as u64);
+    book_discarded(slot, place.path, bytes);
     if place.entry & syscalls::COPIES_ARE_PAYLOAD != 0 {
-        book_payload(slot, place.path, bytes as u64);
+        book_payload(slot, place.path, bytes);
     }
 }
 

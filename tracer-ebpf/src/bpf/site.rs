@@ -14,6 +14,7 @@ use tracer_ebpf::table::row;
 use super::account::{Place, current_slot, is_compared, path, place};
 use super::caller::class_of;
 use super::check::{Checked, book_checked, of_option};
+use super::discard::discard;
 use super::iter::{self, Memory};
 use super::kernel::{Pointer, Task, read};
 use super::maps::{WITNESS, lose};
@@ -33,11 +34,12 @@ impl Registers {
     /// `(bytes asked for, iterator)`.
     #[inline(always)]
     fn bytes_and_iter(&self, arguments: Arguments) -> (u64, u64) {
-        let [_, b, c, d] = self.0;
+        let [a, b, c, d] = self.0;
         match arguments {
             Arguments::AddrBytesIter => (b, c),
             Arguments::PageOffsetBytesIter => (c, d),
             Arguments::PageIterOffsetBytes => (d, b),
+            Arguments::BytesIter => (a, b),
             Arguments::ToFromBytes => (c, 0),
             Arguments::ToFromPage => (4096, 0),
         }
@@ -153,6 +155,21 @@ pub fn site_page_from_iter(ctx: ProbeContext) -> u32 {
 #[kprobe]
 pub fn site_page_from_user(ctx: ProbeContext) -> u32 {
     site(&ctx, Arguments::PageIterOffsetBytes, Direction::FromUser);
+    0
+}
+#[kprobe]
+pub fn site_zero(ctx: ProbeContext) -> u32 {
+    // SAFETY: the context of a kprobe is `pt_regs`.
+    let (bytes, iter) = Registers::of(unsafe { &*ctx.regs }).bytes_and_iter(Arguments::BytesIter);
+    let iter = Pointer::untyped(iter);
+    let is_users = match iter::memory(iter) {
+        Some(Memory::User) => true,
+        Some(Memory::Pages) => is_registered_buffer(),
+        _ => false,
+    };
+    if is_users && let Some(bytes) = clipped(bytes, iter) {
+        discard(bytes);
+    }
     0
 }
 #[kprobe]

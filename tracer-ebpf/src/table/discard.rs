@@ -37,14 +37,17 @@ pub const ROWS: &[Row] = &[
             kprobe("read_zero", &["zero_read_entry", "zero_read_return"]),
         ],
     ),
-    discard(
-        "zero_read_iter",
-        "the same by vectors and by io_uring, and from /dev/full",
-        &[
-            trampoline("read_iter_zero", 2, &["zero_read_iter_fexit"]),
-            kprobe("read_iter_zero", &["zero_read_iter_entry", "zero_read_iter_return"]),
-        ],
-    ),
+    Row {
+        covers: &["read_iter_zero"],
+        ..discard(
+            "zero_read_iter",
+            "the same by vectors and by io_uring, and from /dev/full",
+            &[
+                trampoline("read_iter_zero", 2, &["zero_read_iter_fexit"]),
+                kprobe("read_iter_zero", &["zero_read_iter_entry", "zero_read_iter_return"]),
+            ],
+        )
+    },
 ];
 
 const fn discard(name: &'static str, help: &'static str, ways: &'static [Way]) -> Row {

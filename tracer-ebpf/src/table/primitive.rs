@@ -28,7 +28,9 @@ const fn primitive_row(
     Primitive { name, arguments, direction, site_program, witness_program, data }
 }
 
-use Arguments::{AddrBytesIter, PageIterOffsetBytes, PageOffsetBytesIter, ToFromBytes, ToFromPage};
+use Arguments::{
+    AddrBytesIter, BytesIter, PageIterOffsetBytes, PageOffsetBytesIter, ToFromBytes, ToFromPage,
+};
 use Direction::{FromUser, InKernel, ToUser};
 
 /// lib/iov_iter.c, lib/usercopy.c, arch/x86/lib/copy_page_64.S. A kernel has those that it has.
@@ -85,6 +87,8 @@ pub const PRIMITIVES: &[Primitive] = &[
         "witness_copy_from_user_atomic",
     ),
     primitive_row("hash_and_copy_to_iter", AddrBytesIter, ToUser, "", ""),
+    // Copies nothing: what it writes is payload all the same, of direct reads of what was never written.
+    primitive_row("iov_iter_zero", BytesIter, ToUser, "site_zero", ""),
     primitive_row("copy_page", ToFromPage, InKernel, "site_copy_page", ""),
 ];
 

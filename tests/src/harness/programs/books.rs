@@ -9,8 +9,15 @@ use crate::harness::ledger::{DIRECTIONS, Ledger};
 use crate::harness::metrics;
 
 /// The quantities that are looked at, under the names that JSON gives them or their parts.
-const FIELDS: [&str; 6] =
-    ["payload_bytes", "zero_copied_bytes", "crypto_bytes", "to_user", "from_user", "in_kernel"];
+const FIELDS: [&str; 7] = [
+    "payload_bytes",
+    "zero_copied_bytes",
+    "discarded_bytes",
+    "crypto_bytes",
+    "to_user",
+    "from_user",
+    "in_kernel",
+];
 
 /// What disks moved for the program stands beside the paths, under this name.
 pub const DISK: &str = "disk";
@@ -60,6 +67,7 @@ impl Books {
                 let bytes = match field {
                     "payload_bytes" => metrics::sum(page, "tracer_payload_bytes_total", &of),
                     "zero_copied_bytes" => metrics::sum(page, "tracer_zero_copied_bytes_total", &of),
+                    "discarded_bytes" => metrics::sum(page, "tracer_discarded_bytes_total", &of),
                     "crypto_bytes" => DIRECTIONS.iter().map(|direction| copied(direction, "crypto")).sum(),
                     direction => copied(direction, "copy"),
                 };

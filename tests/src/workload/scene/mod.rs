@@ -5,6 +5,7 @@ pub mod compat;
 pub mod descriptors;
 pub mod discards;
 pub mod feeder;
+pub mod holes;
 pub mod kernel_files;
 pub mod messages;
 pub mod observed;
