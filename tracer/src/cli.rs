@@ -159,7 +159,7 @@ pub struct Live {
 #[derive(Args, Debug)]
 pub struct Select {
     /// Process to count, as this pid namespace names it; all its threads. Repeatable
-    #[arg(long, short, value_name = "PID", value_parser = crate::target::parse_pid, allow_hyphen_values = true)]
+    #[arg(long, short, value_name = "PID", value_parser = crate::kernel::process::parse_pid, allow_hyphen_values = true)]
     pub pid: Vec<u32>,
     /// Processes with this name (as in /proc/PID/comm)
     #[arg(long, value_name = "NAME")]
@@ -251,7 +251,7 @@ pub struct Completions {
 #[derive(Args, Debug)]
 pub struct Audit {
     /// Process to audit
-    #[arg(long, short, value_name = "PID", value_parser = crate::target::parse_pid, allow_hyphen_values = true)]
+    #[arg(long, short, value_name = "PID", value_parser = crate::kernel::process::parse_pid, allow_hyphen_values = true)]
     pub pid: u32,
     /// How long, over all rounds of four breakpoints
     #[arg(

@@ -32,7 +32,7 @@ pub struct Check {
 #[derive(Args, Debug)]
 pub struct TrialArgs {
     /// Count this process, which runs already, in place of the policy's target. Repeatable
-    #[arg(long, short, value_name = "PID", value_parser = crate::target::parse_pid, allow_hyphen_values = true)]
+    #[arg(long, short, value_name = "PID", value_parser = crate::kernel::process::parse_pid, allow_hyphen_values = true)]
     pub pid: Vec<u32>,
     /// End each window after this time, in place of the policy's `window.duration`
     #[arg(long, value_parser = parse_duration, value_name = "TIME")]

@@ -38,7 +38,7 @@ pub struct Serve {
     #[arg(long = "web.config.file", value_name = "FILE")]
     pub web_config_file: Option<PathBuf>,
     /// Only this process. Repeatable, as the patterns are
-    #[arg(long, short, value_name = "PID", value_parser = crate::target::parse_pid, allow_hyphen_values = true)]
+    #[arg(long, short, value_name = "PID", value_parser = crate::kernel::process::parse_pid, allow_hyphen_values = true)]
     pub pid: Vec<u32>,
     /// Only processes with such a name
     #[arg(long, value_name = "PATTERN", value_parser = Pattern::parse)]

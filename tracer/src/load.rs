@@ -25,9 +25,9 @@ use self::kept::Kept;
 use self::links::Links;
 use self::pins::Pins;
 use crate::attachable;
-use crate::facts::Facts;
 use crate::fault::Fault;
 use crate::inflight::Waiting;
+use crate::kernel::Facts;
 use crate::sys::{self, Mapped};
 
 pub use self::links::all_are_links;

@@ -5,9 +5,9 @@ use std::io;
 use aya::programs::ProgramError;
 use tracer_ebpf::table::{Method, Way};
 
-use crate::facts;
+use crate::kernel;
+use crate::kernel::capabilities::Privilege;
 use crate::plan::Refusal;
-use crate::privilege::Privilege;
 use crate::snapshot::Probe;
 
 impl Refusal {
@@ -48,7 +48,7 @@ fn cause(way: &Way, error: &anyhow::Error) -> Refusal {
     if let Some(verdict) = verdict(error) {
         return said(verdict, REPORT);
     }
-    if way.method == Method::Kprobe && !facts::has_kprobes() {
+    if way.method == Method::Kprobe && !kernel::has_kprobes() {
         return said("this kernel has no kprobes".to_owned(), KPROBES);
     }
     let symbol = way.symbol;

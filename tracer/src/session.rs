@@ -19,17 +19,17 @@ use tracer_ebpf::abi::{self, Config, Loss, gate};
 
 use crate::coverage::Coverage;
 use crate::ended::{self, Ended};
-use crate::facts::Facts;
-use crate::facts::kallsyms::Kallsyms;
 use crate::fault::Fault;
 use crate::inflight::{self, Waiting};
+use crate::kernel::Facts;
+use crate::kernel::kallsyms::Kallsyms;
+use crate::kernel::netdev::{self, NetDevice};
+use crate::kernel::pid_namespace::Names;
+use crate::kernel::process::{self, Target};
 use crate::load::pins::Pins;
 use crate::load::{Kernel, Pinned};
-use crate::names::Names;
-use crate::netdev::{self, NetDevice};
 use crate::plan::{self, Attach, Wanted};
 use crate::preemption::Preemption;
-use crate::target::{self, Target};
 
 pub use self::everyone::Reading;
 use self::resume::Manifest;
@@ -137,7 +137,7 @@ impl Session {
             kernel,
             coverage,
             targets: BTreeMap::new(),
-            booted: target::boot_time(),
+            booted: process::boot_time(),
             ended: Ended::new(options.fault.kept.unwrap_or(ended::KEPT)),
             started: SystemTime::now(),
             opened: Instant::now(),
@@ -211,9 +211,9 @@ impl Session {
             let known: Vec<u32> = self.targets.keys().copied().collect();
             self.names.refresh(&mut self.kernel)?;
             let mut found = false;
-            for pid in target::with_children(&known).into_iter().filter(|pid| !known.contains(pid)) {
+            for pid in process::with_children(&known).into_iter().filter(|pid| !known.contains(pid)) {
                 // Gone meanwhile, or a child of a vfork that has nothing of its own yet: no reason to stop.
-                let (Ok(target), Ok(tgid)) = (target::resolve(pid), self.names.tgid(pid)) else { continue };
+                let (Ok(target), Ok(tgid)) = (process::resolve(pid), self.names.tgid(pid)) else { continue };
                 found = true;
                 if self.kernel.process_map("SLOTS")?.get(&tgid, 0).is_ok() {
                     self.targets.insert(pid, target);
@@ -221,7 +221,7 @@ impl Session {
                 }
                 self.admit(target)?;
                 // It may have ended before it was entered: its pid must not be counted when another gets it.
-                if !target::is_alive(pid) {
+                if !process::is_alive(pid) {
                     let _ = self.kernel.process_map("SLOTS")?.remove(&tgid);
                 }
             }
@@ -240,7 +240,7 @@ impl Session {
 
     /// What a process is called changes with its exec.
     pub fn describe_again(&mut self, pid: u32) {
-        self.targets.insert(pid, target::describe(pid));
+        self.targets.insert(pid, process::describe(pid));
     }
 
     /// Counts a process from its next exec on.
@@ -317,10 +317,10 @@ fn waiting(selection: &Selection) -> Vec<Waiting> {
     match selection {
         Selection::Processes { targets, children } => {
             let named: Vec<u32> = targets.iter().map(|t| t.pid).collect();
-            let pids = if *children { target::with_children(&named) } else { named };
+            let pids = if *children { process::with_children(&named) } else { named };
             pids.into_iter().flat_map(inflight::waiting).collect()
         }
-        Selection::Everyone => target::everyone().into_iter().flat_map(inflight::waiting).collect(),
+        Selection::Everyone => process::everyone().into_iter().flat_map(inflight::waiting).collect(),
         _ => Vec::new(),
     }
 }

@@ -94,7 +94,9 @@ fn pids(map: &Map, problems: &mut Problems) -> Option<Vec<u32>> {
     let mut pids = Vec::new();
     for node in nodes {
         let result = match &node.value {
-            Value::Scalar { text, .. } => crate::target::parse_pid(text).map_err(|error| error.to_string()),
+            Value::Scalar { text, .. } => {
+                crate::kernel::process::parse_pid(text).map_err(|error| error.to_string())
+            }
             _ => Err(format!("a pid is a number, not {}", node.kind())),
         };
         pids.extend(problems.check(node.line, "pid", result));

@@ -8,11 +8,11 @@ use serde_json::json;
 use super::{Outcome, status, survey};
 use crate::cli::{Doctor, Format};
 use crate::coverage;
-use crate::facts::{self, Facts};
 use crate::fault::Fault;
-use crate::netdev::{self, NetDevice};
+use crate::kernel::capabilities::Privilege;
+use crate::kernel::netdev::{self, NetDevice};
+use crate::kernel::{self, Facts};
 use crate::plan::Attach;
-use crate::privilege::Privilege;
 use crate::session::{Options, Selection, Session};
 use crate::sink::coverage_state;
 use crate::snapshot::{CoverageState, Probe, Snapshot};
@@ -110,8 +110,8 @@ fn environment() -> Vec<(&'static str, String)> {
         ("kernel", read("/proc/sys/kernel/osrelease")),
         ("user", Privilege::read().describe()),
         ("BTF", btf),
-        ("kprobes", if facts::has_kprobes() { "yes".into() } else { "no".into() }),
-        ("lockdown", facts::lockdown().unwrap_or_else(|| "none".into())),
+        ("kprobes", if kernel::has_kprobes() { "yes".into() } else { "no".into() }),
+        ("lockdown", kernel::lockdown().unwrap_or_else(|| "none".into())),
         ("kptr_restrict", read("/proc/sys/kernel/kptr_restrict")),
         ("perf_event_paranoid", read("/proc/sys/kernel/perf_event_paranoid")),
         ("unprivileged_bpf_disabled", read("/proc/sys/kernel/unprivileged_bpf_disabled")),

@@ -10,9 +10,9 @@ use super::{Outcome, status, watch};
 use crate::cli::{Live, Select};
 use crate::command::watch::{OnSignal, Signals, Watch};
 use crate::fault::Fault;
+use crate::kernel::process::{self, Target};
 use crate::session::{Options, Selection, Session};
 use crate::sink::say;
-use crate::target::{self, Target};
 
 pub fn live(args: Live) -> Outcome {
     if args.select.is_empty() {
@@ -34,7 +34,7 @@ pub fn live(args: Live) -> Outcome {
     let selection = Selection::Processes { targets: targets.clone(), children: args.select.children };
     let mut session = Session::prepare(&selection, &options)?;
     for target in &targets {
-        if !target::is_alive(target.pid) {
+        if !process::is_alive(target.pid) {
             bail!("{}", ended_early(target));
         }
     }
@@ -62,7 +62,7 @@ pub fn live(args: Live) -> Outcome {
         };
         watch.until(signals, watch::all_ended(ends)).await
     })?;
-    for target in targets.iter().filter(|t| !target::is_alive(t.pid)) {
+    for target in targets.iter().filter(|t| !process::is_alive(t.pid)) {
         say(&format!("process {} has ended", target.label()));
     }
     Ok(ExitCode::SUCCESS)
@@ -71,12 +71,12 @@ pub fn live(args: Live) -> Outcome {
 /// The processes that the options name; each must exist, and each option must find one. Their children are
 /// found once the probes are attached, so that none is born in between.
 fn select(select: &Select) -> Result<Vec<Target>> {
-    let mut targets = select.pid.iter().map(|pid| target::resolve(*pid)).collect::<Result<Vec<_>>>()?;
+    let mut targets = select.pid.iter().map(|pid| process::resolve(*pid)).collect::<Result<Vec<_>>>()?;
     for comm in &select.comm {
-        targets.extend(target::by_comm(comm)?);
+        targets.extend(process::by_comm(comm)?);
     }
     for cgroup in &select.cgroup {
-        targets.extend(target::by_cgroup(cgroup)?);
+        targets.extend(process::by_cgroup(cgroup)?);
     }
     targets.sort_unstable_by_key(|target| target.pid);
     targets.dedup_by_key(|target| target.pid);

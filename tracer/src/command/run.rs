@@ -14,9 +14,9 @@ use super::{Outcome, status, watch};
 use crate::cli::Run;
 use crate::command::watch::{OnSignal, Signals, Watch};
 use crate::fault::Fault;
+use crate::kernel::process;
 use crate::session::{Options, Selection, Session};
 use crate::sink::say;
-use crate::target;
 
 pub fn run(args: Run) -> Outcome {
     match count(args) {
@@ -40,7 +40,7 @@ fn count(args: Run) -> Result<ExitCode> {
     let selection = Selection::AtExec { children: !args.no_children };
     let mut session = Session::prepare(&selection, &options)?;
     let held = Held::start(&args.command)?;
-    session.count_at_exec(target::describe(held.pid))?;
+    session.count_at_exec(process::describe(held.pid))?;
     session.open()?;
     watch::warn(&session);
     let pid = held.pid;

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{Outcome, status};
 use crate::coverage::survey::compare::{Calls, Found, is_as_surveyed};
 use crate::coverage::survey::{Entry, Extent, Shows, Status};
-use crate::facts;
+use crate::kernel;
 
 /// `--calls-of`: every call of these functions, with the number of bytes where it is a constant.
 pub fn calls_of(functions: &[String]) -> Outcome {
@@ -25,7 +25,7 @@ pub fn calls_of(functions: &[String]) -> Outcome {
 
 /// `--survey`: what this kernel's text has of each place. Exit status 1 if it is not as on the kernels surveyed.
 pub fn compare() -> Outcome {
-    let (major, minor) = facts::version(&facts::release()?);
+    let (major, minor) = kernel::version(&kernel::release()?);
     let series = format!("{major}.{minor}");
     let mut text = String::new();
     let mut differs = false;

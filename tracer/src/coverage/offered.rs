@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use tracer_ebpf::table::PRIMITIVES;
 
 use super::scanned::Scanned;
-use crate::facts::kallsyms::{self, Kallsyms};
-use crate::facts::{self, Facts};
+use crate::kernel::kallsyms::{self, Kallsyms};
+use crate::kernel::{self, Facts};
 use crate::plan::Offers;
 use crate::text::classify::base_name;
 
@@ -41,7 +41,7 @@ impl Offers for Offered<'_> {
         let params = |module: &str| self.facts.module_params(module, function);
         match self.symbols() {
             Some(symbols) => symbols.lookup(function).filter_map(|symbol| symbol.module).find_map(params),
-            None => facts::modules_with_types().iter().map(String::as_str).find_map(params),
+            None => kernel::modules_with_types().iter().map(String::as_str).find_map(params),
         }
     }
 

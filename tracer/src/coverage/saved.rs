@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::modules::Module;
 use super::{Coverage, Covered, survey};
-use crate::facts::Facts;
+use crate::kernel::Facts;
 use crate::load::Kernel;
 use crate::plan::{Attach, Refusal};
 use crate::text::scan::Site;

@@ -2,7 +2,7 @@
 
 use tracer_ebpf::table::{PRIMITIVES, ROWS};
 
-use crate::facts::kallsyms::Kallsyms;
+use crate::kernel::kallsyms::Kallsyms;
 use crate::load::Kernel;
 use crate::text::Text;
 use crate::text::classify::{self, Role, Rules, Verdicts};

@@ -1,5 +1,5 @@
 use super::*;
-use crate::facts::kallsyms::TextRange;
+use crate::kernel::kallsyms::TextRange;
 use crate::text::classify::{self, Verdict};
 use crate::text::scan::{Doubt, Kind};
 use crate::text::size::Size;

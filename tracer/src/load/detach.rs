@@ -7,7 +7,7 @@
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
-use crate::names;
+use crate::kernel::pid_namespace;
 use crate::sys::{self, FileHolder};
 
 /// Somebody else may hold a program; then there is nothing to wait for.
@@ -29,7 +29,7 @@ pub enum Detach {
 impl Detach {
     /// `waits_for_exits`: a grace period of RCU tasks may wait for a process that exits.
     pub fn choose(waits_for_exits: bool) -> Self {
-        if !names::may_end_with_namespace() {
+        if !pid_namespace::may_end_with_namespace() {
             return Detach::Child;
         }
         if !waits_for_exits {

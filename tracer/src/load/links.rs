@@ -15,7 +15,7 @@ use aya::programs::links::{FdLink, LinkError};
 
 use super::detach::Detach;
 use super::pins::Pins;
-use crate::facts::Facts;
+use crate::kernel::Facts;
 use crate::sys;
 
 /// True if kprobes and tracepoints of perf have links (since 5.15); else they are perf events. As aya found out.

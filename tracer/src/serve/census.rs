@@ -11,12 +11,12 @@ use super::paths::Paths;
 use super::saved::{Identity, Saved, SavedBooks, identity};
 use super::settings::{MAX_SERIES, Settings};
 use super::who::Who;
+use crate::kernel::process;
 use crate::load::kept::Document;
 use crate::session::{Reading, Session};
 use crate::sink::prom::GroupPages;
 use crate::sink::say;
 use crate::snapshot::Highest;
-use crate::target;
 
 /// Of those who worked, about so many are looked up in `/proc` again at a reading, in turns: who was called
 /// otherwise, or moved to another cgroup. (Of an exec and of an end the kernel side tells.)
@@ -49,7 +49,7 @@ impl Census {
             pages: GroupPages::default(),
             unattributed: BTreeMap::new(),
             paths: Paths::new(),
-            booted: target::boot_time(),
+            booted: process::boot_time(),
             wants_exe: group_by.by_pid() || !select.exe.is_empty(),
             books: Books::new(group_by, select),
             readings: 0,
@@ -174,7 +174,7 @@ fn ended(reading: &Reading, paths: &mut Paths, booted: Option<SystemTime>) -> Wh
 /// What `/proc` tells, which knows of new names and of moves between cgroups.
 fn living(reading: &Reading, paths: &mut Paths, booted: Option<SystemTime>, exe: bool) -> Who {
     let pid = reading.process.tgid;
-    let (Ok(comm), Ok(cgroup)) = (fs::read(format!("/proc/{pid}/comm")), target::cgroup(pid)) else {
+    let (Ok(comm), Ok(cgroup)) = (fs::read(format!("/proc/{pid}/comm")), process::cgroup(pid)) else {
         return ended(reading, paths, booted);
     };
     // In a cgroup namespace of our own others are only reached by `/../..`; the mount may still show all.

@@ -85,7 +85,7 @@ fn select(node: &Node, problems: &mut Problems) -> Option<Select> {
     let (unit, container) = (patterns("unit"), patterns("container"));
     let mut pids = Vec::new();
     for (line, text) in texts("pid", map.list("pid", problems).unwrap_or_default(), problems) {
-        let pid = crate::target::parse_pid(text).map_err(|error| error.to_string());
+        let pid = crate::kernel::process::parse_pid(text).map_err(|error| error.to_string());
         pids.extend(problems.check(line, "pid", pid));
     }
     Some(Select { pids, comm, exe, cgroup, unit, container })

@@ -4,9 +4,9 @@ use anyhow::Result;
 use tracer_ebpf::abi::{Config, CopySizes, FIRST_PROCESS, Ledger, follow};
 
 use super::{Options, Selection, workers};
-use crate::facts::Facts;
+use crate::kernel::Facts;
+use crate::kernel::pid_namespace;
 use crate::load::Sizes;
-use crate::names;
 use crate::plan::Attach;
 
 /// Processes that have a slot of their own at one time when children are followed.
@@ -26,7 +26,9 @@ pub(super) fn configure(
     let (only, follows, processes) = match selection {
         Selection::Processes { targets, children: false } => match targets.as_slice() {
             // The constant is the kernel's name of the process, which another namespace's is not.
-            [one] if names::in_initial_namespace() && !workers::may_be(&layout) => (one.pid, false, 1),
+            [one] if pid_namespace::in_initial_namespace() && !workers::may_be(&layout) => {
+                (one.pid, false, 1)
+            }
             many => (0, false, many.len() as u32),
         },
         Selection::Processes { children: true, .. } => (0, true, FOLLOWED),
@@ -46,7 +48,7 @@ pub(super) fn configure(
         reads_memory: facts.reduced().is_none().into(),
         process_vm_by_return: process_vm_by_return(options).into(),
         audit: options.audit.into(),
-        pid_namespace: names::own_namespace(),
+        pid_namespace: pid_namespace::own_namespace(),
         ..layout
     };
     let life = only == 0 || options.fault.slots.is_some();
@@ -69,7 +71,7 @@ pub(super) fn follows_forks(selection: &Selection) -> bool {
 
 /// Room for twice as many processes as there are, within what the ledgers may take.
 fn everyone() -> u32 {
-    let running = u32::try_from(crate::target::everyone().len()).unwrap_or(u32::MAX);
+    let running = u32::try_from(crate::kernel::process::everyone().len()).unwrap_or(u32::MAX);
     running.saturating_mul(2).clamp(FOLLOWED, MOST).next_power_of_two()
 }
 

@@ -5,8 +5,8 @@ use aya::maps::MapError;
 use tracer_ebpf::abi::{self, FIRST_PROCESS, Ledger, Loss};
 
 use super::Session;
+use crate::kernel::process;
 use crate::snapshot::{ByPath, Tally};
-use crate::target;
 
 /// `BPF_NOEXIST`, include/uapi/linux/bpf.h.
 const NO_EXIST: u64 = 1;
@@ -30,14 +30,14 @@ impl Session {
                  run it in the host's (docker run --pid=host, or hostPID: true in Kubernetes)"
             );
         }
-        for pid in target::everyone() {
-            let Some(found) = target::countable(pid) else { continue };
+        for pid in process::everyone() {
+            let Some(found) = process::countable(pid) else { continue };
             self.admit_one(pid, &found)?;
         }
         Ok(())
     }
 
-    fn admit_one(&mut self, pid: u32, found: &target::Found) -> Result<()> {
+    fn admit_one(&mut self, pid: u32, found: &process::Found) -> Result<()> {
         if self.kernel.process_map("SLOTS")?.get(&pid, 0).is_ok() {
             return Ok(());
         }
@@ -55,7 +55,7 @@ impl Session {
         let entered = self.kernel.process_map("SLOTS")?.insert(pid, slot, NO_EXIST);
         let gone = match entered {
             Ok(()) => {
-                target::countable(pid).is_none() && self.kernel.process_map("SLOTS")?.remove(&pid).is_ok()
+                process::countable(pid).is_none() && self.kernel.process_map("SLOTS")?.remove(&pid).is_ok()
             }
             // The fork hook was first.
             Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::EEXIST) => true,

@@ -8,11 +8,11 @@ use tracer_ebpf::table::Group;
 
 use super::{Session, observed};
 use crate::copy_sizes::{CopySizes, UnnamedSizes};
+use crate::kernel::netdev;
+use crate::kernel::process::{self, Target};
 use crate::load::Attached;
-use crate::netdev;
 use crate::preemption::Preemption;
 use crate::snapshot::{LossCount, Observed, Probe, Process, Snapshot, plus};
-use crate::target::{self, Target};
 
 /// The type of [`Ledger::payload`].
 type Payload = [Count; PATHS];
@@ -101,7 +101,7 @@ impl Session {
             Some(target) if selected => target.clone(),
             // Its pid may be another's by now.
             _ if process.exited != 0 => Target::unknown(pid),
-            _ => target::describe(pid),
+            _ => process::describe(pid),
         };
         let comm = process.comm.split(|b| *b == 0).next().unwrap_or_default();
         let started = Duration::from_nanos(process.start_boottime);
@@ -109,7 +109,7 @@ impl Session {
             pid,
             comm: String::from_utf8_lossy(comm).into_owned(),
             start_time: if selected { target.start_time } else { self.booted.map(|boot| boot + started) },
-            exited: process.exited != 0 || !target::is_alive(pid),
+            exited: process.exited != 0 || !process::is_alive(pid),
             exe: target.exe,
             cgroup: target.cgroup,
             ledger: self.tally(slot),

@@ -9,7 +9,7 @@ use tracer_ebpf::table::ROWS;
 
 use super::{Options, Selection, Session};
 use crate::coverage;
-use crate::facts;
+use crate::kernel;
 use crate::load::kept::{Document, Kept};
 use crate::load::pins::Pins;
 use crate::load::{Attached, Sizes, all_are_links, object_id};
@@ -85,7 +85,7 @@ impl Session {
     /// # Errors
     /// Those of `prepare`; kernels before 5.15.
     pub fn prepare_pinned(selection: &Selection, options: &Options, pins: Pins) -> Result<Self> {
-        let release = facts::release()?;
+        let release = kernel::release()?;
         if !all_are_links() {
             bail!(
                 "--pin needs Linux 5.15 or later: kprobes cannot be pinned on {release}\n  \

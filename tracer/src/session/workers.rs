@@ -6,7 +6,7 @@ use anyhow::Result;
 use tracer_ebpf::abi::Config;
 
 use super::Session;
-use crate::target;
+use crate::kernel::process;
 
 /// True if a process may have kernel threads of its own. A kernel that has `PF_USER_WORKER` makes them threads of the
 /// process.
@@ -20,7 +20,7 @@ impl Session {
         if !self.names.is_initial() || !may_be(&self.config) {
             return Ok(());
         }
-        for (worker, name) in target::kernel_threads() {
+        for (worker, name) in process::kernel_threads() {
             let Some(process) = process_of(&name) else { continue };
             let mut slots = self.kernel.process_map("SLOTS")?;
             if let Ok(slot) = slots.get(&process, 0) {
@@ -34,5 +34,5 @@ impl Session {
 /// The process that a kernel thread works for: its name has the thread that asked for it (`vhost-%d`,
 /// drivers/vhost/vhost.c).
 fn process_of(name: &str) -> Option<u32> {
-    target::process_of(name.strip_prefix("vhost-")?.parse().ok()?)
+    process::process_of(name.strip_prefix("vhost-")?.parse().ok()?)
 }

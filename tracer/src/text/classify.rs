@@ -18,7 +18,7 @@ use super::after::{After, after};
 use super::decode::{Flow, Instr, decode};
 use super::scan::{Kind, Site};
 use super::size::{Size, size};
-use crate::facts::kallsyms::{Function, Kallsyms};
+use crate::kernel::kallsyms::{Function, Kallsyms};
 
 /// What a primitive moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,7 +9,7 @@ pub mod size;
 
 use anyhow::Result;
 
-use crate::facts::kallsyms::{Kallsyms, TextRange};
+use crate::kernel::kallsyms::{Kallsyms, TextRange};
 
 const PAGE: usize = 4096;
 

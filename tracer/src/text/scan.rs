@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::decode::{Flow, INT3, decode, rel32};
 use super::{Segment, Text};
-use crate::facts::kallsyms::{Function, Kallsyms};
+use crate::kernel::kallsyms::{Function, Kallsyms};
 
 /// Bytes looked at together: a bit of a word each.
 const BLOCK: usize = 64;

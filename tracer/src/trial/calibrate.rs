@@ -17,10 +17,10 @@ use super::kept::Kept;
 use super::meter::Meter;
 use crate::check::verdict::Calibration;
 use crate::fault::Fault;
+use crate::kernel::process;
 use crate::plan::Attach;
 use crate::session::{Options, Selection, Session};
 use crate::snapshot::{Derived as _, Snapshot};
-use crate::target;
 
 const KIB: usize = 1024;
 /// Sizes that no sum of others equals, so that a byte in the wrong place shows.
@@ -73,7 +73,7 @@ async fn count(attach: Attach, fault: &Fault) -> Result<Snapshot> {
     let session = Session::prepare(&Selection::AtExec { children: false }, &options)?;
     let mut meter = Meter::new(session);
     let mut workload = Kept::start(&["/proc/self/exe".into(), "__calibrate".into()]).await?;
-    meter.session.count_at_exec(target::describe(workload.pid))?;
+    meter.session.count_at_exec(process::describe(workload.pid))?;
     workload.release().await?.context("cannot start the calibration workload")?;
     stopped(workload.pid).await?;
     meter.begin()?;

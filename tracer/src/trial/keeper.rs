@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::target;
+use crate::kernel::process;
 
 /// Between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
@@ -224,7 +224,7 @@ impl Keeper {
             if self.nobody_left || Instant::now() > deadline {
                 return killed.len();
             }
-            for pid in target::with_children(&[own]).into_iter().filter(|pid| *pid != own) {
+            for pid in process::with_children(&[own]).into_iter().filter(|pid| *pid != own) {
                 // SAFETY: no memory is involved. It descends from us, and only we could have reaped it.
                 unsafe { libc::kill(pid as i32, libc::SIGKILL) };
                 killed.insert(pid);

@@ -24,9 +24,9 @@ use crate::check::verdict::{Calibration, Finding, Program, Window};
 use crate::command::watch;
 use crate::fault::Fault;
 use crate::input::Recording;
+use crate::kernel::process;
 use crate::session::{Options, Selection, Session};
 use crate::sink::human;
-use crate::target;
 use kept::Kept;
 use meter::Meter;
 
@@ -245,7 +245,7 @@ impl Trial {
         let Counted::Command { command, .. } = &self.plan.counted else { return Ok(()) };
         let kept = Kept::start(command).await?;
         if let Some(meter) = &mut self.meter {
-            meter.session.count_at_exec(target::describe(kept.pid))?;
+            meter.session.count_at_exec(process::describe(kept.pid))?;
         }
         self.target = Some(kept);
         Ok(())

@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 use crate::check::policy::{Policy, What, Window};
+use crate::kernel::process::{self, Target};
 use crate::plan::Attach;
-use crate::target::{self, Target};
 
 pub struct Plan {
     pub counted: Counted,
@@ -58,8 +58,8 @@ impl Plan {
                 return Ok(Plan { counted, driver, window, calibrate: true, attach });
             }
             What::Pids(pids) => pids,
-            What::Comm(comm) => target::by_comm(&comm)?.into_iter().map(|target| target.pid).collect(),
-            What::Cgroup(path) => target::by_cgroup(&path)?.into_iter().map(|target| target.pid).collect(),
+            What::Comm(comm) => process::by_comm(&comm)?.into_iter().map(|target| target.pid).collect(),
+            What::Cgroup(path) => process::by_cgroup(&path)?.into_iter().map(|target| target.pid).collect(),
         };
         if pids.is_empty() {
             bail!(
@@ -75,10 +75,10 @@ impl Plan {
                  give a driver (in the policy, or -- CMD), `window: {{duration: 10s}}`, or --duration 10s"
             );
         }
-        let mut pids = if children { target::with_children(&pids) } else { pids };
+        let mut pids = if children { process::with_children(&pids) } else { pids };
         pids.sort_unstable();
         pids.dedup();
-        let targets: Vec<Target> = pids.into_iter().map(target::resolve).collect::<Result<_>>()?;
+        let targets: Vec<Target> = pids.into_iter().map(process::resolve).collect::<Result<_>>()?;
         Ok(Plan {
             counted: Counted::Processes { targets, children },
             driver,

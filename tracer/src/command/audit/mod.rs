@@ -23,12 +23,12 @@ use self::surveyed::Place;
 use super::watch::Signals;
 use super::{Outcome, status, watch};
 use crate::cli::{Audit, Format};
-use crate::facts::kallsyms::Kallsyms;
 use crate::fault::Fault;
+use crate::kernel::kallsyms::Kallsyms;
+use crate::kernel::process;
 use crate::load::Kernel;
 use crate::plan::Attach;
 use crate::session::{Options, Selection, Session};
-use crate::target;
 use crate::witness::{self, Breakpoints, SLOTS};
 
 pub fn audit(args: Audit) -> Outcome {
@@ -102,7 +102,7 @@ fn report(args: &Audit) -> Result<Report> {
     if !cfg!(target_arch = "x86_64") {
         bail!("hardware breakpoints on kernel functions are supported on x86_64 only");
     }
-    let target = target::resolve(args.pid)?;
+    let target = process::resolve(args.pid)?;
     let options = Options {
         attach: Attach::Auto,
         audit: true,

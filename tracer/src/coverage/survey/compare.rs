@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Result;
 
 use super::{Entry, entries};
-use crate::facts::kallsyms::Kallsyms;
+use crate::kernel::kallsyms::Kallsyms;
 use crate::text::Text;
 use crate::text::classify::{PAGE, Rules, Verdict, base_name, classify};
 use crate::text::kcore::Kcore;

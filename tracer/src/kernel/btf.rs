@@ -6,7 +6,7 @@
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::names::NameIndex;
+use super::name_index::NameIndex;
 
 pub use func::{ModuleBtf, Param};
 

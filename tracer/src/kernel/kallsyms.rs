@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::names::NameIndex;
+use super::name_index::NameIndex;
 
 /// Where module text is padded to, and so where its last function ends at the latest
 /// as far as symbols can tell.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::facts;
+use crate::kernel;
 use crate::plan::Refusal;
 
 /// Bits of `CapEff`, include/uapi/linux/capability.h.
@@ -34,10 +34,10 @@ impl Privilege {
     /// This process's.
     pub fn read() -> Self {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
-        let release = facts::version(&read("/proc/sys/kernel/osrelease"));
+        let release = kernel::version(&read("/proc/sys/kernel/osrelease"));
         let (status, uid_map) = (read("/proc/self/status"), read("/proc/self/uid_map"));
         let locked_memory = crate::sys::locked_memory().filter(|_| release < MEMORY_BY_CGROUP);
-        let lockdown = facts::lockdown();
+        let lockdown = kernel::lockdown();
         let paranoid = read("/proc/sys/kernel/perf_event_paranoid").trim().parse().ok();
         Privilege { lockdown, paranoid, locked_memory, ..Self::parse(&status, &uid_map) }
     }

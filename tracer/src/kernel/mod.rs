@@ -1,9 +1,13 @@
 //! What this kernel offers. The only reader of `/sys/kernel` and `/proc/kallsyms`.
 
 pub mod btf;
+pub mod capabilities;
 pub mod kallsyms;
 pub mod layout;
-pub mod names;
+pub mod name_index;
+pub mod netdev;
+pub mod pid_namespace;
+pub mod process;
 
 use std::fs;
 use std::path::Path;
