@@ -3,13 +3,13 @@
 pub mod attachable;
 #[cfg(feature = "log")]
 pub mod bpf_log;
+pub mod callsites;
 pub mod check;
 pub mod cli;
 pub mod cli_check;
 pub mod cli_serve;
 pub mod command;
 pub mod copy_sizes;
-pub mod coverage;
 pub mod ended;
 pub mod fault;
 pub mod inflight;
@@ -28,6 +28,5 @@ pub mod session;
 pub mod sink;
 pub mod snapshot;
 pub mod sys;
-pub mod text;
 pub mod trial;
 pub mod witness;

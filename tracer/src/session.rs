@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context as _, Result, anyhow};
 use tracer_ebpf::abi::{self, Config, Loss, gate};
 
-use crate::coverage::Coverage;
+use crate::callsites::coverage::Coverage;
 use crate::ended::{self, Ended};
 use crate::fault::Fault;
 use crate::inflight::{self, Waiting};

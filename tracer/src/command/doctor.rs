@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::{Outcome, status, survey};
+use crate::callsites::coverage;
 use crate::cli::{Doctor, Format};
-use crate::coverage;
 use crate::fault::Fault;
 use crate::kernel::capabilities::Privilege;
 use crate::kernel::netdev::{self, NetDevice};

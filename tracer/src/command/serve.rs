@@ -14,8 +14,8 @@ use tokio::sync::mpsc::Receiver;
 
 use super::watch::{self, Signals};
 use super::{Outcome, status};
+use crate::callsites::coverage::CALL_SITE;
 use crate::cli_serve::Serve;
-use crate::coverage::CALL_SITE;
 use crate::fault::Fault;
 use crate::load::pins::Pins;
 use crate::serve::census::Census;

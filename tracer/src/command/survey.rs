@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::{Outcome, status};
-use crate::coverage::survey::compare::{Calls, Found, is_as_surveyed};
-use crate::coverage::survey::{Entry, Extent, Shows, Status};
+use crate::callsites::survey::compare::{Calls, Found, is_as_surveyed};
+use crate::callsites::survey::{Entry, Extent, Shows, Status};
 use crate::kernel;
 
 /// `--calls-of`: every call of these functions, with the number of bytes where it is a constant.

@@ -13,10 +13,10 @@ use super::detach::Detach;
 use super::links::Link;
 use super::rows::{Attached, settle_hosted};
 use super::{Kernel, pairs};
+use crate::callsites::scan::Site;
 use crate::fault::Fault;
 use crate::plan::{self, Attach, Choice, Offers, Refusal};
 use crate::sys;
-use crate::text::scan::Site;
 
 /// Rows that attach at a time. The kernel lets some of them wait, the first trampoline for a grace period of
 /// RCU tasks and all of them for a tracer that detaches meanwhile, and what needs no waiting goes on.

@@ -7,8 +7,8 @@ use tracer_ebpf::table::{ROWS, Row};
 
 use self::claims::{Claims, Said, say};
 use super::*;
+use crate::callsites::coverage::Coverage;
 use crate::check::verdict::Verdict;
-use crate::coverage::Coverage;
 use crate::load::{settle, settle_hosted};
 use crate::plan::Refusal;
 use crate::sink::testing::{MIB, distinct, process, snapshot};

@@ -8,7 +8,7 @@ use tracer_ebpf::abi::{self, Config};
 use tracer_ebpf::table::ROWS;
 
 use super::{Options, Selection, Session};
-use crate::coverage;
+use crate::callsites::coverage;
 use crate::kernel;
 use crate::load::kept::{Document, Kept};
 use crate::load::pins::Pins;

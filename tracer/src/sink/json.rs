@@ -14,7 +14,7 @@ use serde::{Serialize, Serializer};
 use self::ledger::LedgerView;
 use self::unattributed::{Unattributed, UnattributedView};
 use super::rfc3339;
-use crate::coverage::Covered;
+use crate::callsites::coverage::Covered;
 use crate::snapshot::{Coverage, Folded, Observed, Probe, Process, Snapshot};
 
 const SCHEMA: &str = "tracer/1";

@@ -7,10 +7,10 @@ use tracer_ebpf::abi::{Direction, Path};
 
 use super::groups::Group;
 use super::surveyed::Place;
-use crate::coverage::survey::Entry;
-use crate::coverage::{Coverage, Covered, IN_LIB};
+use crate::callsites::classify::PAGE;
+use crate::callsites::coverage::{Coverage, Covered, IN_LIB};
+use crate::callsites::survey::Entry;
 use crate::session::Session;
-use crate::text::classify::PAGE;
 use crate::witness::{self, Heard, Testimony};
 
 /// Bytes from both sides.

@@ -219,9 +219,9 @@ fn line(text: &mut String, what: &str, both: Sides, of: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::callsites::survey;
     use crate::command::audit::compare::Metadata;
     use crate::command::audit::groups::Group;
-    use crate::coverage::survey;
 
     fn report(metadata: &[(&str, u64, u64)], pages: &[(&str, u64, u64)]) -> Report {
         let of = |all: &[(&str, u64, u64)]| -> Metadata {

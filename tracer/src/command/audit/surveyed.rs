@@ -4,8 +4,8 @@
 use anyhow::{Result, bail};
 use tracer_ebpf::abi::Count;
 
-use crate::coverage::survey::compare::Calls;
-use crate::coverage::survey::{Entry, Extent, Status, entries};
+use crate::callsites::survey::compare::Calls;
+use crate::callsites::survey::{Entry, Extent, Status, entries};
 use crate::witness::{Heard, SLOTS};
 
 /// What copies as many bytes as its third argument says.

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::decode::{Flow, INT3, decode, rel32};
-use super::{Segment, Text};
+use super::text::{Segment, Text};
 use crate::kernel::kallsyms::{Function, Kallsyms};
 
 /// Bytes looked at together: a bit of a word each.

@@ -7,11 +7,12 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use super::modules::Module;
-use super::{Coverage, Covered, survey};
+use super::{Coverage, Covered};
+use crate::callsites::scan::Site;
+use crate::callsites::survey;
 use crate::kernel::Facts;
 use crate::load::Kernel;
 use crate::plan::{Attach, Refusal};
-use crate::text::scan::Site;
 
 /// Sites as they were covered, and the modules of that time.
 #[derive(Serialize, Deserialize)]

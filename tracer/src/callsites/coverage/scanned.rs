@@ -2,12 +2,12 @@
 
 use tracer_ebpf::table::{PRIMITIVES, ROWS};
 
+use crate::callsites::classify::{self, Role, Rules, Verdicts};
+use crate::callsites::kcore::Kcore;
+use crate::callsites::scan::{self, Doubt, Site};
+use crate::callsites::text::Text;
 use crate::kernel::kallsyms::Kallsyms;
 use crate::load::Kernel;
-use crate::text::Text;
-use crate::text::classify::{self, Role, Rules, Verdicts};
-use crate::text::kcore::Kcore;
-use crate::text::scan::{self, Doubt, Site};
 
 /// Helpers of lib/ that are reached only through other primitives, so their own sites are no sources.
 pub const IN_LIB: &[&str] = &[

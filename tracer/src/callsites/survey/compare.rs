@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Result;
 
 use super::{Entry, entries};
+use crate::callsites::classify::{PAGE, Rules, Verdict, base_name, classify};
+use crate::callsites::kcore::Kcore;
+use crate::callsites::scan::{self, Site, Target};
+use crate::callsites::size::Size;
+use crate::callsites::text::Text;
 use crate::kernel::kallsyms::Kallsyms;
-use crate::text::Text;
-use crate::text::classify::{PAGE, Rules, Verdict, base_name, classify};
-use crate::text::kcore::Kcore;
-use crate::text::scan::{self, Site, Target};
-use crate::text::size::Size;
 
 /// Functions that stand for another one in the survey's column of what copies.
 const ALIASES: &[(&str, &[&str])] = &[

@@ -1,15 +1,14 @@
 //! The proof of completeness: every call site of a copy primitive in the kernel's live text, and which
 //! probe counts what goes through it.
 
+mod action;
 pub mod callers;
 mod lookup;
 mod modules;
 mod offered;
 mod saved;
 mod scanned;
-pub mod survey;
 mod untraceable;
-mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
@@ -22,7 +21,9 @@ use self::modules::Module;
 use self::offered::Offered;
 use self::scanned::Scanned;
 use self::untraceable::Unprobed;
-use self::wanted::{Wanted, wanted};
+use super::survey;
+use crate::callsites::coverage::action::{Wanted, wanted};
+use crate::callsites::scan::Site;
 use crate::fault::Fault;
 use crate::kernel::Facts;
 use crate::kernel::kallsyms::Kallsyms;
@@ -30,7 +31,6 @@ use crate::load::Kernel;
 use crate::plan::{Attach, Refusal};
 use crate::snapshot::{self, CoverageState, Probe, SiteCount};
 use crate::sys::ProgramStats;
-use crate::text::scan::Site;
 
 pub use saved::Saved;
 pub use scanned::IN_LIB;
@@ -92,7 +92,7 @@ pub struct Coverage {
     /// Why the text could not be read again after a module was loaded.
     not_read_again: Option<String>,
     missed_before: u64,
-    survey: survey::Watch,
+    pub(super) survey: survey::Watch,
 }
 
 impl Coverage {

@@ -1,12 +1,5 @@
 //! The kernel's machine code: read it, find the calls of copy primitives, say what covers each.
 
-pub mod after;
-pub mod classify;
-pub mod decode;
-pub mod kcore;
-pub mod scan;
-pub mod size;
-
 use anyhow::Result;
 
 use crate::kernel::kallsyms::{Kallsyms, TextRange};

@@ -1,9 +1,9 @@
 use super::*;
+use crate::callsites::classify::{self, Verdict};
+use crate::callsites::scan::{Doubt, Kind};
+use crate::callsites::size::Size;
+use crate::callsites::text::{Segment, Text, Unread};
 use crate::kernel::kallsyms::TextRange;
-use crate::text::classify::{self, Verdict};
-use crate::text::scan::{Doubt, Kind};
-use crate::text::size::Size;
-use crate::text::{Segment, Text, Unread};
 
 const DATA: &str = "copy_page_to_iter";
 const STRUCT: &str = "_copy_to_user";

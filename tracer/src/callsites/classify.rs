@@ -13,11 +13,11 @@
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use super::Text;
 use super::after::{After, after};
 use super::decode::{Flow, Instr, decode};
 use super::scan::{Kind, Site};
 use super::size::{Size, size};
+use super::text::Text;
 use crate::kernel::kallsyms::{Function, Kallsyms};
 
 /// What a primitive moves.

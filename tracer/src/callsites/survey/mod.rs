@@ -86,7 +86,7 @@ pub enum Sign {
     Listed(&'static str),
 }
 
-impl super::Coverage {
+impl super::coverage::Coverage {
     /// What nothing counts of what this machine has, and whether it was used: for `doctor`.
     pub fn uncounted(&self) -> Vec<(&'static Entry, bool)> {
         self.survey.present()

@@ -3,9 +3,9 @@
 use tracer_ebpf::table::PRIMITIVES;
 
 use super::Covered;
+use crate::callsites::classify::{self, Verdict};
+use crate::callsites::scan::Site;
 use crate::plan::Attach;
-use crate::text::classify::{self, Verdict};
-use crate::text::scan::Site;
 
 /// What one site needs.
 #[derive(Debug, PartialEq, Eq)]

@@ -5,10 +5,10 @@ use std::collections::HashSet;
 use tracer_ebpf::table::PRIMITIVES;
 
 use super::scanned::Scanned;
+use crate::callsites::classify::base_name;
 use crate::kernel::kallsyms::{self, Kallsyms};
 use crate::kernel::{self, Facts};
 use crate::plan::Offers;
-use crate::text::classify::base_name;
 
 /// The running kernel, as far as it could be read.
 pub struct Offered<'a> {

@@ -3,8 +3,8 @@
 use tracer_ebpf::table::{PRIMITIVES, Primitive};
 
 use super::{CALL, Coverage, Covered};
-use crate::text::decode::rel32;
-use crate::text::scan::{Kind, Site};
+use crate::callsites::decode::rel32;
+use crate::callsites::scan::{Kind, Site};
 
 impl Coverage {
     /// The primitive that the call site at `address` calls.

@@ -8,9 +8,9 @@ use iced_x86::{
     Decoder, DecoderOptions, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register,
 };
 
-use super::Text;
 use super::classify::Unit;
 use super::decode::{Flow, Instr};
+use super::text::Text;
 
 /// Registers that hold an argument of a kernel function on x86_64, by position.
 const ARGUMENTS: [Register; 6] =

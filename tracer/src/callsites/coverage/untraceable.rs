@@ -6,8 +6,8 @@ use std::io;
 use tracer_ebpf::table::{PRIMITIVES, untraceable};
 
 use super::Coverage;
-use crate::text::classify::base_name;
-use crate::text::scan::Site;
+use crate::callsites::classify::base_name;
+use crate::callsites::scan::Site;
 
 /// Why a site has no probe.
 pub enum Unprobed {

@@ -7,11 +7,11 @@ use tracer_ebpf::table::{PRIMITIVES, ROWS, caller_class};
 
 use super::scanned::{BY_CALLER, CHECK, IN_LIB, Scanned};
 use super::{CALL, Coverage};
+use crate::callsites::after::After;
+use crate::callsites::classify::{self, Verdict, Verdicts, base_name};
+use crate::callsites::scan::Site;
+use crate::callsites::size::Size;
 use crate::load::Kernel;
-use crate::text::after::After;
-use crate::text::classify::{self, Verdict, Verdicts, base_name};
-use crate::text::scan::Site;
-use crate::text::size::Size;
 
 /// One call of a function in `BY_CALLER`, with its class.
 #[derive(Clone, Debug)]

@@ -1,6 +1,6 @@
 use super::*;
-use crate::text::Segment;
-use crate::text::scan::{Target, scan};
+use crate::callsites::scan::{Target, scan};
+use crate::callsites::text::Segment;
 
 const START: u64 = 0xffff_ffff_8100_0000;
 const COPY: u64 = START + 0x800;

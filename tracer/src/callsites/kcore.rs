@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
-use super::KernelText;
+use super::text::KernelText;
 
 const PATH: &str = "/proc/kcore";
 /// Names the file where a container has it: runtimes hide [`PATH`] behind an empty file and let nothing be mounted
