@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::plan::Attach;
+use crate::probes::plan::Attach;
 
 /// How often did the CPU copy each byte that a Linux process moved, and how often did the process cross
 /// the user/kernel boundary to move it?

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 
 use crate::check::report::Format as ReportFormat;
 use crate::cli::{Format, parse_duration};
-use crate::plan::Attach;
+use crate::probes::plan::Attach;
 
 /// Judge a window against a policy
 #[derive(Args, Debug)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::plan::Attach;
+use crate::probes::plan::Attach;
 use crate::serve::pattern::Pattern;
 use crate::serve::settings::{self, Settings};
 use crate::serve::who::{Dimension, GroupBy, Select};

@@ -1,8 +1,5 @@
 //! `tracer` as a library: what the program is made of, for its own tests.
 
-pub mod attachable;
-#[cfg(feature = "log")]
-pub mod bpf_log;
 pub mod callsites;
 pub mod check;
 pub mod cli;
@@ -15,13 +12,10 @@ pub mod fault;
 pub mod inflight;
 pub mod input;
 pub mod kernel;
-pub mod load;
 pub mod part;
-pub mod plan;
-pub mod preemption;
+pub mod probes;
 #[cfg(test)]
 mod random;
-pub mod refusal;
 pub mod replay;
 pub mod serve;
 pub mod session;
@@ -29,4 +23,3 @@ pub mod sink;
 pub mod snapshot;
 pub mod sys;
 pub mod trial;
-pub mod witness;

@@ -26,10 +26,10 @@ use crate::kernel::kallsyms::Kallsyms;
 use crate::kernel::netdev::{self, NetDevice};
 use crate::kernel::pid_namespace::Names;
 use crate::kernel::process::{self, Target};
-use crate::load::pins::Pins;
-use crate::load::{Kernel, Pinned};
-use crate::plan::{self, Attach, Wanted};
-use crate::preemption::Preemption;
+use crate::probes::pins::Pins;
+use crate::probes::plan::{self, Attach, Wanted};
+use crate::probes::preemption::Preemption;
+use crate::probes::{Kernel, Pinned};
 
 pub use self::everyone::Reading;
 use self::resume::Manifest;

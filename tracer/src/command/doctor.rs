@@ -12,7 +12,7 @@ use crate::fault::Fault;
 use crate::kernel::capabilities::Privilege;
 use crate::kernel::netdev::{self, NetDevice};
 use crate::kernel::{self, Facts};
-use crate::plan::Attach;
+use crate::probes::plan::Attach;
 use crate::session::{Options, Selection, Session};
 use crate::sink::coverage_state;
 use crate::snapshot::{CoverageState, Probe, Snapshot};

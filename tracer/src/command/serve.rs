@@ -17,7 +17,7 @@ use super::{Outcome, status};
 use crate::callsites::coverage::CALL_SITE;
 use crate::cli_serve::Serve;
 use crate::fault::Fault;
-use crate::load::pins::Pins;
+use crate::probes::pins::Pins;
 use crate::serve::census::Census;
 use crate::serve::fence;
 use crate::serve::front::{Ask, Front};

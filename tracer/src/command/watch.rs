@@ -77,7 +77,7 @@ impl Watch {
     /// Returns the total.
     pub async fn until(self, mut signals: Signals, ended: impl Future<Output = ()>) -> Result<Snapshot> {
         #[cfg(feature = "log")]
-        crate::bpf_log::forward(&mut lock(&self.session).kernel)?;
+        crate::probes::bpf_log::forward(&mut lock(&self.session).kernel)?;
         let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + self.interval, self.interval);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let time_is_up = sleep_or_forever(self.duration);

@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::kernel;
-use crate::plan::Refusal;
+use crate::probes::plan::Refusal;
 
 /// Bits of `CapEff`, include/uapi/linux/capability.h.
 const SYS_ADMIN: u32 = 21;

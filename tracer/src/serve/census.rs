@@ -12,7 +12,7 @@ use super::saved::{Identity, Saved, SavedBooks, identity};
 use super::settings::{MAX_SERIES, Settings};
 use super::who::Who;
 use crate::kernel::process;
-use crate::load::kept::Document;
+use crate::probes::state_map::Document;
 use crate::session::{Reading, Session};
 use crate::sink::prom::GroupPages;
 use crate::sink::say;

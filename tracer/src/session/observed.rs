@@ -2,7 +2,7 @@
 
 use tracer_ebpf::table::{Context, Group};
 
-use crate::load::Attached;
+use crate::probes::Attached;
 use crate::snapshot::Observed;
 
 /// What is observed. `sites` is true if copies are counted at call sites, `without_net` if there is no network device

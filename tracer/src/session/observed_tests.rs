@@ -9,8 +9,8 @@ use self::claims::{Claims, Said, say};
 use super::*;
 use crate::callsites::coverage::Coverage;
 use crate::check::verdict::Verdict;
-use crate::load::{settle, settle_hosted};
-use crate::plan::Refusal;
+use crate::probes::plan::Refusal;
+use crate::probes::{settle, settle_hosted};
 use crate::sink::testing::{MIB, distinct, process, snapshot};
 use crate::snapshot::{CoverageState, Probe, Snapshot};
 

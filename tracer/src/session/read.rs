@@ -10,8 +10,8 @@ use super::{Session, observed};
 use crate::copy_sizes::{CopySizes, UnnamedSizes};
 use crate::kernel::netdev;
 use crate::kernel::process::{self, Target};
-use crate::load::Attached;
-use crate::preemption::Preemption;
+use crate::probes::Attached;
+use crate::probes::preemption::Preemption;
 use crate::snapshot::{LossCount, Observed, Probe, Process, Snapshot, plus};
 
 /// The type of [`Ledger::payload`].

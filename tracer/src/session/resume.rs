@@ -10,11 +10,11 @@ use tracer_ebpf::table::ROWS;
 use super::{Options, Selection, Session};
 use crate::callsites::coverage;
 use crate::kernel;
-use crate::load::kept::{Document, Kept};
-use crate::load::pins::Pins;
-use crate::load::{Attached, Sizes, all_are_links, object_id};
-use crate::plan::{Attach, Refusal};
-use crate::preemption::{AtBegin, Preemption};
+use crate::probes::pins::Pins;
+use crate::probes::plan::{Attach, Refusal};
+use crate::probes::preemption::{AtBegin, Preemption};
+use crate::probes::state_map::{Document, Kept};
+use crate::probes::{Attached, Sizes, all_are_links, object_id};
 use crate::sink::say;
 
 /// How everything was attached, and when counting began.

@@ -18,7 +18,7 @@ use super::meter::Meter;
 use crate::check::verdict::Calibration;
 use crate::fault::Fault;
 use crate::kernel::process;
-use crate::plan::Attach;
+use crate::probes::plan::Attach;
 use crate::session::{Options, Selection, Session};
 use crate::snapshot::{Derived as _, Snapshot};
 

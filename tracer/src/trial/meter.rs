@@ -7,10 +7,10 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use tracer_ebpf::abi::Direction;
 
+use crate::probes::hw_breakpoints;
 use crate::session::Session;
 use crate::sink::json::to_json;
 use crate::snapshot::{Derived as _, Snapshot};
-use crate::witness;
 
 /// Readings until the parts are the total: while nothing runs, the first one does.
 const READINGS: usize = 25;
@@ -48,7 +48,7 @@ impl Meter {
     /// ones begin with a reading, and are exact if nothing runs then.
     pub fn begin(&mut self) -> Result<()> {
         self.session.refresh();
-        witness::counted(&mut self.session.kernel)?;
+        hw_breakpoints::counted(&mut self.session.kernel)?;
         let before = if self.opened { self.quiet_reading() } else { self.session.snapshot() };
         if !self.opened {
             self.session.open()?;
@@ -92,7 +92,7 @@ impl Meter {
 
     /// Which functions the copies were counted at.
     fn sources(&mut self, window: &Snapshot) -> Result<Value> {
-        let counted = witness::counted(&mut self.session.kernel)?;
+        let counted = hw_breakpoints::counted(&mut self.session.kernel)?;
         let symbols: BTreeMap<&str, &str> =
             window.probes.iter().map(|probe| (probe.name, probe.symbol.as_str())).collect();
         Ok(counted

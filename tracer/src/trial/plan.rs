@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::check::policy::{Policy, What, Window};
 use crate::kernel::process::{self, Target};
-use crate::plan::Attach;
+use crate::probes::plan::Attach;
 
 pub struct Plan {
     pub counted: Counted,

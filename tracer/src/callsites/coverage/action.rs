@@ -5,7 +5,7 @@ use tracer_ebpf::table::PRIMITIVES;
 use super::Covered;
 use crate::callsites::classify::{self, Verdict};
 use crate::callsites::scan::Site;
-use crate::plan::Attach;
+use crate::probes::plan::Attach;
 
 /// What one site needs.
 #[derive(Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use crate::callsites::after::After;
 use crate::callsites::classify::{self, Verdict, Verdicts, base_name};
 use crate::callsites::scan::Site;
 use crate::callsites::size::Size;
-use crate::load::Kernel;
+use crate::probes::Kernel;
 
 /// One call of a function in `BY_CALLER`, with its class.
 #[derive(Clone, Debug)]

@@ -27,8 +27,8 @@ use crate::callsites::scan::Site;
 use crate::fault::Fault;
 use crate::kernel::Facts;
 use crate::kernel::kallsyms::Kallsyms;
-use crate::load::Kernel;
-use crate::plan::{Attach, Refusal};
+use crate::probes::Kernel;
+use crate::probes::plan::{Attach, Refusal};
 use crate::snapshot::{self, CoverageState, Probe, SiteCount};
 use crate::sys::ProgramStats;
 
@@ -230,7 +230,7 @@ impl Coverage {
 
     /// The verdict on this window.
     pub fn judge(&self, probes: &[Probe], copies: bool) -> snapshot::Coverage {
-        let mut reasons = crate::refusal::gaps(probes);
+        let mut reasons = crate::probes::attach_error::gaps(probes);
         reasons
             .extend(self.failed.iter().map(|(site, r)| format!("call site {site} has no probe: {}", r.why)));
         let refused = self.callers_refused.iter();

@@ -8,7 +8,7 @@ use super::scanned::Scanned;
 use crate::callsites::classify::base_name;
 use crate::kernel::kallsyms::{self, Kallsyms};
 use crate::kernel::{self, Facts};
-use crate::plan::Offers;
+use crate::probes::plan::Offers;
 
 /// The running kernel, as far as it could be read.
 pub struct Offered<'a> {

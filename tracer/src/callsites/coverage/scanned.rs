@@ -7,7 +7,7 @@ use crate::callsites::kcore::Kcore;
 use crate::callsites::scan::{self, Doubt, Site};
 use crate::callsites::text::Text;
 use crate::kernel::kallsyms::Kallsyms;
-use crate::load::Kernel;
+use crate::probes::Kernel;
 
 /// Helpers of lib/ that are reached only through other primitives, so their own sites are no sources.
 pub const IN_LIB: &[&str] = &[

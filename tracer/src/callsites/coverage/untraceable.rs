@@ -24,7 +24,7 @@ pub fn refusal(site: &Site, error: &anyhow::Error) -> Unprobed {
     let structures = !PRIMITIVES[site.primitive].data;
     match untraceable(base_name(&site.function)) {
         Some(copies) if is_refused && structures => Unprobed::Untraceable(copies),
-        _ => Unprobed::Failed(crate::refusal::in_short(error)),
+        _ => Unprobed::Failed(crate::probes::attach_error::in_short(error)),
     }
 }
 

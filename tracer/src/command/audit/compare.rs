@@ -10,8 +10,8 @@ use super::surveyed::Place;
 use crate::callsites::classify::PAGE;
 use crate::callsites::coverage::{Coverage, Covered, IN_LIB};
 use crate::callsites::survey::Entry;
+use crate::probes::hw_breakpoints::{self, Heard, Testimony};
 use crate::session::Session;
-use crate::witness::{self, Heard, Testimony};
 
 /// Bytes from both sides.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
@@ -91,8 +91,8 @@ impl Round {
         primitives: Vec<&'static str>,
         groups: &[Group],
     ) -> Result<Self> {
-        let heard = witness::hear(&mut session.kernel)?;
-        let rows = witness::counted(&mut session.kernel)?;
+        let heard = hw_breakpoints::hear(&mut session.kernel)?;
+        let rows = hw_breakpoints::counted(&mut session.kernel)?;
         let whole = |group: &&Group| group.primitives.iter().all(|p| primitives.contains(p));
         let compared = |group: &Group| {
             let mut compared = Compared { group: group.clone(), paths: BTreeMap::new() };
@@ -154,8 +154,8 @@ impl Round {
 
     /// The same of calls of `memcpy` and the like, which know no direction.
     pub fn of_calls(session: &mut Session, places: &[Place]) -> Result<Self> {
-        let heard = witness::hear(&mut session.kernel)?;
-        let rows = witness::counted(&mut session.kernel)?;
+        let heard = hw_breakpoints::hear(&mut session.kernel)?;
+        let rows = hw_breakpoints::counted(&mut session.kernel)?;
         let mut round = Round { places: places.iter().map(Place::name).collect(), ..Round::default() };
         for place in places {
             let seen = place.seen(&heard);

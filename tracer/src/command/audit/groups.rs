@@ -3,7 +3,7 @@
 use tracer_ebpf::abi::{Arguments, Direction};
 use tracer_ebpf::table::PRIMITIVES;
 
-use crate::witness::SLOTS;
+use crate::probes::hw_breakpoints::SLOTS;
 
 /// Which primitives a row's bytes go through. A kernel lacks some.
 const ROW_PRIMITIVES: &[(&str, &[&str])] = &[

@@ -26,10 +26,10 @@ use crate::cli::{Audit, Format};
 use crate::fault::Fault;
 use crate::kernel::kallsyms::Kallsyms;
 use crate::kernel::process;
-use crate::load::Kernel;
-use crate::plan::Attach;
+use crate::probes::Kernel;
+use crate::probes::hw_breakpoints::{self, Breakpoints, SLOTS};
+use crate::probes::plan::Attach;
 use crate::session::{Options, Selection, Session};
-use crate::witness::{self, Breakpoints, SLOTS};
 
 pub fn audit(args: Audit) -> Outcome {
     match report(&args) {
@@ -77,12 +77,12 @@ enum Points {
 impl Points {
     fn place(&self, kernel: &mut Kernel) -> Result<Breakpoints> {
         match self {
-            Points::Primitives(watched) => witness::place(kernel, watched),
+            Points::Primitives(watched) => hw_breakpoints::place(kernel, watched),
             Points::Calls(places) => {
                 let calls = places
                     .iter()
                     .flat_map(|place| place.calls.iter().map(|address| (place.entry.place(), *address)));
-                witness::place_calls(kernel, &calls.collect::<Vec<_>>())
+                hw_breakpoints::place_calls(kernel, &calls.collect::<Vec<_>>())
             }
         }
     }

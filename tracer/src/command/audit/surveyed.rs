@@ -6,7 +6,7 @@ use tracer_ebpf::abi::Count;
 
 use crate::callsites::survey::compare::Calls;
 use crate::callsites::survey::{Entry, Extent, Status, entries};
-use crate::witness::{Heard, SLOTS};
+use crate::probes::hw_breakpoints::{Heard, SLOTS};
 
 /// What copies as many bytes as its third argument says.
 const BY: &[&str] = &["memcpy", "copy_mc_to_kernel", "__memcpy_flushcache", "memcpy_toio"];

@@ -15,7 +15,7 @@ use super::rows::{Attached, settle_hosted};
 use super::{Kernel, pairs};
 use crate::callsites::scan::Site;
 use crate::fault::Fault;
-use crate::plan::{self, Attach, Choice, Offers, Refusal};
+use crate::probes::plan::{self, Attach, Choice, Offers, Refusal};
 use crate::sys;
 
 /// Rows that attach at a time. The kernel lets some of them wait, the first trampoline for a grace period of
@@ -76,7 +76,7 @@ impl Attacher<'_> {
                     return (Attached { row: choice.row, way: Ok(way), absent: choice.absent }, links);
                 }
                 Err(error) => {
-                    let this = crate::refusal::explain(way, &error);
+                    let this = crate::probes::attach_error::explain(way, &error);
                     refusal = Some(match refusal {
                         Some(before) => before.and(this),
                         None => this,

@@ -5,7 +5,7 @@ use aya::maps::PerCpuArray;
 use serde::{Deserialize, Serialize};
 use tracer_ebpf::abi;
 
-use crate::load::{self, Kernel};
+use crate::probes::{self, Kernel};
 use crate::sys::Mapped;
 
 /// What context switches have told since counting began.
@@ -32,7 +32,7 @@ unsafe impl aya::Pod for PodPreempted {}
 impl Preemption {
     /// To be called right before counting begins: what is skipped from here on is told.
     pub fn begin(kernel: &mut Kernel) -> Result<Self> {
-        let concerned: Mapped<u64> = load::mapped(kernel.object(), "CONCERNED", 1)?;
+        let concerned: Mapped<u64> = probes::mapped(kernel.object(), "CONCERNED", 1)?;
         let before = concerned.get(0).unwrap_or(0);
         let states: PerCpuArray<_, PodPreempted> = PerCpuArray::try_from(kernel.map_mut("PREEMPTED")?)?;
         let running = states.get(&0, 0)?.iter().any(|state| state.0.concerned != 0);
@@ -41,7 +41,7 @@ impl Preemption {
 
     /// Where counting began with an earlier process.
     pub fn resume(kernel: &mut Kernel, at_begin: AtBegin) -> Result<Self> {
-        Ok(Preemption { concerned: load::mapped(kernel.object(), "CONCERNED", 1)?, at_begin })
+        Ok(Preemption { concerned: probes::mapped(kernel.object(), "CONCERNED", 1)?, at_begin })
     }
 
     /// True if no counted task ran where a program was preempted: then nothing of theirs was skipped.

@@ -1,13 +1,20 @@
 //! The only user of aya's loader: loads what the plan chose, attaches it, and keeps it attached.
 
 mod attach;
+pub mod attach_btf;
+pub mod attach_error;
+#[cfg(feature = "log")]
+pub mod bpf_log;
 mod detach;
-pub mod kept;
+pub mod hw_breakpoints;
 mod links;
 mod pairs;
 pub mod pins;
+pub mod plan;
+pub mod preemption;
 mod rows;
 mod slots;
+pub mod state_map;
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd as _;
@@ -21,10 +28,9 @@ use tracer_ebpf::abi::{self, Config, FIRST_PROCESS, Loss, gate};
 use tracer_ebpf::table::AUDITED;
 
 use self::detach::Detached;
-use self::kept::Kept;
 use self::links::Links;
 use self::pins::Pins;
-use crate::attachable;
+use self::state_map::Kept;
 use crate::fault::Fault;
 use crate::inflight::Waiting;
 use crate::kernel::Facts;
@@ -111,7 +117,7 @@ impl Kernel {
         }
         sys::lift_memlock();
         let functions =
-            attachable::functions(|name| facts.function_id(name), |name| facts.tracepoint_id(name))
+            attach_btf::functions(|name| facts.function_id(name), |name| facts.tracepoint_id(name))
                 .context("cannot describe the functions to attach to")?;
         let adopts = pinned.is_some_and(|pinned| pinned.adopts);
         let mut ebpf = object(config, sizes, pinned)?;
@@ -283,7 +289,7 @@ pub fn object_id() -> String {
 
 /// Why the kernel refuses BPF altogether, in words.
 fn explain_load(error: anyhow::Error) -> anyhow::Error {
-    let refusal = crate::refusal::explain_object(&error);
+    let refusal = crate::probes::attach_error::explain_object(&error);
     anyhow!("the kernel refuses tracer's BPF object: {}\n  {}", refusal.why, refusal.hint)
 }
 

@@ -6,7 +6,7 @@ use aya_log::EbpfLogger;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::load::Kernel;
+use crate::probes::Kernel;
 
 /// Forwards records until the runtime ends. Must be called from within it.
 pub fn forward(kernel: &mut Kernel) -> Result<()> {

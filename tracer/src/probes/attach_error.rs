@@ -7,7 +7,7 @@ use tracer_ebpf::table::{Method, Way};
 
 use crate::kernel;
 use crate::kernel::capabilities::Privilege;
-use crate::plan::Refusal;
+use crate::probes::plan::Refusal;
 use crate::snapshot::Probe;
 
 impl Refusal {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::load::Attached;
+use crate::probes::Attached;
 
 /// A kernel as BTF, symbols and text tell it.
 #[derive(Clone, Copy)]

@@ -12,7 +12,7 @@ use aya::programs::{PerfEvent, Program};
 use tracer_ebpf::abi::{CALL, Count, Direction, Path, SITE, WitnessKey};
 use tracer_ebpf::table::{AUDITED, PRIMITIVES, Primitive, ROWS, audit_index};
 
-use crate::load::{self, Kernel};
+use crate::probes::{self, Kernel};
 use crate::sys::Mapped;
 
 /// Hardware breakpoints that one CPU has (DR0 to DR3).
@@ -197,7 +197,7 @@ fn testimony(key: WitnessKey, count: Count) -> Option<Testimony> {
 
 /// Takes what the probes counted since the last time, by row.
 pub fn counted(kernel: &mut Kernel) -> Result<BTreeMap<&'static str, Counted>> {
-    let map: Mapped<Count> = load::mapped(kernel.object(), "AUDIT", AUDITED)?;
+    let map: Mapped<Count> = probes::mapped(kernel.object(), "AUDIT", AUDITED)?;
     let cells = Path::ALL.into_iter().flat_map(|path| Direction::ALL.map(|direction| (path, direction)));
     let mut rows: BTreeMap<&'static str, Counted> = BTreeMap::new();
     for (index, row) in ROWS.iter().enumerate() {
