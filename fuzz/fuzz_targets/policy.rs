@@ -8,7 +8,7 @@ use tracer::check::judge::judge;
 use tracer::check::policy::Policy;
 use tracer::check::report::{self, Context};
 use tracer::check::verdict::{Observation, Window};
-use tracer::input::Recording;
+use tracer::model::window::Recording;
 
 static RECORDINGS: LazyLock<Vec<Recording>> = LazyLock::new(|| {
     [include_str!("../../tracer/testdata/sample.json"), include_str!("../../tracer/testdata/fallback.json")]

@@ -8,7 +8,7 @@ use tracer::check::judge::judge;
 use tracer::check::policy::Policy;
 use tracer::check::verdict::{Observation, Verdict, Window};
 use tracer::check::{difference, draft};
-use tracer::input::Recording;
+use tracer::model::window::Recording;
 
 /// Every metric, once.
 static POLICY: LazyLock<Policy> = LazyLock::new(|| {

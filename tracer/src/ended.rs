@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::snapshot::{Folded, Process};
+use crate::model::snapshot::{Folded, Process};
 
 /// Ended processes that are kept one by one (about 2.6 KB each); older ones are only in the sum.
 pub const KEPT: usize = 16_384;
@@ -43,8 +43,8 @@ impl Ended {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::snapshot::plus;
     use crate::sink::testing::{process, sendfile};
-    use crate::snapshot::plus;
 
     #[test]
     fn what_is_too_much_is_in_the_sum() {

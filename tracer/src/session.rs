@@ -19,13 +19,13 @@ use tracer_ebpf::abi::{self, Config, Loss, gate};
 
 use crate::callsites::coverage::Coverage;
 use crate::ended::{self, Ended};
-use crate::fault::Fault;
 use crate::inflight::{self, Waiting};
 use crate::kernel::Facts;
 use crate::kernel::kallsyms::Kallsyms;
 use crate::kernel::netdev::{self, NetDevice};
 use crate::kernel::pid_namespace::Names;
 use crate::kernel::process::{self, Target};
+use crate::model::fault_injection::Fault;
 use crate::probes::pins::Pins;
 use crate::probes::plan::{self, Attach, Wanted};
 use crate::probes::preemption::Preemption;

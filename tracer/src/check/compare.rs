@@ -8,7 +8,7 @@ use super::metric::Unit;
 use super::policy::{Allow, Amount, Assertion, Bound, Change};
 use super::reason::{Doubt, Reason};
 use super::verdict::{InWindow, Status};
-use crate::input::Recording;
+use crate::model::window::Recording;
 use crate::sink::human;
 
 pub fn compare(
@@ -204,7 +204,7 @@ pub fn notes(baseline: &Recording, window: &Recording) -> Vec<String> {
     let mut notes = Vec::new();
     if !baseline.is_known_schema() {
         let schema = human::label(&baseline.schema, 40);
-        notes.push(format!("the baseline's schema is {schema}, not {}", crate::input::SCHEMA));
+        notes.push(format!("the baseline's schema is {schema}, not {}", crate::model::window::SCHEMA));
     }
     if baseline.kernel != window.kernel {
         let (then, now) = (human::label(&baseline.kernel, 60), human::label(&window.kernel, 60));

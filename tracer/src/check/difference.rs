@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use crate::check::compare::notes;
-use crate::input::Recording;
-use crate::part::{Part, Seen};
+use crate::model::counts::{Part, Seen};
+use crate::model::window::Recording;
 use crate::sink::human;
 use crate::sink::json::ascii;
 

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use super::metric::{Metric, Selector};
-use crate::input::Recording;
-use crate::part::Part;
+use crate::model::counts::Part;
+use crate::model::window::Recording;
 use crate::sink::human;
 
 /// How the run was made.

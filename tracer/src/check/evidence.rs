@@ -3,8 +3,8 @@
 use super::metric::{Metric, Selector};
 use super::policy::Assertion;
 use super::verdict::{Evidence, Share};
-use crate::input::Recording;
-use crate::part::Part;
+use crate::model::counts::Part;
+use crate::model::window::Recording;
 use crate::sink::human;
 
 /// Lines per list.

@@ -7,7 +7,7 @@ use super::reason::{Doubt, Reason};
 use super::verdict::{
     Calibration, Finding, InWindow, Judged, Observation, Report, Status, Summary, Verdict, Window,
 };
-use crate::input::Recording;
+use crate::model::window::Recording;
 use crate::sink::human;
 
 pub fn judge(policy: &Policy, seen: &Observation) -> Report {
@@ -83,7 +83,7 @@ fn of_window(policy: &Policy, window: &Window) -> Vec<Finding> {
     let mut find = |reason, detail: String| findings.push(Finding::new(reason, detail));
     if !recording.is_known_schema() {
         let schema = human::label(&recording.schema, 40);
-        find(Reason::UnknownSchema, format!("{schema} is not {}", crate::input::SCHEMA));
+        find(Reason::UnknownSchema, format!("{schema} is not {}", crate::model::window::SCHEMA));
     }
     if recording.adds_up == Some(false) {
         find(

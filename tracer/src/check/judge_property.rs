@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use std::fmt::Write as _;
 
 use super::*;
-use crate::random::Random;
+use crate::model::test_rng::Random;
 
 const PATHS: [&str; 3] = ["read", "write", "sendfile"];
 /// What may have been missed: nothing, the least, and far more than anything counted.

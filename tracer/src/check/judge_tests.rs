@@ -126,7 +126,7 @@ fn copies_without_payload_are_in_no_ratio_of_all_paths() {
 #[test]
 fn a_process_may_be_among_those_that_are_not_listed() {
     let mut window = recording(&[]);
-    window.ended = Some(crate::input::Ended { processes: 3, part: window.processes[0].part.clone() });
+    window.ended = Some(crate::model::window::Ended { processes: 3, part: window.processes[0].part.clone() });
     let all = judge(&policy("{metric: payload_bytes, equals: 2MiB}", ""), &seen(vec![window.clone()]));
     assert_eq!(all.verdict, Verdict::Pass);
     let one = judge(&policy("{metric: payload_bytes, process: nginx, max: 1MiB}", ""), &seen(vec![window]));

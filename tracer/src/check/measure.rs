@@ -4,8 +4,8 @@ use tracer_ebpf::abi::Count;
 
 use super::metric::{Metric, Selector};
 use super::policy::{Allow, Amount, Assertion, Select};
-use crate::input::Recording;
-use crate::part::{Part, Seen};
+use crate::model::counts::{Part, Seen};
+use crate::model::window::Recording;
 use crate::sink::human;
 
 /// One value, or why there is none.

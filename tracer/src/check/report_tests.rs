@@ -5,7 +5,7 @@ use crate::check::judge::judge;
 use crate::check::policy::Policy;
 use crate::check::reason::Reason;
 use crate::check::verdict::{Calibration, Finding, Observation, Program, Verdict, Window};
-use crate::input::Recording;
+use crate::model::window::Recording;
 
 const SAMPLE: &str = include_str!("../../testdata/sample.json");
 const FALLBACK: &str = include_str!("../../testdata/fallback.json");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::policy::{Amount, Assertion, Severity};
 use super::reason::{Doubt, Reason};
-use crate::input::Recording;
+use crate::model::window::Recording;
 
 /// All that was seen, to be judged.
 #[derive(Clone, Debug, Default)]

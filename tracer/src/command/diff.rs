@@ -9,7 +9,7 @@ use super::{Outcome, status};
 use crate::check::difference;
 use crate::cli::Format;
 use crate::cli_check::Diff;
-use crate::input::Recording;
+use crate::model::window::Recording;
 
 pub fn diff(args: Diff) -> Outcome {
     match compare(&args) {

@@ -8,14 +8,14 @@ use serde_json::json;
 use super::{Outcome, status, survey};
 use crate::callsites::coverage;
 use crate::cli::{Doctor, Format};
-use crate::fault::Fault;
 use crate::kernel::capabilities::Privilege;
 use crate::kernel::netdev::{self, NetDevice};
 use crate::kernel::{self, Facts};
+use crate::model::fault_injection::Fault;
+use crate::model::snapshot::{CoverageState, Probe, Snapshot};
 use crate::probes::plan::Attach;
 use crate::session::{Options, Selection, Session};
 use crate::sink::coverage_state;
-use crate::snapshot::{CoverageState, Probe, Snapshot};
 
 pub fn doctor(args: Doctor) -> Outcome {
     if args.survey {

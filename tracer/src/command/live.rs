@@ -9,8 +9,8 @@ use anyhow::{Result, anyhow, bail};
 use super::{Outcome, status, watch};
 use crate::cli::{Live, Select};
 use crate::command::watch::{OnSignal, Signals, Watch};
-use crate::fault::Fault;
 use crate::kernel::process::{self, Target};
+use crate::model::fault_injection::Fault;
 use crate::session::{Options, Selection, Session};
 use crate::sink::say;
 

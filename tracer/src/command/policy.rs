@@ -8,7 +8,7 @@ use super::{Outcome, check, output, record, status};
 use crate::check::draft;
 use crate::check::policy::{Driver, Policy};
 use crate::cli_check::{self, PolicyCommand, PolicyInit};
-use crate::input::Recording;
+use crate::model::window::Recording;
 use crate::trial::{self, Plan};
 
 pub fn policy(args: cli_check::Policy) -> Outcome {

@@ -13,8 +13,8 @@ use anyhow::{Context as _, Result, anyhow};
 use super::{Outcome, status, watch};
 use crate::cli::Run;
 use crate::command::watch::{OnSignal, Signals, Watch};
-use crate::fault::Fault;
 use crate::kernel::process;
+use crate::model::fault_injection::Fault;
 use crate::session::{Options, Selection, Session};
 use crate::sink::say;
 

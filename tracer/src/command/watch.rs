@@ -14,10 +14,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::screen::{self, Screen};
 use crate::cli::{Format, Output};
+use crate::model::snapshot::{CoverageState, Snapshot};
 use crate::session::Session;
 use crate::sink::http::{Running, Server};
 use crate::sink::{coverage_state, human, json, say, table};
-use crate::snapshot::{CoverageState, Snapshot};
 
 /// A session that the HTTP server reads too.
 pub type Shared = Arc<Mutex<Session>>;

@@ -14,7 +14,7 @@ use super::links::Link;
 use super::rows::{Attached, settle_hosted};
 use super::{Kernel, pairs};
 use crate::callsites::scan::Site;
-use crate::fault::Fault;
+use crate::model::fault_injection::Fault;
 use crate::probes::plan::{self, Attach, Choice, Offers, Refusal};
 use crate::sys;
 

@@ -7,8 +7,8 @@ use tracer_ebpf::table::{Method, Way};
 
 use crate::kernel;
 use crate::kernel::capabilities::Privilege;
+use crate::model::snapshot::Probe;
 use crate::probes::plan::Refusal;
-use crate::snapshot::Probe;
 
 impl Refusal {
     /// No structure's layout is known.

@@ -12,8 +12,8 @@ use tracer_ebpf::abi::{Ledger, Process};
 use super::group::Group;
 use super::saved::{Identity, identity, sparse};
 use super::who::{ENDED, GroupBy, Key, OVERFLOW, Select, UNSELECTED, Who};
+use crate::model::snapshot::{Derived as _, Highest, Tally, minus, plus, stamp};
 use crate::session::Reading;
-use crate::snapshot::{Derived as _, Highest, Tally, minus, plus, stamp};
 
 /// Names that one living process may have had before the oldest of them counts as ended.
 const FORMER: usize = 16;

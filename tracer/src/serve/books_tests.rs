@@ -4,7 +4,7 @@ use tracer_ebpf::abi::{self, Path};
 
 use super::super::who::Dimension;
 use super::*;
-use crate::random::Random;
+use crate::model::test_rng::Random;
 use crate::sink::testing::LedgerBuilder;
 
 fn reading(slot: u32, pid: u32, started: u64, bytes: u64) -> Reading {

@@ -5,8 +5,8 @@ use tracer_ebpf::abi::Ledger;
 
 use super::saved::sparse;
 use super::who::Who;
+use crate::model::snapshot::{Highest, plus};
 use crate::sink::prom::{Active, label_text};
-use crate::snapshot::{Highest, plus};
 
 /// Everything that was counted for one group.
 #[derive(Clone, Serialize, Deserialize)]

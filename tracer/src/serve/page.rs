@@ -11,9 +11,9 @@ use super::census::Census;
 use super::front::ServerStats;
 use super::group::Group;
 use super::who::{Key, OVERFLOW};
+use crate::model::snapshot::{Derived as _, Snapshot, Tally};
 use crate::sink::prom::{self, Active, GroupSeries, Own, labels};
 use crate::sink::{json as window, rfc3339};
-use crate::snapshot::{Derived as _, Snapshot, Tally};
 
 /// Of `/status`.
 pub const SCHEMA: &str = "tracer-status/1";
@@ -172,7 +172,7 @@ fn totals(snapshot: &Snapshot, groups: &Ledger) -> Value {
 pub fn status(census: &Census, snapshot: &Snapshot, daemon: &Daemon) -> String {
     let mut status = window::to_json(snapshot);
     let groups = census.books.sum();
-    let sum = crate::snapshot::plus(&groups, &snapshot.overflow);
+    let sum = crate::model::snapshot::plus(&groups, &snapshot.overflow);
     if let Value::Object(fields) = &mut status {
         // A window's; the daemon shows groups instead, on its other page.
         for window_only in ["processes", "ended", "overflow", "unattributed", "adds_up", "totals"] {

@@ -1,7 +1,7 @@
 use tracer_ebpf::abi::Process;
 
 use super::*;
-use crate::random::Random;
+use crate::model::test_rng::Random;
 use crate::serve::settings::Settings;
 use crate::serve::who::{Dimension, GroupBy, Who};
 use crate::session::Reading;
@@ -72,7 +72,7 @@ fn reference(census: &Census, snapshot: &Snapshot, more: Vec<Own>) -> String {
         // One bound is of the whole group: what was cut short is no more than what was counted.
         match groups.iter_mut().find(|group| group.labels == labels) {
             Some(group) => {
-                group.ledger = crate::snapshot::plus(&group.ledger, &ledger.ledger);
+                group.ledger = crate::model::snapshot::plus(&group.ledger, &ledger.ledger);
                 group.highest.add(&highest);
             }
             None => groups.push(Plain { labels, ledger: ledger.ledger, highest, info: None }),
@@ -96,7 +96,7 @@ fn a_page_is_all_groups_in_order() {
         for _ in 0..random.below(120) {
             let slot = random.below(24) as u32;
             let (started, ledger) = &mut slots[slot as usize];
-            *ledger = crate::snapshot::plus(ledger, &prom::some_ledger(&mut random, LARGE));
+            *ledger = crate::model::snapshot::plus(ledger, &prom::some_ledger(&mut random, LARGE));
             // Two at a time may have the same pid, for one of them has ended.
             let process = Process { tgid: 8 + slot / 2, start_boottime: *started, ..Process::default() };
             let reading =

@@ -11,7 +11,7 @@ use tracer_ebpf::abi::{Ledger, Process};
 use super::books::{Books, Seat};
 use super::group::Group;
 use super::who::{GroupBy, Key, Select};
-use crate::snapshot::{words, words_mut};
+use crate::model::snapshot::{words, words_mut};
 
 /// A process: its pid, and its start in nanoseconds since the machine's.
 pub type Identity = (u32, u64);

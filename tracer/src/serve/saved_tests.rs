@@ -4,7 +4,7 @@ use tracer_ebpf::abi::{Path, Process};
 
 use super::super::who::{Dimension, Who};
 use super::*;
-use crate::random::Random;
+use crate::model::test_rng::Random;
 use crate::session::Reading;
 use crate::sink::testing::{LedgerBuilder, distinct};
 
@@ -57,7 +57,7 @@ fn books_go_on() {
                 slot: slot as u32,
                 process,
                 ledger,
-                unexplained: crate::snapshot::Tally::of(ledger).unexplained,
+                unexplained: crate::model::snapshot::Tally::of(ledger).unexplained,
             };
             let who = || Who { pid, comm: format!("c{}", step % 3), ..Who::default() };
             if random.one_in(10) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tracer_ebpf::abi::{FIRST_PROCESS, Path};
 
 use super::Session;
-use crate::snapshot::{ByPath, Tally};
+use crate::model::snapshot::{ByPath, Tally};
 
 /// No call moves more: `MAX_RW_COUNT`, include/linux/fs.h.
 const MOST: u64 = 0x7fff_f000;

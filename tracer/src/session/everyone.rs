@@ -6,7 +6,7 @@ use tracer_ebpf::abi::{self, FIRST_PROCESS, Ledger, Loss};
 
 use super::Session;
 use crate::kernel::process;
-use crate::snapshot::{ByPath, Tally};
+use crate::model::snapshot::{ByPath, Tally};
 
 /// `BPF_NOEXIST`, include/uapi/linux/bpf.h.
 const NO_EXIST: u64 = 1;
@@ -91,7 +91,7 @@ impl Session {
         (FIRST_PROCESS..self.kernel.sizes.slots()).filter_map(|slot| Some((slot, self.process_in(slot)?)))
     }
 
-    /// What [`stamp`](crate::snapshot::stamp) makes of what was counted in a slot, for less than it takes to read that.
+    /// What [`stamp`](crate::model::snapshot::stamp) makes of what was counted in a slot, for less than it takes to read that.
     pub fn stamp(&self, slot: u32) -> u64 {
         self.shards(slot).fold(0, |sum, shard| sum.wrapping_add(self.kernel.ledgers.sum(shard)))
     }

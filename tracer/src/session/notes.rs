@@ -1,7 +1,7 @@
 //! Sentences about what could not be seen, to be shown before the numbers.
 
 use super::{Session, observed};
-use crate::snapshot::Observed;
+use crate::model::snapshot::Observed;
 
 impl Session {
     pub(super) fn notes(&self, observed: &Observed) -> Vec<String> {

@@ -2,8 +2,8 @@
 
 use tracer_ebpf::table::{Context, Group};
 
+use crate::model::snapshot::Observed;
 use crate::probes::Attached;
-use crate::snapshot::Observed;
 
 /// What is observed. `sites` is true if copies are counted at call sites, `without_net` if there is no network device
 /// that does DMA.

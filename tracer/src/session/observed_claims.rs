@@ -8,9 +8,9 @@ use tracer_ebpf::table::{Group, Row};
 use crate::check::judge::judge;
 use crate::check::policy::Policy;
 use crate::check::verdict::{Observation, Verdict, Window};
-use crate::input::Recording;
+use crate::model::snapshot::Snapshot;
+use crate::model::window::Recording;
 use crate::sink::{json, prom, table};
-use crate::snapshot::Snapshot;
 
 /// What is said of one ledger, in every form.
 pub struct Said {

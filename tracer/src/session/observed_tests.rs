@@ -9,10 +9,10 @@ use self::claims::{Claims, Said, say};
 use super::*;
 use crate::callsites::coverage::Coverage;
 use crate::check::verdict::Verdict;
+use crate::model::snapshot::{CoverageState, Probe, Snapshot};
 use crate::probes::plan::Refusal;
 use crate::probes::{settle, settle_hosted};
 use crate::sink::testing::{MIB, distinct, process, snapshot};
-use crate::snapshot::{CoverageState, Probe, Snapshot};
 
 #[path = "observed_claims.rs"]
 mod claims;

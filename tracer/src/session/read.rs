@@ -7,12 +7,12 @@ use tracer_ebpf::abi::{self, Count, DeviceOp, FIRST_PROCESS, Ledger, Loss, PATHS
 use tracer_ebpf::table::Group;
 
 use super::{Session, observed};
-use crate::copy_sizes::{CopySizes, UnnamedSizes};
 use crate::kernel::netdev;
 use crate::kernel::process::{self, Target};
+use crate::model::size_histogram::{CopySizes, UnnamedSizes};
+use crate::model::snapshot::{LossCount, Observed, Probe, Process, Snapshot, plus};
 use crate::probes::Attached;
 use crate::probes::preemption::Preemption;
-use crate::snapshot::{LossCount, Observed, Probe, Process, Snapshot, plus};
 
 /// The type of [`Ledger::payload`].
 type Payload = [Count; PATHS];

@@ -2,7 +2,7 @@
 
 use tracer_ebpf::abi::{DeviceOp, Ledger};
 
-use crate::snapshot::Observed;
+use crate::model::snapshot::Observed;
 
 /// Bytes of what could be observed.
 pub fn device_bytes(ledger: &Ledger, observed: &Observed) -> impl Iterator<Item = (DeviceOp, u64)> {

@@ -15,7 +15,7 @@ use self::ledger::LedgerView;
 use self::unattributed::{Unattributed, UnattributedView};
 use super::rfc3339;
 use crate::callsites::coverage::Covered;
-use crate::snapshot::{Coverage, Folded, Observed, Probe, Process, Snapshot};
+use crate::model::snapshot::{Coverage, Folded, Observed, Probe, Process, Snapshot};
 
 const SCHEMA: &str = "tracer/1";
 

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 use tracer_ebpf::abi::{DeviceOp, Direction, Ledger, Path};
 
 use super::*;
+use crate::model::snapshot::{Derived as _, Tally};
 use crate::sink::testing::{self, HOSTILE, LedgerBuilder, blind, distinct, process, snapshot};
-use crate::snapshot::{Derived as _, Tally};
 
 fn line(snapshot: &Snapshot) -> String {
     let mut out = Vec::new();

@@ -1,4 +1,4 @@
-//! How a [`Snapshot`](crate::snapshot::Snapshot) is shown: to people, to scripts, to Prometheus.
+//! How a [`Snapshot`](crate::model::snapshot::Snapshot) is shown: to people, to scripts, to Prometheus.
 //!
 //! A sink turns one snapshot into text and decides nothing: what was not observed is absent from
 //! every one of them, by the rules below.
@@ -22,7 +22,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tracer_ebpf::abi::{Count, Ledger, Path};
 
-use crate::snapshot::{Coverage, Derived, Observed};
+use crate::model::snapshot::{Coverage, Derived, Observed};
 
 /// One message on standard error. (`eprintln!` panics if its reader is gone; then nobody is left to tell.)
 pub fn say(text: &str) {

@@ -22,8 +22,8 @@ use self::metrics::Metric;
 pub use self::samples::Active;
 use self::samples::samples;
 use super::{active_paths, human, rfc3339, self_stat};
-use crate::copy_sizes::CopySizes;
-use crate::snapshot::{CoverageState, Derived as _, Highest, Process, Snapshot, Tally};
+use crate::model::size_histogram::CopySizes;
+use crate::model::snapshot::{CoverageState, Derived as _, Highest, Process, Snapshot, Tally};
 
 /// For the HTTP header.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

@@ -6,7 +6,7 @@
 use tracer_ebpf::abi::{Direction, Ledger, Path};
 
 use super::{checksummed_in_all, encrypted_in_all, human, zero_copied_is_observed};
-use crate::snapshot::{Derived, Explained, NEXT_TO_NONE, Observed, Tally};
+use crate::model::snapshot::{Derived, Explained, NEXT_TO_NONE, Observed, Tally};
 
 /// What the sentences may rely on.
 #[derive(Clone, Copy, Debug)]

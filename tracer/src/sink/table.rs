@@ -10,7 +10,7 @@ use super::{
     active_paths, checksummed_in_all, coverage_state, cut_short_is_observed, encrypted_in_all, human,
     mode_switches_are_observed,
 };
-use crate::snapshot::{CoverageState, Derived, Process, Snapshot, Tally};
+use crate::model::snapshot::{CoverageState, Derived, Process, Snapshot, Tally};
 
 /// Processes listed one by one; the others are in the sum.
 const TOP: usize = 20;

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use tracer_ebpf::abi::{DIRECTIONS, Direction, Path};
 
 use super::{human, mode_switches_are_observed, zero_copied_is_observed};
-use crate::snapshot::{Derived, Observed, Tally};
+use crate::model::snapshot::{Derived, Observed, Tally};
 
 /// One row's numbers, before anything is decided about how they look.
 pub struct Figures {

@@ -4,8 +4,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use tracer_ebpf::abi::{Count, Direction, Ledger, Path};
 
-use crate::copy_sizes::{CopySizes, UnnamedSizes};
-use crate::snapshot::{
+use crate::model::size_histogram::{CopySizes, UnnamedSizes};
+use crate::model::snapshot::{
     Coverage, CoverageState, Folded, LossCount, Observed, Probe, Process, SiteCount, Snapshot, Tally, plus,
     words_mut,
 };

@@ -5,7 +5,7 @@ use tracer_ebpf::abi::{Count, DeviceOp, Ledger, Path};
 
 use super::sentence::negligible;
 use super::{checksummed, human};
-use crate::snapshot::{Derived as _, Explained, Tally};
+use crate::model::snapshot::{Derived as _, Explained, Tally};
 
 /// Paths by direction, as the process sees it. What sendfile and its kin move goes out; of io_uring's
 /// requests and of process_vm only their sum is known.

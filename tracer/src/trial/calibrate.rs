@@ -16,11 +16,11 @@ use tracer_ebpf::abi::{Direction, Ledger, Path};
 use super::kept::Kept;
 use super::meter::Meter;
 use crate::check::verdict::Calibration;
-use crate::fault::Fault;
 use crate::kernel::process;
+use crate::model::fault_injection::Fault;
+use crate::model::snapshot::{Derived as _, Snapshot};
 use crate::probes::plan::Attach;
 use crate::session::{Options, Selection, Session};
-use crate::snapshot::{Derived as _, Snapshot};
 
 const KIB: usize = 1024;
 /// Sizes that no sum of others equals, so that a byte in the wrong place shows.

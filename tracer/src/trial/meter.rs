@@ -7,10 +7,10 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use tracer_ebpf::abi::Direction;
 
+use crate::model::snapshot::{Derived as _, Snapshot};
 use crate::probes::hw_breakpoints;
 use crate::session::Session;
 use crate::sink::json::to_json;
-use crate::snapshot::{Derived as _, Snapshot};
 
 /// Readings until the parts are the total: while nothing runs, the first one does.
 const READINGS: usize = 25;

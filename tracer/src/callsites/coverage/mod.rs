@@ -24,12 +24,12 @@ use self::untraceable::Unprobed;
 use super::survey;
 use crate::callsites::coverage::action::{Wanted, wanted};
 use crate::callsites::scan::Site;
-use crate::fault::Fault;
 use crate::kernel::Facts;
 use crate::kernel::kallsyms::Kallsyms;
+use crate::model::fault_injection::Fault;
+use crate::model::snapshot::{self, CoverageState, Probe, SiteCount};
 use crate::probes::Kernel;
 use crate::probes::plan::{Attach, Refusal};
-use crate::snapshot::{self, CoverageState, Probe, SiteCount};
 use crate::sys::ProgramStats;
 
 pub use saved::Saved;

@@ -4,7 +4,7 @@ use serde::{Serialize, Serializer};
 use tracer_ebpf::abi::{BUCKETS, Direction, Path, bound};
 
 use super::Named;
-use crate::copy_sizes::CopySizes;
+use crate::model::size_histogram::CopySizes;
 
 /// Directions in which something was copied, with copies by size.
 pub(super) fn copy_sizes(sizes: &CopySizes, path: Path) -> Option<Named<Buckets>> {

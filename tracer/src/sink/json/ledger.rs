@@ -5,13 +5,13 @@ use tracer_ebpf::abi::{Count, Direction, Ledger, Path};
 
 use super::Named;
 use super::buckets::{Buckets, copy_sizes};
-use crate::copy_sizes::CopySizes;
+use crate::model::size_histogram::CopySizes;
+use crate::model::snapshot::{Derived as _, Observed, Tally};
 use crate::sink::devices::device_bytes;
 use crate::sink::{
     active_paths, checksummed, checksummed_in_all, cut_short_is_observed, encrypted_in_all,
     payload_is_observed, zero_copied_is_observed,
 };
-use crate::snapshot::{Derived as _, Observed, Tally};
 
 #[derive(Serialize)]
 pub(super) struct LedgerView {

@@ -6,9 +6,9 @@ use tracer_ebpf::abi::{Direction, Ledger, Path};
 use super::Named;
 use super::buckets::{Buckets, copy_sizes};
 use super::ledger::{OtherKinds, by_direction, devices};
-use crate::copy_sizes::CopySizes;
+use crate::model::size_histogram::CopySizes;
+use crate::model::snapshot::{Derived as _, Observed};
 use crate::sink::{checksummed_in_all, encrypted_in_all};
-use crate::snapshot::{Derived as _, Observed};
 
 #[derive(Serialize)]
 pub(super) struct Unattributed {

@@ -10,7 +10,7 @@ use super::families::{Families, Labels};
 use super::metrics::{METRICS, Metric};
 use super::samples::{Active, samples};
 use super::{coverage, own, probes};
-use crate::snapshot::{Highest, Observed, Snapshot};
+use crate::model::snapshot::{Highest, Observed, Snapshot};
 
 /// One group.
 pub struct GroupSeries<'a> {

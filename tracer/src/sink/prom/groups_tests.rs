@@ -4,10 +4,10 @@ use tracer_ebpf::abi::{Count, DeviceOp, Direction, Path};
 
 use super::super::families::labels;
 use super::*;
-use crate::random::Random;
+use crate::model::snapshot::{Derived as _, words_mut};
+use crate::model::test_rng::Random;
 use crate::sink::testing::{HOSTILE, blind, distinct, snapshot};
 use crate::sink::zero_copied_is_observed;
-use crate::snapshot::{Derived as _, words_mut};
 
 /// A group as [`reference`] takes it.
 pub struct Plain {

@@ -5,9 +5,9 @@ use std::sync::LazyLock;
 use tracer_ebpf::abi::{Count, DEVICE_OPS, DIRECTIONS, DeviceOp, Direction, Ledger, PATHS, Path};
 
 use super::metrics::Metric;
+use crate::model::snapshot::{Derived as _, Highest, Observed};
 use crate::sink::devices::device_bytes;
 use crate::sink::{active_paths, cut_short_is_observed, zero_copied_is_observed};
-use crate::snapshot::{Derived as _, Highest, Observed};
 
 /// Labels that tell a ledger's series of one metric apart.
 pub struct Detail {

@@ -1,9 +1,9 @@
 use tracer_ebpf::abi::Count;
 
 use super::*;
-use crate::random::Random;
+use crate::model::snapshot::{Tally, words_mut};
+use crate::model::test_rng::Random;
 use crate::sink::testing::LedgerBuilder;
-use crate::snapshot::{Tally, words_mut};
 
 const N: u64 = 1 << 22;
 

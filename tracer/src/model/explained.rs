@@ -3,7 +3,7 @@
 
 use tracer_ebpf::abi::{DeviceOp, Direction, Ledger, PATHS, Path};
 
-use super::Derived as _;
+use super::snapshot::Derived as _;
 
 /// Bytes by [`Path`].
 pub type ByPath = [u64; PATHS];

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::input::{Observed, or_default};
+use crate::model::window::{Observed, or_default};
 
 /// A count that may not have been observed.
 pub type Seen = Option<u64>;

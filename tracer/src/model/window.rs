@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer};
 
 use tracer_ebpf::abi::Count;
 
-use crate::part::{Named, Part};
+use crate::model::counts::{Named, Part};
 
 /// What this program writes and fully understands.
 pub const SCHEMA: &str = "tracer/1";
@@ -250,7 +250,7 @@ mod tests {
     use super::*;
 
     /// The contract's sample.
-    const SAMPLE: &str = include_str!("../testdata/sample.json");
+    const SAMPLE: &str = include_str!("../../testdata/sample.json");
 
     #[test]
     fn the_contracts_sample() {

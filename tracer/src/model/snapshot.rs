@@ -3,20 +3,16 @@
 //! Everything derived (copies per byte, zero-copied bytes, switches per MiB) is computed here and
 //! nowhere else, so that every sink shows the same number.
 
-mod derived;
-mod explained;
-mod tally;
-
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use tracer_ebpf::abi::Ledger;
 
-use crate::copy_sizes::{CopySizes, UnnamedSizes};
+use crate::model::size_histogram::{CopySizes, UnnamedSizes};
 
-pub use self::derived::Derived;
-pub use self::explained::{ByPath, Explained};
-pub use self::tally::{Highest, NEXT_TO_NONE, Tally};
+pub use crate::model::derived::Derived;
+pub use crate::model::explained::{ByPath, Explained};
+pub use crate::model::tally::{Highest, NEXT_TO_NONE, Tally};
 
 /// One reading of everything. Counters are cumulative since counting began, unless it came from
 /// [`Snapshot::since`].

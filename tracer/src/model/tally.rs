@@ -7,7 +7,7 @@ use tracer_ebpf::abi::{Ledger, PATHS, Path};
 use serde::{Deserialize, Serialize};
 
 use super::explained::{ByPath, Explained, unexplained};
-use super::{Derived as _, minus, plus};
+use super::snapshot::{Derived as _, minus, plus};
 
 /// The counters of one process, or of several, and what of their payload nothing explains.
 ///
