@@ -7,6 +7,7 @@ pub mod cli_check;
 pub mod cli_serve;
 pub mod command;
 pub mod ended;
+pub mod fmt;
 pub mod inflight;
 pub mod kernel;
 pub mod model;

@@ -8,8 +8,8 @@ use super::metric::Unit;
 use super::policy::{Allow, Amount, Assertion, Bound, Change};
 use super::reason::{Doubt, Reason};
 use super::verdict::{InWindow, Status};
+use crate::fmt::human;
 use crate::model::window::Recording;
-use crate::sink::human;
 
 pub fn compare(
     assertion: &Assertion,

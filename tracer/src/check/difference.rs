@@ -6,9 +6,9 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use crate::check::compare::notes;
+use crate::fmt::human;
 use crate::model::counts::{Part, Seen};
 use crate::model::window::Recording;
-use crate::sink::human;
 use crate::sink::json::ascii;
 
 /// One number in both windows.

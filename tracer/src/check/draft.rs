@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use super::metric::{Metric, Selector};
+use crate::fmt::human;
 use crate::model::counts::Part;
 use crate::model::window::Recording;
-use crate::sink::human;
 
 /// How the run was made.
 #[derive(Clone, Debug, Default)]

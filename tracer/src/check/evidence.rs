@@ -3,9 +3,9 @@
 use super::metric::{Metric, Selector};
 use super::policy::Assertion;
 use super::verdict::{Evidence, Share};
+use crate::fmt::human;
 use crate::model::counts::Part;
 use crate::model::window::Recording;
-use crate::sink::human;
 
 /// Lines per list.
 const TOP: usize = 5;

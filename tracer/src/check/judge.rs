@@ -7,8 +7,8 @@ use super::reason::{Doubt, Reason};
 use super::verdict::{
     Calibration, Finding, InWindow, Judged, Observation, Report, Status, Summary, Verdict, Window,
 };
+use crate::fmt::human;
 use crate::model::window::Recording;
-use crate::sink::human;
 
 pub fn judge(policy: &Policy, seen: &Observation) -> Report {
     let calibration = calibration(&policy.require, seen);

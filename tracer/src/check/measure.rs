@@ -4,9 +4,9 @@ use tracer_ebpf::abi::Count;
 
 use super::metric::{Metric, Selector};
 use super::policy::{Allow, Amount, Assertion, Select};
+use crate::fmt::human;
 use crate::model::counts::{Part, Seen};
 use crate::model::window::Recording;
-use crate::sink::human;
 
 /// One value, or why there is none.
 #[derive(Clone, Debug, PartialEq)]

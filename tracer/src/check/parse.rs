@@ -7,7 +7,7 @@ use super::problem::Problem;
 use super::reader::{self, Map, Problems};
 use super::units;
 use super::yaml::{Kind, Node, Value};
-use crate::sink::human;
+use crate::fmt::human;
 
 pub(super) const KIND: Kind = Kind { noun: "a policy", least: "`version` and `assertions`" };
 const TOP: [&str; 7] = ["version", "target", "driver", "window", "require", "assertions", "allow"];

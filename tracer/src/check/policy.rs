@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::metric::{Metric, Selector, Unit};
-use crate::sink::human;
+use crate::fmt::human;
 
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Policy {

@@ -31,7 +31,7 @@ impl fmt::Display for Problem {
 
 /// `unknown metric `copied_byte`; did you mean `copied_bytes`?`, or the list of what there is.
 pub fn unknown(what: &str, word: &str, known: &[&str]) -> String {
-    let word_shown = crate::sink::human::label(word, 60);
+    let word_shown = crate::fmt::human::label(word, 60);
     match nearest(word, known) {
         Some(name) => format!("unknown {what} `{word_shown}`; did you mean `{name}`?"),
         None => format!("unknown {what} `{word_shown}`; there are: {}", known.join(", ")),

@@ -2,7 +2,7 @@
 
 use super::problem::{Problem, unknown};
 use super::yaml::{self, Entry, Kind, Node, Value};
-use crate::sink::human;
+use crate::fmt::human;
 
 /// A file's content as `read` makes it from the YAML, or everything that is wrong with it in the order of lines.
 pub fn parse<T>(

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::problem::unknown;
-use crate::sink::human;
+use crate::fmt::human;
 
 /// Byte units; binary and decimal ones are told apart, as a limit that is 5 % off is wrong.
 pub const BYTE_UNITS: [(&str, u64); 9] = [

@@ -6,7 +6,7 @@
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
 use super::problem::Problem;
-use crate::sink::human;
+use crate::fmt::human;
 
 /// What is read, for messages.
 pub struct Kind {

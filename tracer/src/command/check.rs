@@ -15,8 +15,8 @@ use crate::check::policy::Policy;
 use crate::check::report::{self, Context};
 use crate::check::verdict::{Calibration, Observation, Report, Verdict, Window};
 use crate::cli_check::{Check, TrialArgs};
+use crate::fmt::human;
 use crate::model::window::Recording;
-use crate::sink::human;
 use crate::sink::json::ascii;
 use crate::trial::{self, Override, Plan, Seen};
 

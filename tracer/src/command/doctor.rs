@@ -211,7 +211,7 @@ fn network_devices(text: &mut String, devices: &[NetDevice]) {
         let _ = writeln!(
             text,
             "  {:<12} scatter-gather {}, transmit checksum {}, TCP segmentation {}: {}",
-            crate::sink::human::escape(&device.name),
+            crate::fmt::human::escape(&device.name),
             word(device.scatter_gather),
             word(device.transmit_checksum),
             word(device.segmentation),

@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::{Outcome, check, output, status};
 use crate::check::policy::Policy;
 use crate::cli_check::Record;
-use crate::sink::human;
+use crate::fmt::human;
 use crate::trial::{self, Plan, Seen};
 
 pub fn record(args: Record) -> Outcome {

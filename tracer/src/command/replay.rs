@@ -12,10 +12,11 @@ use super::serve::web;
 use super::watch::{self, Signals};
 use super::{Outcome, status};
 use crate::cli_serve::Serve;
+use crate::fmt::human;
 use crate::replay::Recording;
 use crate::serve::fence;
 use crate::sink::http::{self, Page, Pages, Server, Stats, Web};
-use crate::sink::{human, rfc3339, say};
+use crate::sink::{rfc3339, say};
 
 /// The targets share a page for so long: a thousand of them would make nothing but pages.
 const FRESH_FOR: Duration = Duration::from_secs(1);

@@ -81,7 +81,7 @@ fn exit_code(status: ExitStatus) -> ExitCode {
 
 fn not_started(args: &Run, error: &io::Error) -> ExitCode {
     let command = args.command[0].to_string_lossy();
-    let command = crate::sink::human::escape(&command);
+    let command = crate::fmt::human::escape(&command);
     if error.kind() == io::ErrorKind::NotFound {
         // A script whose `#!` names what is not there fails the same way.
         say(&format!(

@@ -16,6 +16,7 @@ use super::watch::{self, Signals};
 use super::{Outcome, status};
 use crate::callsites::coverage::CALL_SITE;
 use crate::cli_serve::Serve;
+use crate::fmt::human;
 use crate::model::fault_injection::Fault;
 use crate::model::snapshot::Snapshot;
 use crate::probes::pins::Pins;
@@ -26,7 +27,7 @@ use crate::serve::page::{self, Daemon};
 use crate::serve::settings::Settings;
 use crate::session::{Options, Selection, Session};
 use crate::sink::http::{Running, Server, Web};
-use crate::sink::{human, rfc3339, say};
+use crate::sink::{rfc3339, say};
 
 /// The configuration file is looked at this often.
 const LOOK_EVERY: Duration = Duration::from_secs(2);

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, anyhow, bail};
 
-use crate::sink::human;
+use crate::fmt::human;
 
 /// A process as `/proc` describes it.
 #[derive(Clone, Debug)]

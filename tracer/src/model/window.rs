@@ -172,7 +172,7 @@ impl Recording {
         }
         let Some(recording) = last else { bail!("it is empty") };
         if !recording.schema.starts_with("tracer/") {
-            let schema = crate::sink::human::label(&recording.schema, 40);
+            let schema = crate::fmt::human::label(&recording.schema, 40);
             bail!("its schema is `{schema}`, not {SCHEMA}");
         }
         Ok(Saved { recording, objects })

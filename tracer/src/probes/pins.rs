@@ -12,7 +12,7 @@ use aya::programs::{FEntry, FExit, KProbe, Program, RawTracePoint, TracePoint};
 
 use super::Kernel;
 use super::rows::Attached;
-use crate::sink::human;
+use crate::fmt::human;
 use crate::sys;
 
 const PARTS: [&str; 3] = ["maps", "programs", "links"];

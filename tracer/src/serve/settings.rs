@@ -5,7 +5,7 @@ use super::who::{Dimension, GroupBy, Select};
 use crate::check::problem::{Problem, unknown};
 use crate::check::reader::{self, Map, Problems};
 use crate::check::yaml::{Kind, Node, Value};
-use crate::sink::human;
+use crate::fmt::human;
 
 /// Of groups, all metrics together: about 1,000 processes.
 pub const MAX_SERIES: usize = 50_000;

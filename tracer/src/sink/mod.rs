@@ -5,7 +5,6 @@
 
 pub mod devices;
 pub mod http;
-pub mod human;
 pub mod json;
 pub mod prom;
 mod self_stat;

@@ -21,7 +21,8 @@ pub use self::metrics::METRICS;
 use self::metrics::Metric;
 pub use self::samples::Active;
 use self::samples::samples;
-use super::{active_paths, human, rfc3339, self_stat};
+use super::{active_paths, rfc3339, self_stat};
+use crate::fmt::human;
 use crate::model::size_histogram::CopySizes;
 use crate::model::snapshot::{CoverageState, Derived as _, Highest, Process, Snapshot, Tally};
 

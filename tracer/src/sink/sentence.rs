@@ -5,7 +5,8 @@
 
 use tracer_ebpf::abi::{Direction, Ledger, Path};
 
-use super::{checksummed_in_all, encrypted_in_all, human, zero_copied_is_observed};
+use super::{checksummed_in_all, encrypted_in_all, zero_copied_is_observed};
+use crate::fmt::human;
 use crate::model::snapshot::{Derived, Explained, NEXT_TO_NONE, Observed, Tally};
 
 /// What the sentences may rely on.

@@ -7,9 +7,10 @@ use super::sentence::{Grounds, sentence};
 use super::table_grid::{self, Figures};
 use super::verdict::{Sight, cut_short, fallbacks, unexplained, verdicts};
 use super::{
-    active_paths, checksummed_in_all, coverage_state, cut_short_is_observed, encrypted_in_all, human,
+    active_paths, checksummed_in_all, coverage_state, cut_short_is_observed, encrypted_in_all,
     mode_switches_are_observed,
 };
+use crate::fmt::human;
 use crate::model::snapshot::{CoverageState, Derived, Process, Snapshot, Tally};
 
 /// Processes listed one by one; the others are in the sum.

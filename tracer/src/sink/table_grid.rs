@@ -4,7 +4,8 @@ use std::ops::RangeInclusive;
 
 use tracer_ebpf::abi::{DIRECTIONS, Direction, Path};
 
-use super::{human, mode_switches_are_observed, zero_copied_is_observed};
+use super::{mode_switches_are_observed, zero_copied_is_observed};
+use crate::fmt::human;
 use crate::model::snapshot::{Derived, Observed, Tally};
 
 /// One row's numbers, before anything is decided about how they look.

@@ -3,8 +3,9 @@
 
 use tracer_ebpf::abi::{Count, DeviceOp, Ledger, Path};
 
+use super::checksummed;
 use super::sentence::negligible;
-use super::{checksummed, human};
+use crate::fmt::human;
 use crate::model::snapshot::{Derived as _, Explained, Tally};
 
 /// Paths by direction, as the process sees it. What sendfile and its kin move goes out; of io_uring's

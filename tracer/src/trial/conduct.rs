@@ -8,7 +8,7 @@ use super::{Plan, Seen, Trial};
 use crate::check::reason::Reason;
 use crate::check::verdict::Finding;
 use crate::command::watch::Signals;
-use crate::sink::human;
+use crate::fmt::human;
 
 /// An error is a mistake of the user's, found before anything runs. Whatever fails later is a finding.
 pub fn conduct(plan: Plan, timeout: Duration) -> Result<Seen> {

@@ -22,11 +22,11 @@ pub use plan::{Counted, Override, Plan, quoted};
 use crate::check::reason::Reason;
 use crate::check::verdict::{Calibration, Finding, Program, Window};
 use crate::command::watch;
+use crate::fmt::human;
 use crate::kernel::process;
 use crate::model::fault_injection::Fault;
 use crate::model::window::Recording;
 use crate::session::{Options, Selection, Session};
-use crate::sink::human;
 use kept::Kept;
 use meter::Meter;
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::{Context, words};
 use crate::check::verdict::{Evidence, Judged, Report, Share, Status};
-use crate::sink::human;
+use crate::fmt::human;
 
 pub fn render(report: &Report, context: &Context) -> String {
     let mut out = Out { text: String::new(), width: context.width };

@@ -1,7 +1,7 @@
 //! Sentences that several reports share.
 
 use crate::check::verdict::{Calibration, Finding, Judged, Program, Report, Status, Summary, Verdict};
-use crate::sink::human;
+use crate::fmt::human;
 
 /// `violated: 1 of 4 assertions`.
 pub fn headline(report: &Report) -> String {

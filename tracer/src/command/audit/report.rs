@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use tracer_ebpf::abi::{Direction, Path};
 
 use super::compare::{Compared, Counted, Round, Sides, Uncounted};
-use crate::sink::human;
+use crate::fmt::human;
 
 pub struct Report {
     pub kernel: String,

@@ -16,7 +16,8 @@ use super::auth::{Access, Users};
 use super::pages::Stats;
 use super::tls;
 use super::web_config::WebConfig;
-use crate::sink::{human, say};
+use crate::fmt::human;
+use crate::sink::say;
 
 /// Changes are looked for at most this often.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

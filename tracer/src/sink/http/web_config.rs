@@ -10,7 +10,7 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use crate::check::problem::Problem;
 use crate::check::reader::{self, Map, Problems};
 use crate::check::yaml::{Entry, Kind, Node, Value};
-use crate::sink::human;
+use crate::fmt::human;
 
 const KIND: Kind = Kind { noun: "a web configuration", least: "`tls_server_config` or `basic_auth_users`" };
 const TOP: [&str; 3] = ["tls_server_config", "http_server_config", "basic_auth_users"];

@@ -1,0 +1,3 @@
+//! How things are written for people: units, names, times. Imports nothing.
+
+pub mod human;
