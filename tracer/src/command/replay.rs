@@ -14,9 +14,9 @@ use super::{Outcome, status};
 use crate::cli_serve::Serve;
 use crate::fmt::human;
 use crate::replay::Recording;
-use crate::serve::fence;
 use crate::sink::http::{self, Page, Pages, Server, Stats, Web};
 use crate::sink::{rfc3339, say};
+use crate::sys::sandbox;
 
 /// The targets share a page for so long: a thousand of them would make nothing but pages.
 const FRESH_FOR: Duration = Duration::from_secs(1);
@@ -43,7 +43,8 @@ pub fn replay(args: &Serve, file: &Path) -> Outcome {
     let replayed =
         Replayed { recording, begun: Instant::now(), since: SystemTime::now(), targets: servers.len() };
     let readable = web.as_ref().map(Web::directories).unwrap_or_default();
-    let serving = http::serve_all(servers, Arc::new(replayed), web, move || fence::enter_server(&readable))?;
+    let serving =
+        http::serve_all(servers, Arc::new(replayed), web, move || sandbox::enter_server(&readable))?;
     let to = last.filter(|last| *last != serving.address()).map(|last| format!(" to {}", last.port()));
     say(&format!("serving on {}{}", serving.address(), to.unwrap_or_default()));
     say(&format!("replaying {series} series of {shown}; nothing is counted"));

@@ -21,13 +21,13 @@ use crate::model::fault_injection::Fault;
 use crate::model::snapshot::Snapshot;
 use crate::probes::pins::Pins;
 use crate::serve::census::Census;
-use crate::serve::fence;
 use crate::serve::front::{Ask, Front};
 use crate::serve::page::{self, Daemon};
 use crate::serve::settings::Settings;
 use crate::session::{Options, Selection, Session};
 use crate::sink::http::{Running, Server, Web};
 use crate::sink::{rfc3339, say};
+use crate::sys::sandbox;
 
 /// The configuration file is looked at this often.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -58,7 +58,7 @@ pub fn serve(args: &Serve) -> Outcome {
     let has_web_config = web.is_some();
     let (front, asked) = Front::new();
     let readable = web.as_ref().map(Web::directories).unwrap_or_default();
-    let serving = server.serve(Arc::clone(&front) as _, web, move || fence::enter_server(&readable))?;
+    let serving = server.serve(Arc::clone(&front) as _, web, move || sandbox::enter_server(&readable))?;
     say(&format!("serving on {}", serving.address()));
     let pins = args.pin.as_deref().map(Pins::take).transpose()?;
     let mut session = count(args, pins)?;
@@ -67,7 +67,7 @@ pub fn serve(args: &Serve) -> Outcome {
     let snapshot = session.snapshot_of_machine();
     let unready = missing(&snapshot);
     let readable: Vec<PathBuf> = config.iter().map(|config| config.directory()).collect();
-    let kept = fence::enter(census.wants_exe(), &readable);
+    let kept = sandbox::enter(census.wants_exe(), &readable);
     let daemon = Daemon {
         started: snapshot.started,
         ready: unready.is_none(),

@@ -3,7 +3,6 @@
 pub mod books;
 pub mod census;
 pub mod cgroup;
-pub mod fence;
 pub mod front;
 pub mod group;
 pub mod page;

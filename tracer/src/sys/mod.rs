@@ -3,6 +3,7 @@
 mod file_holder;
 mod leave;
 mod mapped;
+pub mod sandbox;
 
 use std::collections::BTreeMap;
 use std::io;
