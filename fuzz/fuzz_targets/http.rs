@@ -4,7 +4,10 @@
 use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
-use tracer::sink::http::{Loopback, Pages, Stats, Web};
+use tracer::http::Loopback;
+use tracer::http::Pages;
+use tracer::http::Stats;
+use tracer::http::Web;
 
 struct Page;
 

@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use tracer::serve::settings::Settings;
-use tracer::sink::http::WebConfig;
+use tracer::http::WebConfig;
 
 fuzz_target!(|bytes: &[u8]| {
     let refusals = [Settings::parse(bytes).err(), WebConfig::parse(bytes).err()];

@@ -191,7 +191,7 @@ pub struct Output {
     #[arg(long)]
     pub sizes: bool,
     /// Serve Prometheus metrics here as well (9435, 127.0.0.1:9435, [::1]:9435)
-    #[arg(long, value_name = "ADDR", value_parser = crate::sink::http::parse_listen)]
+    #[arg(long, value_name = "ADDR", value_parser = crate::http::parse_listen)]
     pub listen: Option<String>,
 }
 

@@ -28,7 +28,7 @@ pub struct Serve {
         long,
         value_name = "ADDR",
         default_value = "127.0.0.1:9435",
-        value_parser = crate::sink::http::parse_listen
+        value_parser = crate::http::parse_listen
     )]
     pub listen: String,
     /// Configuration file (YAML): select, group_by, max_series

@@ -8,6 +8,7 @@ pub mod cli_serve;
 pub mod command;
 pub mod ended;
 pub mod fmt;
+pub mod http;
 pub mod inflight;
 pub mod kernel;
 pub mod model;

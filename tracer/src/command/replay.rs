@@ -13,8 +13,8 @@ use super::watch::{self, Signals};
 use super::{Outcome, status};
 use crate::cli_serve::Serve;
 use crate::fmt::human;
+use crate::http::{self, Page, Pages, Server, Stats, Web};
 use crate::replay::Recording;
-use crate::sink::http::{self, Page, Pages, Server, Stats, Web};
 use crate::sink::{rfc3339, say};
 use crate::sys::sandbox;
 

@@ -17,6 +17,7 @@ use super::{Outcome, status};
 use crate::callsites::coverage::CALL_SITE;
 use crate::cli_serve::Serve;
 use crate::fmt::human;
+use crate::http::{Running, Server, Web};
 use crate::model::fault_injection::Fault;
 use crate::model::snapshot::Snapshot;
 use crate::probes::pins::Pins;
@@ -25,7 +26,6 @@ use crate::serve::front::{Ask, Front};
 use crate::serve::page::{self, Daemon};
 use crate::serve::settings::Settings;
 use crate::session::{Options, Selection, Session};
-use crate::sink::http::{Running, Server, Web};
 use crate::sink::{rfc3339, say};
 use crate::sys::sandbox;
 

@@ -15,9 +15,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::screen::{self, Screen};
 use crate::cli::{Format, Output};
 use crate::fmt::human;
+use crate::http::{Running, Server};
 use crate::model::snapshot::{CoverageState, Snapshot};
 use crate::session::Session;
-use crate::sink::http::{Running, Server};
 use crate::sink::{coverage_state, json, say, table};
 
 /// A session that the HTTP server reads too.

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::sink::http::{Page, Pages, Stats};
+use crate::http::{Page, Pages, Stats};
 
 /// A page that the counting thread is asked for.
 pub enum Ask {

@@ -4,7 +4,6 @@
 //! every one of them, by the rules below.
 
 pub mod devices;
-pub mod http;
 pub mod json;
 pub mod prom;
 mod self_stat;

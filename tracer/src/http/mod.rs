@@ -25,8 +25,8 @@ pub use self::page::Page;
 pub use self::pages::{Pages, Stats};
 pub use self::web::Web;
 pub use self::web_config::WebConfig;
-use super::prom::Exporter;
 use crate::model::snapshot::Snapshot;
+use crate::sink::prom::Exporter;
 
 /// Reads the counters; called from a thread of the server, never twice at once.
 pub type SnapshotFn = Arc<dyn Fn() -> Snapshot + Send + Sync>;

@@ -54,8 +54,8 @@ impl Loopback {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sink::http::Page as Body;
-    use crate::sink::http::pages::Stats;
+    use crate::http::Page as Body;
+    use crate::http::pages::Stats;
 
     struct Page;
 
