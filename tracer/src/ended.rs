@@ -44,7 +44,7 @@ impl Ended {
 mod tests {
     use super::*;
     use crate::model::snapshot::plus;
-    use crate::sink::testing::{process, sendfile};
+    use crate::output::testing::{process, sendfile};
 
     #[test]
     fn what_is_too_much_is_in_the_sum() {

@@ -25,7 +25,7 @@ fn main() -> ExitCode {
         Some(Command::Calibrate) => tracer::trial::calibrate::workload().map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
-        tracer::sink::say(&format!("{error:#}"));
+        tracer::output::say(&format!("{error:#}"));
         ExitCode::from(status::FAILED)
     })
 }

@@ -9,7 +9,7 @@ use crate::check::compare::notes;
 use crate::fmt::human;
 use crate::model::counts::{Part, Seen};
 use crate::model::window::Recording;
-use crate::sink::json::ascii;
+use crate::output::json::ascii;
 
 /// One number in both windows.
 struct Row {

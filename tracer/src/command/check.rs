@@ -17,7 +17,7 @@ use crate::check::verdict::{Calibration, Observation, Report, Verdict, Window};
 use crate::cli_check::{Check, TrialArgs};
 use crate::fmt::human;
 use crate::model::window::Recording;
-use crate::sink::json::ascii;
+use crate::output::json::ascii;
 use crate::trial::{self, Override, Plan, Seen};
 
 pub fn check(args: Check) -> Outcome {

@@ -13,9 +13,9 @@ use crate::kernel::netdev::{self, NetDevice};
 use crate::kernel::{self, Facts};
 use crate::model::fault_injection::Fault;
 use crate::model::snapshot::{CoverageState, Probe, Snapshot};
+use crate::output::coverage_state;
 use crate::probes::plan::Attach;
 use crate::session::{Options, Selection, Session};
-use crate::sink::coverage_state;
 
 pub fn doctor(args: Doctor) -> Outcome {
     if args.survey {
@@ -76,7 +76,7 @@ fn one_line(error: &anyhow::Error) -> String {
 /// A refusal in one line goes where errors go.
 fn print(text: &str, to_stderr: bool) -> anyhow::Result<()> {
     if to_stderr {
-        crate::sink::say(text.trim_end());
+        crate::output::say(text.trim_end());
         return Ok(());
     }
     super::print(text)
@@ -293,7 +293,7 @@ fn as_json(snapshot: &Snapshot, session: &Session, can_count: bool, sites: bool)
         "can_count_copies": can_count,
         "environment": environment_as_json(),
         "uncounted": survey::as_json(&session.coverage.uncounted()),
-        "report": crate::sink::json::to_json(snapshot),
+        "report": crate::output::json::to_json(snapshot),
     });
     if sites {
         let sites: Vec<_> = session

@@ -11,8 +11,8 @@ use crate::cli::{Live, Select};
 use crate::command::watch::{OnSignal, Signals, Watch};
 use crate::kernel::process::{self, Target};
 use crate::model::fault_injection::Fault;
+use crate::output::say;
 use crate::session::{Options, Selection, Session};
-use crate::sink::say;
 
 pub fn live(args: Live) -> Outcome {
     if args.select.is_empty() {

@@ -15,8 +15,8 @@ use crate::cli::Run;
 use crate::command::watch::{OnSignal, Signals, Watch};
 use crate::kernel::process;
 use crate::model::fault_injection::Fault;
+use crate::output::say;
 use crate::session::{Options, Selection, Session};
-use crate::sink::say;
 
 pub fn run(args: Run) -> Outcome {
     match count(args) {

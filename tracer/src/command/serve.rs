@@ -20,13 +20,13 @@ use crate::fmt::human;
 use crate::http::{Running, Server, Web};
 use crate::model::fault_injection::Fault;
 use crate::model::snapshot::Snapshot;
+use crate::output::{rfc3339, say};
 use crate::probes::pins::Pins;
 use crate::serve::census::Census;
 use crate::serve::front::{Ask, Front};
 use crate::serve::page::{self, Daemon};
 use crate::serve::settings::Settings;
 use crate::session::{Options, Selection, Session};
-use crate::sink::{rfc3339, say};
 use crate::sys::sandbox;
 
 /// The configuration file is looked at this often.

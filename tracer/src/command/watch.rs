@@ -17,8 +17,8 @@ use crate::cli::{Format, Output};
 use crate::fmt::human;
 use crate::http::{Running, Server};
 use crate::model::snapshot::{CoverageState, Snapshot};
+use crate::output::{coverage_state, json, say, table};
 use crate::session::Session;
-use crate::sink::{coverage_state, json, say, table};
 
 /// A session that the HTTP server reads too.
 pub type Shared = Arc<Mutex<Session>>;

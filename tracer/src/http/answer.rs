@@ -20,7 +20,7 @@ use super::auth::Access;
 use super::page::Page;
 use super::pages::{Pages, Stats};
 use super::web::Web;
-use crate::sink::prom;
+use crate::output::prometheus;
 
 /// Pages of metrics that may be on their way to clients: each can be some megabytes.
 const MAX_SCRAPES: usize = 16;
@@ -136,7 +136,7 @@ impl Answers {
         *holding.lock().unwrap_or_else(PoisonError::into_inner) = Some(permit);
         match self.metrics(gzip).await {
             Ok(Some(text)) => {
-                let mut answer = response(StatusCode::OK, prom::CONTENT_TYPE, text);
+                let mut answer = response(StatusCode::OK, prometheus::CONTENT_TYPE, text);
                 answer.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));
                 if gzip {
                     answer.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));

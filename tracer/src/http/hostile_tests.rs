@@ -9,7 +9,7 @@ use super::accept::{MAX_CONNECTIONS, SLOW};
 use super::page::Page;
 use super::pages::{Pages, Stats};
 use super::{MAX_HEADER_BYTES, Running, Server};
-use crate::sink::testing::PATIENCE;
+use crate::output::testing::PATIENCE;
 
 /// About as large as the page of a machine with a thousand processes.
 const PAGE: usize = 4 << 20;

@@ -26,7 +26,7 @@ pub use self::pages::{Pages, Stats};
 pub use self::web::Web;
 pub use self::web_config::WebConfig;
 use crate::model::snapshot::Snapshot;
-use crate::sink::prom::Exporter;
+use crate::output::prometheus::Exporter;
 
 /// Reads the counters; called from a thread of the server, never twice at once.
 pub type SnapshotFn = Arc<dyn Fn() -> Snapshot + Send + Sync>;

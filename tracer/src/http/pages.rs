@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::{Page, SnapshotFn};
-use crate::sink::prom::Exporter;
+use crate::output::prometheus::Exporter;
 
 /// The content of the pages. Its functions may block: the server asks on a thread that it keeps for that.
 pub trait Pages: Send + Sync {

@@ -17,7 +17,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use super::page::Page as Body;
 use super::pages::{Pages, Stats};
 use super::{Running, Server, Web};
-use crate::sink::testing::PATIENCE;
+use crate::output::testing::PATIENCE;
 
 struct Page;
 

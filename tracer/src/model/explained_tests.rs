@@ -3,7 +3,7 @@ use tracer_ebpf::abi::Count;
 use super::*;
 use crate::model::snapshot::{Tally, words_mut};
 use crate::model::test_rng::Random;
-use crate::sink::testing::LedgerBuilder;
+use crate::output::testing::LedgerBuilder;
 
 const N: u64 = 1 << 22;
 

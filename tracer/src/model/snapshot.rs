@@ -1,7 +1,7 @@
 //! What was counted, as plain data: cumulative [`Snapshot`]s, and windows between two of them.
 //!
 //! Everything derived (copies per byte, zero-copied bytes, switches per MiB) is computed here and
-//! nowhere else, so that every sink shows the same number.
+//! nowhere else, so that every output shows the same number.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
@@ -327,7 +327,7 @@ mod tests {
 
     #[test]
     fn a_window_is_what_came_since() {
-        use crate::sink::testing::{process, snapshot};
+        use crate::output::testing::{process, snapshot};
         let ended = |pid, ledger| Process { exited: true, ..process(pid, "x", ledger) };
         let (one, two) = (ledger(1, 10, 0), ledger(2, 20, 0));
         let before = snapshot(vec![process(1, "x", one), process(2, "x", one), ended(3, one)]);

@@ -5,7 +5,7 @@ use tracer_ebpf::abi::{self, Path};
 use super::super::who::Dimension;
 use super::*;
 use crate::model::test_rng::Random;
-use crate::sink::testing::LedgerBuilder;
+use crate::output::testing::LedgerBuilder;
 
 fn reading(slot: u32, pid: u32, started: u64, bytes: u64) -> Reading {
     let process = abi::Process { tgid: pid, start_boottime: started, ..abi::Process::default() };

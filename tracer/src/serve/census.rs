@@ -13,10 +13,10 @@ use super::settings::{MAX_SERIES, Settings};
 use super::who::Who;
 use crate::kernel::process;
 use crate::model::snapshot::Highest;
+use crate::output::prometheus::GroupPages;
+use crate::output::say;
 use crate::probes::state_map::Document;
 use crate::session::{Reading, Session};
-use crate::sink::prom::GroupPages;
-use crate::sink::say;
 
 /// Of those who worked, about so many are looked up in `/proc` again at a reading, in turns: who was called
 /// otherwise, or moved to another cgroup. (Of an exec and of an end the kernel side tells.)

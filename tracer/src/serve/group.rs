@@ -6,7 +6,7 @@ use tracer_ebpf::abi::Ledger;
 use super::saved::sparse;
 use super::who::Who;
 use crate::model::snapshot::{Highest, plus};
-use crate::sink::prom::{Active, label_text};
+use crate::output::prometheus::{Active, label_text};
 
 /// Everything that was counted for one group.
 #[derive(Clone, Serialize, Deserialize)]

@@ -12,8 +12,8 @@ use super::front::ServerStats;
 use super::group::Group;
 use super::who::{Key, OVERFLOW};
 use crate::model::snapshot::{Derived as _, Snapshot, Tally};
-use crate::sink::prom::{self, Active, GroupSeries, Own, labels};
-use crate::sink::{json as window, rfc3339};
+use crate::output::prometheus::{self, Active, GroupSeries, Own, labels};
+use crate::output::{json as window, rfc3339};
 
 /// Of `/status`.
 pub const SCHEMA: &str = "tracer-status/1";
@@ -47,10 +47,11 @@ pub fn metrics(
     let unattributed = unattributed(&census.books, snapshot);
     let others: usize = unattributed
         .iter()
-        .map(|(_, _, ledger)| prom::series(observed, ledger, Active::of(ledger), false))
+        .map(|(_, _, ledger)| prometheus::series(observed, ledger, Active::of(ledger), false))
         .sum();
-    let series =
-        |_: &Key, group: &Group| prom::series(observed, &group.ledger, group.active, group.who().is_some());
+    let series = |_: &Key, group: &Group| {
+        prometheus::series(observed, &group.ledger, group.active, group.who().is_some())
+    };
     let series = census.books.make_room(census.max_series.saturating_sub(others), series);
     let mut more = own(census, daemon, server);
     more.push(plain("tracer_series", (others + series) as f64));

@@ -2,11 +2,11 @@ use tracer_ebpf::abi::Process;
 
 use super::*;
 use crate::model::test_rng::Random;
+use crate::output::prometheus::{METRICS, Plain};
+use crate::output::testing::{HOSTILE, distinct, snapshot};
 use crate::serve::settings::Settings;
 use crate::serve::who::{Dimension, GroupBy, Who};
 use crate::session::Reading;
-use crate::sink::prom::{METRICS, Plain};
-use crate::sink::testing::{HOSTILE, distinct, snapshot};
 
 fn daemon() -> Daemon {
     Daemon {
@@ -78,7 +78,7 @@ fn reference(census: &Census, snapshot: &Snapshot, more: Vec<Own>) -> String {
             None => groups.push(Plain { labels, ledger: ledger.ledger, highest, info: None }),
         }
     }
-    prom::reference(snapshot, &groups, more)
+    prometheus::reference(snapshot, &groups, more)
 }
 
 /// Processes come, work, take other names, also those of groups that are none of them, and go.
@@ -96,7 +96,7 @@ fn a_page_is_all_groups_in_order() {
         for _ in 0..random.below(120) {
             let slot = random.below(24) as u32;
             let (started, ledger) = &mut slots[slot as usize];
-            *ledger = crate::model::snapshot::plus(ledger, &prom::some_ledger(&mut random, LARGE));
+            *ledger = crate::model::snapshot::plus(ledger, &prometheus::some_ledger(&mut random, LARGE));
             // Two at a time may have the same pid, for one of them has ended.
             let process = Process { tgid: 8 + slot / 2, start_boottime: *started, ..Process::default() };
             let reading =
@@ -117,22 +117,27 @@ fn a_page_is_all_groups_in_order() {
         }
         let mut snapshot = snapshot(Vec::new());
         for ledger in [&mut snapshot.softirq, &mut snapshot.kernel_threads, &mut snapshot.overflow] {
-            *ledger =
-                if random.one_in(3) { Tally::ZERO } else { prom::some_ledger(&mut random, LARGE).into() };
+            *ledger = if random.one_in(3) {
+                Tally::ZERO
+            } else {
+                prometheus::some_ledger(&mut random, LARGE).into()
+            };
         }
         let took = Duration::from_millis(2);
         let page = metrics(&mut census, &snapshot, &daemon(), &server(), took).concat();
         // Room was made for it, so there is no more to make: the second page is the same.
         let again = metrics(&mut census, &snapshot, &daemon(), &server(), took).concat();
-        assert_eq!(prom::differ(&page, &again), Ok(()), "seed {seed}");
+        assert_eq!(prometheus::differ(&page, &again), Ok(()), "seed {seed}");
         let mut more = own(&census, &daemon(), &server());
         let others = unattributed(&census.books, &snapshot);
-        let others: usize =
-            others.iter().map(|(_, _, l)| prom::series(&snapshot.observed, l, Active::of(l), false)).sum();
+        let others: usize = others
+            .iter()
+            .map(|(_, _, l)| prometheus::series(&snapshot.observed, l, Active::of(l), false))
+            .sum();
         more.push(plain("tracer_series", (others + census.books.make_room(usize::MAX, |_, _| 0)) as f64));
         more.push(plain("tracer_scrape_duration_seconds", took.as_secs_f64()));
         let expected = reference(&census, &snapshot, more);
-        assert_eq!(prom::differ(&page, &expected), Ok(()), "seed {seed}");
+        assert_eq!(prometheus::differ(&page, &expected), Ok(()), "seed {seed}");
     }
 }
 

@@ -5,8 +5,8 @@ use tracer_ebpf::abi::{Path, Process};
 use super::super::who::{Dimension, Who};
 use super::*;
 use crate::model::test_rng::Random;
+use crate::output::testing::{LedgerBuilder, distinct};
 use crate::session::Reading;
-use crate::sink::testing::{LedgerBuilder, distinct};
 
 fn reborn(books: &Books) -> Books {
     let saved = Saved { booted: None, books: books.save(), closed: vec![(4, (10, 1))] };

@@ -10,7 +10,7 @@ use crate::check::policy::Policy;
 use crate::check::verdict::{Observation, Verdict, Window};
 use crate::model::snapshot::Snapshot;
 use crate::model::window::Recording;
-use crate::sink::{json, prom, table};
+use crate::output::{json, prometheus, table};
 
 /// What is said of one ledger, in every form.
 pub struct Said {
@@ -52,7 +52,7 @@ pub fn say(window: &Snapshot) -> Said {
     let verdicts = verdicts.collect();
     let title = table::Title::Total;
     let table = table::render(window, table::Options { color: false, width: None, title });
-    Said { json, table, page: prom::Exporter::new().render(window), verdicts }
+    Said { json, table, page: prometheus::Exporter::new().render(window), verdicts }
 }
 /// Collects claims that are made although a row is missing.
 pub struct Claims<'a> {

@@ -10,9 +10,9 @@ use super::*;
 use crate::callsites::coverage::Coverage;
 use crate::check::verdict::Verdict;
 use crate::model::snapshot::{CoverageState, Probe, Snapshot};
+use crate::output::testing::{MIB, distinct, process, snapshot};
 use crate::probes::plan::Refusal;
 use crate::probes::{settle, settle_hosted};
-use crate::sink::testing::{MIB, distinct, process, snapshot};
 
 #[path = "observed_claims.rs"]
 mod claims;
@@ -124,7 +124,7 @@ fn names() -> Vec<&'static str> {
 fn with_every_row_all_is_claimed() {
     let rows = rows(&[]);
     let snapshot = window(&rows, without_copies());
-    assert_eq!(snapshot.observed, crate::sink::testing::everything());
+    assert_eq!(snapshot.observed, crate::output::testing::everything());
     assert_eq!(snapshot.coverage.state, CoverageState::Complete);
     let said = say(&snapshot);
     for (name, verdict) in &said.verdicts {
@@ -161,7 +161,7 @@ fn what_is_not_in_the_kernel_is_not_missing() {
         row.absent = true;
     }
     let snapshot = window(&rows, without_copies());
-    assert_eq!(snapshot.observed, crate::sink::testing::everything());
+    assert_eq!(snapshot.observed, crate::output::testing::everything());
     assert_eq!(snapshot.coverage.state, CoverageState::Complete);
 }
 

@@ -10,12 +10,12 @@ use tracer_ebpf::table::ROWS;
 use super::{Options, Selection, Session};
 use crate::callsites::coverage;
 use crate::kernel;
+use crate::output::say;
 use crate::probes::pins::Pins;
 use crate::probes::plan::{Attach, Refusal};
 use crate::probes::preemption::{AtBegin, Preemption};
 use crate::probes::state_map::{Document, Kept};
 use crate::probes::{Attached, Sizes, all_are_links, object_id};
-use crate::sink::say;
 
 /// How everything was attached, and when counting began.
 #[derive(Serialize, Deserialize)]

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use tracer_ebpf::abi::Direction;
 
 use crate::model::snapshot::{Derived as _, Snapshot};
+use crate::output::json::to_json;
 use crate::probes::hw_breakpoints;
 use crate::session::Session;
-use crate::sink::json::to_json;
 
 /// Readings until the parts are the total: while nothing runs, the first one does.
 const READINGS: usize = 25;

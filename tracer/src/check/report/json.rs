@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::{Context, words};
 use crate::check::policy::{Amount, Bound, Change};
 use crate::check::verdict::{Calibration, Evidence, InWindow, Judged, Report, Share, Summary};
-use crate::sink::json::ascii;
+use crate::output::json::ascii;
 
 pub fn render(report: &Report, context: &Context) -> String {
     let value = json!({

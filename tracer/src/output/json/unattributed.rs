@@ -8,7 +8,7 @@ use super::buckets::{Buckets, copy_sizes};
 use super::ledger::{OtherKinds, by_direction, devices};
 use crate::model::size_histogram::CopySizes;
 use crate::model::snapshot::{Derived as _, Observed};
-use crate::sink::{checksummed_in_all, encrypted_in_all};
+use crate::output::{checksummed_in_all, encrypted_in_all};
 
 #[derive(Serialize)]
 pub(super) struct Unattributed {

@@ -5,7 +5,7 @@ use tracer_ebpf::abi::{DeviceOp, Direction, Ledger, Path};
 
 use super::*;
 use crate::model::snapshot::{Derived as _, Tally};
-use crate::sink::testing::{self, HOSTILE, LedgerBuilder, blind, distinct, process, snapshot};
+use crate::output::testing::{self, HOSTILE, LedgerBuilder, blind, distinct, process, snapshot};
 
 fn line(snapshot: &Snapshot) -> String {
     let mut out = Vec::new();

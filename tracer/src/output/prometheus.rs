@@ -208,5 +208,5 @@ fn own(families: &mut Families) {
 }
 
 #[cfg(test)]
-#[path = "prom_tests.rs"]
+#[path = "prometheus_tests.rs"]
 mod tests;

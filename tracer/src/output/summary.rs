@@ -290,5 +290,5 @@ pub(super) fn negligible(part: u64, whole: u64) -> bool {
 }
 
 #[cfg(test)]
-#[path = "sentence_tests.rs"]
+#[path = "summary_tests.rs"]
 mod tests;

@@ -1,6 +1,6 @@
 use super::*;
 use crate::model::snapshot::{Folded, LossCount};
-use crate::sink::testing::{self, HOSTILE, LedgerBuilder, MIB, blind, process, snapshot};
+use crate::output::testing::{self, HOSTILE, LedgerBuilder, MIB, blind, process, snapshot};
 use tracer_ebpf::abi::{Count, Path};
 
 const PLAIN: Options = Options { color: false, width: Some(100), title: Title::Total };

@@ -6,8 +6,8 @@ use super::super::families::labels;
 use super::*;
 use crate::model::snapshot::{Derived as _, words_mut};
 use crate::model::test_rng::Random;
-use crate::sink::testing::{HOSTILE, blind, distinct, snapshot};
-use crate::sink::zero_copied_is_observed;
+use crate::output::testing::{HOSTILE, blind, distinct, snapshot};
+use crate::output::zero_copied_is_observed;
 
 /// A group as [`reference`] takes it.
 pub struct Plain {
@@ -98,7 +98,7 @@ impl Plain {
     }
 
     fn copies(&self, observed: &Observed, path: Path, families: &mut Families) {
-        if !observed.copies || !crate::sink::active_paths(&self.ledger).any(|active| active == path) {
+        if !observed.copies || !crate::output::active_paths(&self.ledger).any(|active| active == path) {
             return;
         }
         let (ledger, i) = (&self.ledger, path as usize);

@@ -1,5 +1,5 @@
 use super::*;
-use crate::sink::testing::{self, LedgerBuilder, MIB};
+use crate::output::testing::{self, LedgerBuilder, MIB};
 use tracer_ebpf::abi::{Count, Direction};
 
 const SURE: Sight = Sight { all_seen: true, references: true, block: true };

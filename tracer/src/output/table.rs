@@ -3,9 +3,9 @@
 use tracer_ebpf::abi::{Direction, Ledger};
 
 use super::devices::device_bytes;
-use super::sentence::{Grounds, sentence};
+use super::summary::{Grounds, sentence};
+use super::summary_verdict::{Sight, cut_short, fallbacks, unexplained, verdicts};
 use super::table_grid::{self, Figures};
-use super::verdict::{Sight, cut_short, fallbacks, unexplained, verdicts};
 use super::{
     active_paths, checksummed_in_all, coverage_state, cut_short_is_observed, encrypted_in_all,
     mode_switches_are_observed,

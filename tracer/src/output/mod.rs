@@ -1,18 +1,18 @@
 //! How a [`Snapshot`](crate::model::snapshot::Snapshot) is shown: to people, to scripts, to Prometheus.
 //!
-//! A sink turns one snapshot into text and decides nothing: what was not observed is absent from
+//! An output turns one snapshot into text and decides nothing: what was not observed is absent from
 //! every one of them, by the rules below.
 
 pub mod devices;
 pub mod json;
-pub mod prom;
+pub mod prometheus;
 mod self_stat;
-mod sentence;
+mod summary;
+mod summary_verdict;
 pub mod table;
 mod table_grid;
 #[cfg(test)]
 pub(crate) mod testing;
-mod verdict;
 
 use std::fmt::Write as _;
 use std::io::Write as _;

@@ -1,4 +1,4 @@
-//! Hand-made snapshots for the sinks' tests, and their patience.
+//! Hand-made snapshots for the outputs' tests, and their patience.
 
 use std::time::{Duration, UNIX_EPOCH};
 

@@ -6,8 +6,8 @@ use tracer_ebpf::abi::{Count, DEVICE_OPS, DIRECTIONS, DeviceOp, Direction, Ledge
 
 use super::metrics::Metric;
 use crate::model::snapshot::{Derived as _, Highest, Observed};
-use crate::sink::devices::device_bytes;
-use crate::sink::{active_paths, cut_short_is_observed, zero_copied_is_observed};
+use crate::output::devices::device_bytes;
+use crate::output::{active_paths, cut_short_is_observed, zero_copied_is_observed};
 
 /// Labels that tell a ledger's series of one metric apart.
 pub struct Detail {

@@ -4,7 +4,7 @@
 use tracer_ebpf::abi::{Count, DeviceOp, Ledger, Path};
 
 use super::checksummed;
-use super::sentence::negligible;
+use super::summary::negligible;
 use crate::fmt::human;
 use crate::model::snapshot::{Derived as _, Explained, Tally};
 
@@ -188,5 +188,5 @@ fn percent(part: u64, whole: u64) -> String {
 }
 
 #[cfg(test)]
-#[path = "verdict_tests.rs"]
+#[path = "summary_verdict_tests.rs"]
 mod tests;

@@ -17,7 +17,7 @@ pub fn device_bytes(ledger: &Ledger, observed: &Observed) -> impl Iterator<Item 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sink::testing;
+    use crate::output::testing;
 
     #[test]
     fn what_was_not_observed_is_absent() {

@@ -2,7 +2,7 @@ use tracer_ebpf::abi::{BUCKETS, DeviceOp, Path};
 
 use super::*;
 use crate::model::snapshot::Folded;
-use crate::sink::testing::{self, HOSTILE, LedgerBuilder, blind, distinct, process, snapshot};
+use crate::output::testing::{self, HOSTILE, LedgerBuilder, blind, distinct, process, snapshot};
 
 /// Value of the only line that starts with `series`.
 fn value(text: &str, series: &str) -> Option<f64> {

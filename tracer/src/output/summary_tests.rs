@@ -1,5 +1,5 @@
 use super::*;
-use crate::sink::testing::{LedgerBuilder, MIB, everything};
+use crate::output::testing::{LedgerBuilder, MIB, everything};
 
 const SURE: Grounds = Grounds { observed: everything(), all_seen: true, one_process: true };
 

@@ -7,8 +7,8 @@ use super::Named;
 use super::buckets::{Buckets, copy_sizes};
 use crate::model::size_histogram::CopySizes;
 use crate::model::snapshot::{Derived as _, Observed, Tally};
-use crate::sink::devices::device_bytes;
-use crate::sink::{
+use crate::output::devices::device_bytes;
+use crate::output::{
     active_paths, checksummed, checksummed_in_all, cut_short_is_observed, encrypted_in_all,
     payload_is_observed, zero_copied_is_observed,
 };
