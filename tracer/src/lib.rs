@@ -6,6 +6,7 @@ pub mod cli;
 pub mod cli_check;
 pub mod cli_serve;
 pub mod command;
+pub mod config;
 pub mod ended;
 pub mod fmt;
 pub mod http;

@@ -14,13 +14,10 @@ pub mod metric;
 mod parse;
 mod parse_assertion;
 pub mod policy;
-pub mod problem;
-pub(crate) mod reader;
 pub mod reason;
 pub mod report;
 pub mod units;
 pub mod verdict;
-pub(crate) mod yaml;
 
 #[cfg(test)]
 mod schema_tests;

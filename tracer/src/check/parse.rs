@@ -3,10 +3,10 @@
 use super::metric::Metric;
 use super::parse_assertion::assertion;
 use super::policy::{Allow, Assertion, Coverage, Driver, Policy, Require, Target, What, Window};
-use super::problem::Problem;
-use super::reader::{self, Map, Problems};
 use super::units;
-use super::yaml::{Kind, Node, Value};
+use crate::config::node::{Kind, Node, Value};
+use crate::config::problem::Problem;
+use crate::config::reader::{self, Map, Problems};
 use crate::fmt::human;
 
 pub(super) const KIND: Kind = Kind { noun: "a policy", least: "`version` and `assertions`" };

@@ -2,10 +2,10 @@
 
 use super::metric::{Metric, Selector, Unit};
 use super::policy::{Amount, Assertion, Bound, Change, Select, Severity};
-use super::problem::unknown;
-use super::reader::{Map, Problems};
 use super::units;
-use super::yaml::Node;
+use crate::config::node::Node;
+use crate::config::problem::unknown;
+use crate::config::reader::{Map, Problems};
 
 /// Keys beside the selectors and the bounds.
 const OWN: [&str; 4] = ["name", "metric", "baseline", "severity"];

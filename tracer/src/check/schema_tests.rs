@@ -8,7 +8,7 @@ use super::metric::{Metric, ROWS, Selector, Unit};
 use super::parse::MAX_REPEAT;
 use super::policy::{Bound, Coverage, Policy, Severity};
 use super::units::BYTE_UNITS;
-use super::yaml::{self, Node, Value as Yaml};
+use crate::config::node::{self, Node, Value as Yaml};
 
 fn bytes() -> Value {
     let units = BYTE_UNITS.map(|(name, _)| name).join("|");
@@ -214,7 +214,7 @@ impl Validator {
 
     fn accepts(&self, text: &str) -> Result<(), String> {
         let root =
-            yaml::parse(text.as_bytes(), &super::parse::KIND).map_err(|problem| problem.to_string())?;
+            node::parse(text.as_bytes(), &super::parse::KIND).map_err(|problem| problem.to_string())?;
         self.schemas.validate(&as_json(&root), self.index).map_err(|error| format!("{error:#}"))
     }
 }

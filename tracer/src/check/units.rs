@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::problem::unknown;
+use crate::config::problem::unknown;
 use crate::fmt::human;
 
 /// Byte units; binary and decimal ones are told apart, as a limit that is 5 % off is wrong.

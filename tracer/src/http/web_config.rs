@@ -7,9 +7,9 @@ use std::path::PathBuf;
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::check::problem::Problem;
-use crate::check::reader::{self, Map, Problems};
-use crate::check::yaml::{Entry, Kind, Node, Value};
+use crate::config::node::{Entry, Kind, Node, Value};
+use crate::config::problem::Problem;
+use crate::config::reader::{self, Map, Problems};
 use crate::fmt::human;
 
 const KIND: Kind = Kind { noun: "a web configuration", least: "`tls_server_config` or `basic_auth_users`" };

@@ -2,9 +2,9 @@
 
 use super::pattern::Pattern;
 use super::who::{Dimension, GroupBy, Select};
-use crate::check::problem::{Problem, unknown};
-use crate::check::reader::{self, Map, Problems};
-use crate::check::yaml::{Kind, Node, Value};
+use crate::config::node::{Kind, Node, Value};
+use crate::config::problem::{Problem, unknown};
+use crate::config::reader::{self, Map, Problems};
 use crate::fmt::human;
 
 /// Of groups, all metrics together: about 1,000 processes.

@@ -1,7 +1,7 @@
 //! Reading maps of a policy: every key known, every mistake noted with its line.
 
+use super::node::{self, Entry, Kind, Node, Value};
 use super::problem::{Problem, unknown};
-use super::yaml::{self, Entry, Kind, Node, Value};
 use crate::fmt::human;
 
 /// A file's content as `read` makes it from the YAML, or everything that is wrong with it in the order of lines.
@@ -10,7 +10,7 @@ pub fn parse<T>(
     kind: &Kind,
     read: impl FnOnce(&Node, &mut Problems) -> Option<T>,
 ) -> Result<T, Vec<Problem>> {
-    let root = yaml::parse(content, kind).map_err(|problem| vec![problem])?;
+    let root = node::parse(content, kind).map_err(|problem| vec![problem])?;
     let mut problems = Problems::default();
     match read(&root, &mut problems) {
         Some(value) if problems.0.is_empty() => Ok(value),
