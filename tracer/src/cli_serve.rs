@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::probes::plan::Attach;
+use crate::serve::labels::{Dimension, GroupBy, Select};
 use crate::serve::pattern::Pattern;
 use crate::serve::settings::{self, Settings};
-use crate::serve::who::{Dimension, GroupBy, Select};
 
 const SEES: &str = "\
 What is traced, by which probes, and what cannot be seen: as with `tracer --pid`, see `tracer --help`; of every \

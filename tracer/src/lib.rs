@@ -15,7 +15,6 @@ pub mod kernel;
 pub mod model;
 pub mod output;
 pub mod probes;
-pub mod replay;
 pub mod serve;
 pub mod session;
 pub mod sys;

@@ -15,7 +15,7 @@ use crate::cli_serve::Serve;
 use crate::fmt::human;
 use crate::http::{self, Page, Pages, Server, Stats, Web};
 use crate::output::{rfc3339, say};
-use crate::replay::Recording;
+use crate::serve::replay::Recording;
 use crate::sys::sandbox;
 
 /// The targets share a page for so long: a thousand of them would make nothing but pages.

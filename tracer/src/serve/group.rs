@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use tracer_ebpf::abi::Ledger;
 
-use super::saved::sparse;
-use super::who::Who;
+use super::labels::Who;
+use super::persist::sparse;
 use crate::model::snapshot::{Highest, plus};
 use crate::output::prometheus::{Active, label_text};
 

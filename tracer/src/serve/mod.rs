@@ -1,14 +1,15 @@
 //! `tracer serve` without its kernel side and its network: who is in which group, and what is shown of it.
 
-pub mod books;
-pub mod census;
 pub mod cgroup;
-pub mod front;
+pub mod cgroup_paths;
+pub mod collector;
 pub mod group;
+pub mod groups;
+pub mod labels;
 pub mod page;
-pub mod paths;
 pub mod pattern;
-mod room;
-mod saved;
+mod persist;
+pub mod replay;
+pub mod scrape_queue;
+mod series_limit;
 pub mod settings;
-pub mod who;

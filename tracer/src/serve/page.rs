@@ -6,11 +6,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 use tracer_ebpf::abi::{Ledger, Path};
 
-use super::books::Books;
-use super::census::Census;
-use super::front::ServerStats;
+use super::collector::Census;
 use super::group::Group;
-use super::who::{Key, OVERFLOW};
+use super::groups::Books;
+use super::labels::{Key, OVERFLOW};
+use super::scrape_queue::ServerStats;
 use crate::model::snapshot::{Derived as _, Snapshot, Tally};
 use crate::output::prometheus::{self, Active, GroupSeries, Own, labels};
 use crate::output::{json as window, rfc3339};

@@ -4,8 +4,8 @@ use super::*;
 use crate::model::test_rng::Random;
 use crate::output::prometheus::{METRICS, Plain};
 use crate::output::testing::{HOSTILE, distinct, snapshot};
+use crate::serve::labels::{Dimension, GroupBy, Who};
 use crate::serve::settings::Settings;
-use crate::serve::who::{Dimension, GroupBy, Who};
 use crate::session::Reading;
 
 fn daemon() -> Daemon {

@@ -1,7 +1,7 @@
 //! What the daemon is told: by its command line, and by a file that may change while it runs.
 
+use super::labels::{Dimension, GroupBy, Select};
 use super::pattern::Pattern;
-use super::who::{Dimension, GroupBy, Select};
 use crate::config::node::{Kind, Node, Value};
 use crate::config::problem::{Problem, unknown};
 use crate::config::reader::{self, Map, Problems};

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use tracer_ebpf::abi::{Ledger, Process};
 
 use super::group::Group;
-use super::saved::{Identity, identity, sparse};
-use super::who::{ENDED, GroupBy, Key, OVERFLOW, Select, UNSELECTED, Who};
+use super::labels::{ENDED, GroupBy, Key, OVERFLOW, Select, UNSELECTED, Who};
+use super::persist::{Identity, identity, sparse};
 use crate::model::snapshot::{Derived as _, Highest, Tally, minus, plus, stamp};
 use crate::session::Reading;
 
@@ -302,5 +302,5 @@ impl Books {
 }
 
 #[cfg(test)]
-#[path = "books_tests.rs"]
+#[path = "groups_tests.rs"]
 mod tests;

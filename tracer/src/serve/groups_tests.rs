@@ -2,10 +2,10 @@ use std::collections::BTreeMap;
 
 use tracer_ebpf::abi::{self, Path};
 
-use super::super::who::Dimension;
 use super::*;
 use crate::model::test_rng::Random;
 use crate::output::testing::LedgerBuilder;
+use crate::serve::labels::Dimension;
 
 fn reading(slot: u32, pid: u32, started: u64, bytes: u64) -> Reading {
     let process = abi::Process { tgid: pid, start_boottime: started, ..abi::Process::default() };

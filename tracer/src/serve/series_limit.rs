@@ -3,9 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use super::books::Books;
 use super::group::Group;
-use super::who::{ENDED, Key, OVERFLOW};
+use super::groups::Books;
+use super::labels::{ENDED, Key, OVERFLOW};
 
 impl Books {
     /// Merges groups until they have no more than `limit` series: first those without living processes, the

@@ -2,10 +2,10 @@ use std::collections::BTreeMap;
 
 use tracer_ebpf::abi::{Path, Process};
 
-use super::super::who::{Dimension, Who};
 use super::*;
 use crate::model::test_rng::Random;
 use crate::output::testing::{LedgerBuilder, distinct};
+use crate::serve::labels::{Dimension, Who};
 use crate::session::Reading;
 
 fn reborn(books: &Books) -> Books {

@@ -6,11 +6,11 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 
-use super::books::Books;
-use super::paths::Paths;
-use super::saved::{Identity, Saved, SavedBooks, identity};
+use super::cgroup_paths::Paths;
+use super::groups::Books;
+use super::labels::Who;
+use super::persist::{Identity, Saved, SavedBooks, identity};
 use super::settings::{MAX_SERIES, Settings};
-use super::who::Who;
 use crate::kernel::process;
 use crate::model::snapshot::Highest;
 use crate::output::prometheus::GroupPages;

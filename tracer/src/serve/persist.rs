@@ -8,9 +8,9 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use tracer_ebpf::abi::{Ledger, Process};
 
-use super::books::{Books, Seat};
 use super::group::Group;
-use super::who::{GroupBy, Key, Select};
+use super::groups::{Books, Seat};
+use super::labels::{GroupBy, Key, Select};
 use crate::model::snapshot::{words, words_mut};
 
 /// A process: its pid, and its start in nanoseconds since the machine's.
@@ -99,5 +99,5 @@ pub mod sparse {
 }
 
 #[cfg(test)]
-#[path = "saved_tests.rs"]
+#[path = "persist_tests.rs"]
 mod tests;
