@@ -18,4 +18,3 @@ pub mod probes;
 pub mod serve;
 pub mod session;
 pub mod sys;
-pub mod trial;

@@ -21,8 +21,10 @@ fn main() -> ExitCode {
         Some(Command::Serve(args)) => command::serve::serve(&args),
         Some(Command::Completions(args)) => command::texts::completions(args.shell),
         Some(Command::Man { directory }) => command::texts::manual(&directory),
-        Some(Command::Keep { command }) => tracer::trial::keeper::keep(command).map(|()| ExitCode::SUCCESS),
-        Some(Command::Calibrate) => tracer::trial::calibrate::workload().map(|()| ExitCode::SUCCESS),
+        Some(Command::Keep { command }) => {
+            tracer::check::run::supervisor::keep(command).map(|()| ExitCode::SUCCESS)
+        }
+        Some(Command::Calibrate) => tracer::check::run::calibrate::workload().map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
         tracer::output::say(&format!("{error:#}"));

@@ -2,11 +2,11 @@
 
 use std::cmp::Ordering;
 
-use super::doubt::{Claim, is_certain};
 use super::measure::{Measured, NoValue, Rules, measure, measure_without_cut_short};
 use super::metric::Unit;
 use super::policy::{Allow, Amount, Assertion, Bound, Change};
 use super::reason::{Doubt, Reason};
+use super::uncertainty::{Claim, is_certain};
 use super::verdict::{InWindow, Status};
 use crate::fmt::human;
 use crate::model::window::Recording;

@@ -5,7 +5,6 @@
 
 mod compare;
 pub mod difference;
-mod doubt;
 pub mod draft;
 mod evidence;
 pub mod judge;
@@ -16,6 +15,8 @@ mod parse_assertion;
 pub mod policy;
 pub mod reason;
 pub mod report;
+pub mod run;
+mod uncertainty;
 pub mod units;
 pub mod verdict;
 

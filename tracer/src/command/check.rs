@@ -13,12 +13,12 @@ use super::{Outcome, output, status};
 use crate::check::judge::judge;
 use crate::check::policy::Policy;
 use crate::check::report::{self, Context};
+use crate::check::run::{self, Override, Plan, Seen};
 use crate::check::verdict::{Calibration, Observation, Report, Verdict, Window};
 use crate::cli_check::{Check, TrialArgs};
 use crate::fmt::human;
 use crate::model::window::Recording;
 use crate::output::json::ascii;
-use crate::trial::{self, Override, Plan, Seen};
 
 pub fn check(args: Check) -> Outcome {
     Ok(ExitCode::from(match prepare(&args) {
@@ -83,7 +83,7 @@ impl Prepared {
     fn live(&mut self, args: &TrialArgs) -> Result<(Observation, Result<()>)> {
         let mut plan = Plan::of(&self.policy, &given(args), args.attach)?;
         plan.calibrate = self.policy.require.calibrate.unwrap_or(true);
-        let seen = trial::conduct(plan, args.timeout)?;
+        let seen = run::conduct(plan, args.timeout)?;
         let kept = self.save.as_mut().map_or(Ok(()), |save| save.write(saved(&seen).as_bytes()));
         let observation = Observation {
             windows: seen.windows,
@@ -158,7 +158,7 @@ fn recorded(files: &[PathBuf]) -> Result<Observation> {
 }
 
 fn context(args: &Check) -> Context {
-    let words = std::env::args_os().skip(1).map(|word| trial::quoted(&word.to_string_lossy()));
+    let words = std::env::args_os().skip(1).map(|word| run::quoted(&word.to_string_lossy()));
     let privilege = if args.input.is_empty() { "sudo " } else { "" };
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host = if host.trim().is_empty() { "localhost" } else { host.trim() };

@@ -7,9 +7,9 @@ use anyhow::{Result, bail};
 use super::{Outcome, check, output, record, status};
 use crate::check::draft;
 use crate::check::policy::{Driver, Policy};
+use crate::check::run::{self, Plan};
 use crate::cli_check::{self, PolicyCommand, PolicyInit};
 use crate::model::window::Recording;
-use crate::trial::{self, Plan};
 
 pub fn policy(args: cli_check::Policy) -> Outcome {
     let PolicyCommand::Init(args) = args.command;
@@ -38,7 +38,7 @@ fn init(args: &PolicyInit) -> Result<u8> {
             let driver = run.driver.clone().map(|command| Driver { line: 0, command });
             let policy = Policy { driver, ..Policy::default() };
             let plan = Plan::of(&policy, &check::given(&args.trial), args.trial.attach)?;
-            let mut seen = trial::conduct(plan, args.trial.timeout)?;
+            let mut seen = run::conduct(plan, args.trial.timeout)?;
             let status = record::explain(&seen);
             if status != 0 {
                 return Ok(status);

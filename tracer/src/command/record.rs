@@ -7,9 +7,9 @@ use anyhow::Result;
 
 use super::{Outcome, check, output, status};
 use crate::check::policy::Policy;
+use crate::check::run::{self, Plan, Seen};
 use crate::cli_check::Record;
 use crate::fmt::human;
-use crate::trial::{self, Plan, Seen};
 
 pub fn record(args: Record) -> Outcome {
     Ok(ExitCode::from(match save(&args) {
@@ -41,7 +41,7 @@ fn save(args: &Record) -> Result<u8> {
 fn count(policy: &Policy, args: &Record) -> Result<Seen> {
     let mut plan = Plan::of(policy, &check::given(&args.trial), args.trial.attach)?;
     plan.calibrate = !args.no_calibrate;
-    trial::conduct(plan, args.trial.timeout)
+    run::conduct(plan, args.trial.timeout)
 }
 
 /// Says what was wrong, and returns the exit status.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use tracer_ebpf::abi::{Direction, Ledger, Path};
 
-use super::kept::Kept;
+use super::child::Kept;
 use super::meter::Meter;
 use crate::check::verdict::Calibration;
 use crate::kernel::process;

@@ -1,11 +1,11 @@
 //! A trial: programs run, and what the kernel copies for them is counted, window by window.
 
 pub mod calibrate;
+mod child;
 mod conduct;
-pub mod keeper;
-mod kept;
 mod meter;
 mod plan;
+pub mod supervisor;
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -20,6 +20,7 @@ pub use conduct::conduct;
 pub use plan::{Counted, Override, Plan, quoted};
 
 use crate::check::reason::Reason;
+use crate::check::run::child::Kept;
 use crate::check::verdict::{Calibration, Finding, Program, Window};
 use crate::command::watch;
 use crate::fmt::human;
@@ -27,7 +28,6 @@ use crate::kernel::process;
 use crate::model::fault_injection::Fault;
 use crate::model::window::Recording;
 use crate::session::{Options, Selection, Session};
-use kept::Kept;
 use meter::Meter;
 
 /// A target that ends at the same moment as its driver did not end early.

@@ -1,4 +1,4 @@
-//! A program that runs under a [keeper](super::keeper): started, watched, and always ended.
+//! A program that runs under a [keeper](super::supervisor): started, watched, and always ended.
 
 use std::ffi::OsString;
 use std::io::{self, BufRead as _, BufReader, Write as _};
