@@ -31,9 +31,9 @@ use self::detach::Detached;
 use self::links::Links;
 use self::pins::Pins;
 use self::state_map::Kept;
-use crate::inflight::Waiting;
 use crate::kernel::Facts;
 use crate::model::fault_injection::Fault;
+use crate::session::in_flight::Waiting;
 use crate::sys::{self, Mapped};
 
 pub use self::links::all_are_links;

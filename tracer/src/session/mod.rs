@@ -3,6 +3,8 @@
 mod begun;
 mod config;
 mod everyone;
+pub mod exited;
+pub mod in_flight;
 mod notes;
 mod observed;
 mod read;
@@ -17,9 +19,9 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context as _, Result, anyhow};
 use tracer_ebpf::abi::{self, Config, Loss, gate};
 
+use self::exited::Ended;
+use self::in_flight::Waiting;
 use crate::callsites::coverage::Coverage;
-use crate::ended::{self, Ended};
-use crate::inflight::{self, Waiting};
 use crate::kernel::Facts;
 use crate::kernel::kallsyms::Kallsyms;
 use crate::kernel::netdev::{self, NetDevice};
@@ -138,7 +140,7 @@ impl Session {
             coverage,
             targets: BTreeMap::new(),
             booted: process::boot_time(),
-            ended: Ended::new(options.fault.kept.unwrap_or(ended::KEPT)),
+            ended: Ended::new(options.fault.kept.unwrap_or(exited::KEPT)),
             started: SystemTime::now(),
             opened: Instant::now(),
             closed: None,
@@ -270,7 +272,7 @@ impl Session {
         self.started = SystemTime::now();
         self.opened = Instant::now();
         self.kernel.set_gate(gate::OPEN)?;
-        for thread in waiting.iter().filter(|thread| !inflight::still(thread)) {
+        for thread in waiting.iter().filter(|thread| !in_flight::still(thread)) {
             self.kernel.unmark(thread)?;
         }
         self.note_begun();
@@ -318,9 +320,9 @@ fn waiting(selection: &Selection) -> Vec<Waiting> {
         Selection::Processes { targets, children } => {
             let named: Vec<u32> = targets.iter().map(|t| t.pid).collect();
             let pids = if *children { process::with_children(&named) } else { named };
-            pids.into_iter().flat_map(inflight::waiting).collect()
+            pids.into_iter().flat_map(in_flight::waiting).collect()
         }
-        Selection::Everyone => process::everyone().into_iter().flat_map(inflight::waiting).collect(),
+        Selection::Everyone => process::everyone().into_iter().flat_map(in_flight::waiting).collect(),
         _ => Vec::new(),
     }
 }
