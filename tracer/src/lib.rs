@@ -3,9 +3,6 @@
 pub mod callsites;
 pub mod check;
 pub mod cli;
-pub mod cli_check;
-pub mod cli_serve;
-pub mod command;
 pub mod config;
 pub mod fmt;
 pub mod http;

@@ -3,24 +3,24 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use tracer::cli::commands::{self, status};
 use tracer::cli::{Cli, Command};
-use tracer::command::{self, status};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
-        None => command::live::live(cli.live),
-        Some(Command::Run(args)) => command::run::run(args),
-        Some(Command::Doctor(args)) => command::doctor::doctor(args),
-        Some(Command::Probes(args)) => command::probes::probes(args),
-        Some(Command::Audit(args)) => command::audit::audit(args),
-        Some(Command::Check(args)) => command::check::check(args),
-        Some(Command::Record(args)) => command::record::record(args),
-        Some(Command::Diff(args)) => command::diff::diff(args),
-        Some(Command::Policy(args)) => command::policy::policy(args),
-        Some(Command::Serve(args)) => command::serve::serve(&args),
-        Some(Command::Completions(args)) => command::texts::completions(args.shell),
-        Some(Command::Man { directory }) => command::texts::manual(&directory),
+        None => commands::live::live(cli.live),
+        Some(Command::Run(args)) => commands::run::run(args),
+        Some(Command::Doctor(args)) => commands::doctor::doctor(args),
+        Some(Command::Probes(args)) => commands::probes::probes(args),
+        Some(Command::Audit(args)) => commands::audit::audit(args),
+        Some(Command::Check(args)) => commands::check::check(args),
+        Some(Command::Record(args)) => commands::record::record(args),
+        Some(Command::Diff(args)) => commands::diff::diff(args),
+        Some(Command::Policy(args)) => commands::policy::policy(args),
+        Some(Command::Serve(args)) => commands::serve::serve(&args),
+        Some(Command::Completions(args)) => commands::texts::completions(args.shell),
+        Some(Command::Man { directory }) => commands::texts::manual(&directory),
         Some(Command::Keep { command }) => {
             tracer::check::run::supervisor::keep(command).map(|()| ExitCode::SUCCESS)
         }

@@ -1,7 +1,7 @@
 //! `tracer check`: a policy, judged.
 //!
 //! The core is pure: [`policy`] from text, [`judge`] from a policy and recordings to a report, reports to
-//! text. What runs programs and counts is in `command/check.rs` and below `run/`.
+//! text. What runs programs and counts is in `cli/commands/check.rs` and below `run/`.
 
 mod compare;
 pub mod difference;

@@ -22,7 +22,7 @@ pub use plan::{Counted, Override, Plan, quoted};
 use crate::check::reason::Reason;
 use crate::check::run::child::Kept;
 use crate::check::verdict::{Calibration, Finding, Program, Window};
-use crate::command::watch;
+use crate::cli::commands::watch;
 use crate::fmt::human;
 use crate::kernel::process;
 use crate::model::fault_injection::Fault;

@@ -15,7 +15,7 @@ use crate::check::policy::Policy;
 use crate::check::report::{self, Context};
 use crate::check::run::{self, Override, Plan, Seen};
 use crate::check::verdict::{Calibration, Observation, Report, Verdict, Window};
-use crate::cli_check::{Check, TrialArgs};
+use crate::cli::check_args::{Check, TrialArgs};
 use crate::fmt::human;
 use crate::model::window::Recording;
 use crate::output::json::ascii;

@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::{Outcome, check, output, status};
 use crate::check::policy::Policy;
 use crate::check::run::{self, Plan, Seen};
-use crate::cli_check::Record;
+use crate::cli::check_args::Record;
 use crate::fmt::human;
 
 pub fn record(args: Record) -> Outcome {

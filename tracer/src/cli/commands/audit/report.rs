@@ -220,8 +220,8 @@ fn line(text: &mut String, what: &str, both: Sides, of: &str) {
 mod tests {
     use super::*;
     use crate::callsites::survey;
-    use crate::command::audit::compare::Metadata;
-    use crate::command::audit::groups::Group;
+    use crate::cli::commands::audit::compare::Metadata;
+    use crate::cli::commands::audit::groups::Group;
 
     fn report(metadata: &[(&str, u64, u64)], pages: &[(&str, u64, u64)]) -> Report {
         let of = |all: &[(&str, u64, u64)]| -> Metadata {

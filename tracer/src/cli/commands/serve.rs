@@ -15,7 +15,7 @@ use tokio::sync::mpsc::Receiver;
 use super::watch::{self, Signals};
 use super::{Outcome, status};
 use crate::callsites::coverage::CALL_SITE;
-use crate::cli_serve::Serve;
+use crate::cli::serve_args::Serve;
 use crate::fmt::human;
 use crate::http::{Running, Server, Web};
 use crate::model::fault_injection::Fault;

@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn the_document_has_these_rows() {
-        let text = include_str!("../../../docs/counting.md");
+        let text = include_str!("../../../../docs/counting.md");
         let begin = text.find("| `check` | copies |").expect("no table of rows");
         let lines: Vec<&str> = text[begin..].lines().take_while(|line| line.starts_with('|')).collect();
         let rows: Vec<String> = ROWS.iter().map(row_as_line).collect();

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use super::serve::web;
 use super::watch::{self, Signals};
 use super::{Outcome, status};
-use crate::cli_serve::Serve;
+use crate::cli::serve_args::Serve;
 use crate::fmt::human;
 use crate::http::{self, Page, Pages, Server, Stats, Web};
 use crate::output::{rfc3339, say};

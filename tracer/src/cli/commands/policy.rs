@@ -8,10 +8,10 @@ use super::{Outcome, check, output, record, status};
 use crate::check::draft;
 use crate::check::policy::{Driver, Policy};
 use crate::check::run::{self, Plan};
-use crate::cli_check::{self, PolicyCommand, PolicyInit};
+use crate::cli::check_args::{self, PolicyCommand, PolicyInit};
 use crate::model::window::Recording;
 
-pub fn policy(args: cli_check::Policy) -> Outcome {
+pub fn policy(args: check_args::Policy) -> Outcome {
     let PolicyCommand::Init(args) = args.command;
     Ok(ExitCode::from(match init(&args) {
         Ok(status) => status,

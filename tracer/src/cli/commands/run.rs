@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, anyhow};
 
 use super::{Outcome, status, watch};
 use crate::cli::Run;
-use crate::command::watch::{OnSignal, Signals, Watch};
+use crate::cli::commands::watch::{OnSignal, Signals, Watch};
 use crate::kernel::process;
 use crate::model::fault_injection::Fault;
 use crate::output::say;

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Result, anyhow, bail};
 
 use super::{Outcome, status, watch};
+use crate::cli::commands::watch::{OnSignal, Signals, Watch};
 use crate::cli::{Live, Select};
-use crate::command::watch::{OnSignal, Signals, Watch};
 use crate::kernel::process::{self, Target};
 use crate::model::fault_injection::Fault;
 use crate::output::say;

@@ -1,5 +1,9 @@
 //! The command line: one description, from which help, man page and completions follow.
 
+pub mod check_args;
+pub mod commands;
+pub mod serve_args;
+
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -101,22 +105,22 @@ pub enum Command {
     ///
     /// Exit status: 0 it holds, 1 it is violated, 2 wrong usage or policy, 3 inconclusive (never a pass),
     /// 4 the target or its driver failed.
-    Check(crate::cli_check::Check),
+    Check(check_args::Check),
     /// Save a window, to be judged or compared later
     ///
     /// Exit status: 0 saved, 2 wrong usage or policy, 3 could not count, 4 the target or its driver failed.
-    Record(crate::cli_check::Record),
+    Record(check_args::Record),
     /// Tell what changed between two saved windows, path by path
     ///
     /// Exit status: 0 compared, 2 wrong usage, or a file that is no saved window.
-    Diff(crate::cli_check::Diff),
+    Diff(check_args::Diff),
     /// Make a policy for `check`
-    Policy(crate::cli_check::Policy),
+    Policy(check_args::Policy),
     /// Count every process and serve Prometheus metrics: the daemon
     ///
     /// Ends at SIGTERM or SIGINT; reads its configuration again at SIGHUP, and when the file changes. Exit
     /// status: 0; 1 if nothing can be counted; 2 for wrong usage or a wrong configuration.
-    Serve(crate::cli_serve::Serve),
+    Serve(serve_args::Serve),
     /// Print what a shell needs to complete tracer's options
     ///
     /// Exit status: 0; 2 for wrong usage.

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use super::{Outcome, status};
 use crate::check::difference;
 use crate::cli::Format;
-use crate::cli_check::Diff;
+use crate::cli::check_args::Diff;
 use crate::model::window::Recording;
 
 pub fn diff(args: Diff) -> Outcome {
