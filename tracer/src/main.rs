@@ -27,7 +27,7 @@ fn main() -> ExitCode {
         Some(Command::Calibrate) => tracer::check::run::calibrate::workload().map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
-        tracer::output::say(&format!("{error:#}"));
+        tracer::fmt::say(&format!("{error:#}"));
         ExitCode::from(status::FAILED)
     })
 }

@@ -90,7 +90,7 @@ impl Places {
 pub async fn accept(listener: TcpListener, answers: Arc<Answers>) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
-        Err(cause) => return crate::output::say(&format!("the HTTP server cannot start: {cause}")),
+        Err(cause) => return crate::fmt::say(&format!("the HTTP server cannot start: {cause}")),
     };
     let free = Arc::clone(&answers.places.free);
     loop {

@@ -17,7 +17,7 @@ use super::pages::Stats;
 use super::tls;
 use super::web_config::WebConfig;
 use crate::fmt::human;
-use crate::output::say;
+use crate::fmt::say;
 
 /// Changes are looked for at most this often.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -14,18 +14,10 @@ mod table_grid;
 #[cfg(test)]
 pub(crate) mod testing;
 
-use std::fmt::Write as _;
-use std::io::Write as _;
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use tracer_ebpf::abi::{Count, Ledger, Path};
 
+use crate::fmt::rfc3339;
 use crate::model::snapshot::{Coverage, Derived, Observed};
-
-/// One message on standard error. (`eprintln!` panics if its reader is gone; then nobody is left to tell.)
-pub fn say(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "tracer: {text}");
-}
 
 /// Paths on which anything was counted, in the table's order.
 fn active_paths(ledger: &Ledger) -> impl Iterator<Item = Path> + '_ {
@@ -74,31 +66,8 @@ fn mode_switches_are_observed(observed: &Observed) -> bool {
     observed.syscalls && observed.faults && observed.interrupts
 }
 
-/// RFC 3339 in UTC, whole seconds. `None` outside of 1970 to 9999, which only a broken clock says.
-pub fn rfc3339(time: SystemTime) -> Option<String> {
-    // humantime panics before the epoch.
-    time.duration_since(UNIX_EPOCH).ok()?;
-    let mut text = String::new();
-    write!(text, "{}", humantime::format_rfc3339_seconds(time)).ok()?;
-    Some(text)
-}
-
 /// The state of coverage, with the time since which it holds.
 pub fn coverage_state(coverage: &Coverage) -> String {
     let since = coverage.since.and_then(rfc3339).map_or_else(String::new, |time| format!(" {time}"));
     format!("{}{since}", coverage.state.name())
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn impossible_times_are_absent() {
-        assert_eq!(rfc3339(UNIX_EPOCH).as_deref(), Some("1970-01-01T00:00:00Z"));
-        assert_eq!(rfc3339(UNIX_EPOCH - Duration::from_secs(1)), None);
-        assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_secs(1 << 40)), None);
-    }
 }

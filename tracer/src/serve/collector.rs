@@ -11,10 +11,10 @@ use super::groups::Books;
 use super::labels::Who;
 use super::persist::{Identity, Saved, SavedBooks, identity};
 use super::settings::{MAX_SERIES, Settings};
+use crate::fmt::say;
 use crate::kernel::process;
 use crate::model::snapshot::Highest;
 use crate::output::prometheus::GroupPages;
-use crate::output::say;
 use crate::probes::state_map::Document;
 use crate::session::{Reading, Session};
 

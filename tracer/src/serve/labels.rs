@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::cgroup;
 use super::pattern::Pattern;
 use crate::fmt::human;
+use crate::fmt::rfc3339;
 use crate::output::prometheus::{Labels, label_text, labels};
-use crate::output::rfc3339;
 
 /// A process as it is known when it is read.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

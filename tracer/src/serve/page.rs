@@ -11,9 +11,10 @@ use super::group::Group;
 use super::groups::Books;
 use super::labels::{Key, OVERFLOW};
 use super::scrape_queue::ServerStats;
+use crate::fmt::rfc3339;
 use crate::model::snapshot::{Derived as _, Snapshot, Tally};
+use crate::output::json as window;
 use crate::output::prometheus::{self, Active, GroupSeries, Own, labels};
-use crate::output::{json as window, rfc3339};
 
 /// Of `/status`.
 pub const SCHEMA: &str = "tracer-status/1";

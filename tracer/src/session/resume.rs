@@ -9,8 +9,8 @@ use tracer_ebpf::table::ROWS;
 
 use super::{Options, Selection, Session};
 use crate::callsites::coverage;
+use crate::fmt::say;
 use crate::kernel;
-use crate::output::say;
 use crate::probes::pins::Pins;
 use crate::probes::plan::{Attach, Refusal};
 use crate::probes::preemption::{AtBegin, Preemption};

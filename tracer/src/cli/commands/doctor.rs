@@ -76,7 +76,7 @@ fn one_line(error: &anyhow::Error) -> String {
 /// A refusal in one line goes where errors go.
 fn print(text: &str, to_stderr: bool) -> anyhow::Result<()> {
     if to_stderr {
-        crate::output::say(text.trim_end());
+        crate::fmt::say(text.trim_end());
         return Ok(());
     }
     super::print(text)

@@ -9,9 +9,9 @@ use anyhow::{Result, anyhow, bail};
 use super::{Outcome, status, watch};
 use crate::cli::commands::watch::{OnSignal, Signals, Watch};
 use crate::cli::{Live, Select};
+use crate::fmt::say;
 use crate::kernel::process::{self, Target};
 use crate::model::fault_injection::Fault;
-use crate::output::say;
 use crate::session::{Options, Selection, Session};
 
 pub fn live(args: Live) -> Outcome {

@@ -13,8 +13,8 @@ use super::watch::{self, Signals};
 use super::{Outcome, status};
 use crate::cli::serve_args::Serve;
 use crate::fmt::human;
+use crate::fmt::{rfc3339, say};
 use crate::http::{self, Page, Pages, Server, Stats, Web};
-use crate::output::{rfc3339, say};
 use crate::serve::replay::Recording;
 use crate::sys::sandbox;
 

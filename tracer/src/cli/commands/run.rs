@@ -13,9 +13,9 @@ use anyhow::{Context as _, Result, anyhow};
 use super::{Outcome, status, watch};
 use crate::cli::Run;
 use crate::cli::commands::watch::{OnSignal, Signals, Watch};
+use crate::fmt::say;
 use crate::kernel::process;
 use crate::model::fault_injection::Fault;
-use crate::output::say;
 use crate::session::{Options, Selection, Session};
 
 pub fn run(args: Run) -> Outcome {

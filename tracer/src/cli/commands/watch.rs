@@ -15,9 +15,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::screen::{self, Screen};
 use crate::cli::{Format, Output};
 use crate::fmt::human;
+use crate::fmt::say;
 use crate::http::{Running, Server};
 use crate::model::snapshot::{CoverageState, Snapshot};
-use crate::output::{coverage_state, json, say, table};
+use crate::output::{coverage_state, json, table};
 use crate::session::Session;
 
 /// A session that the HTTP server reads too.

@@ -42,7 +42,7 @@ pub fn audit(args: Audit) -> Outcome {
             Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(status::RESIDUAL) })
         }
         Err(error) => {
-            crate::output::say(&format!("could not audit: {error:#}"));
+            crate::fmt::say(&format!("could not audit: {error:#}"));
             Ok(ExitCode::from(status::NO_AUDIT))
         }
     }
