@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 
 use crate::check::report::Format as ReportFormat;
 use crate::cli::{Format, parse_duration};
-use crate::probes::plan::Attach;
+use crate::model::attach::Attach;
 
 /// Judge a window against a policy
 #[derive(Args, Debug)]

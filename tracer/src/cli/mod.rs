@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::probes::plan::Attach;
+use crate::model::attach::Attach;
 
 /// How often did the CPU copy each byte that a Linux process moved, and how often did the process cross
 /// the user/kernel boundary to move it?

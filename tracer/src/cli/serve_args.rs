@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::probes::plan::Attach;
+use crate::model::attach::Attach;
 use crate::serve::labels::{Dimension, GroupBy, Select};
 use crate::serve::pattern::Pattern;
 use crate::serve::settings::{self, Settings};

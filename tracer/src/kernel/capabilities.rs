@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::kernel;
-use crate::probes::plan::Refusal;
+use crate::model::attach::Refusal;
 
 /// Bits of `CapEff`, include/uapi/linux/capability.h.
 const SYS_ADMIN: u32 = 21;

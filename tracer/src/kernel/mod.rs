@@ -17,7 +17,7 @@ use tracer_ebpf::abi::{Config, Preempt};
 
 use self::btf::{Btf, ModuleBtf, Param};
 use self::kallsyms::Kallsyms;
-use crate::probes::plan::Refusal;
+use crate::model::attach::Refusal;
 
 const BTF: &str = "/sys/kernel/btf/vmlinux";
 

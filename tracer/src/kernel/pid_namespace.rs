@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::model::attach::Refusal;
 use crate::probes::Kernel;
-use crate::probes::plan::Refusal;
 
 /// Both directions; empty in the initial namespace, where the two are the same.
 #[derive(Default)]

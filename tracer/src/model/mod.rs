@@ -1,5 +1,6 @@
 //! Plain data: what was counted, and what follows from it. No input or output.
 
+pub mod attach;
 pub mod counts;
 mod derived;
 mod explained;

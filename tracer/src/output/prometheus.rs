@@ -21,8 +21,9 @@ pub use self::metrics::METRICS;
 use self::metrics::Metric;
 pub use self::samples::Active;
 use self::samples::samples;
-use super::{active_paths, rfc3339, self_stat};
+use super::{active_paths, self_stat};
 use crate::fmt::human;
+use crate::fmt::rfc3339;
 use crate::model::size_histogram::CopySizes;
 use crate::model::snapshot::{CoverageState, Derived as _, Highest, Process, Snapshot, Tally};
 

@@ -14,8 +14,9 @@ use super::links::Link;
 use super::rows::{Attached, settle_hosted};
 use super::{Kernel, pairs};
 use crate::callsites::scan::Site;
+use crate::model::attach::{Attach, Refusal};
 use crate::model::fault_injection::Fault;
-use crate::probes::plan::{self, Attach, Choice, Offers, Refusal};
+use crate::probes::plan::{self, Choice, Offers};
 use crate::sys;
 
 /// Rows that attach at a time. The kernel lets some of them wait, the first trampoline for a grace period of

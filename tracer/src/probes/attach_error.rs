@@ -7,28 +7,8 @@ use tracer_ebpf::table::{Method, Way};
 
 use crate::kernel;
 use crate::kernel::capabilities::Privilege;
+use crate::model::attach::Refusal;
 use crate::model::snapshot::Probe;
-use crate::probes::plan::Refusal;
-
-impl Refusal {
-    /// No structure's layout is known.
-    pub fn no_layout(cause: &str) -> Refusal {
-        Refusal {
-            why: format!("structure offsets are unknown: {cause}"),
-            hint: "boot a kernel with CONFIG_DEBUG_INFO_BTF=y (every Debian kernel since 5.10)".to_owned(),
-        }
-    }
-
-    /// Programs may not read the kernel's memory (`LOCKDOWN_BPF_READ_KERNEL`).
-    pub fn locked_down() -> Refusal {
-        Refusal {
-            why:
-                "not permitted: the kernel is locked down (confidentiality), which forbids reading its memory"
-                    .to_owned(),
-            hint: "boot without `lockdown=confidentiality` on the kernel's command line".to_owned(),
-        }
-    }
-}
 
 /// Cause and remedy of one failed attach. The cause begins with the way; the probe's symbol is shown
 /// beside it, so that probes with one cause have the same words.

@@ -3,7 +3,7 @@
 use tracer_ebpf::table::Row;
 
 use super::rows::Attached;
-use crate::probes::plan::Refusal;
+use crate::model::attach::Refusal;
 
 /// The first row that `row` needs and that is not attached, with the reason.
 pub(super) fn missing<'a>(row: &Row, rows: impl Fn(&str) -> Option<&'a Attached>) -> Option<Refusal> {

@@ -3,8 +3,9 @@
 
 mod form;
 
-use serde::{Deserialize, Serialize};
 use tracer_ebpf::table::{Group, Meant, Method, ROWS, Reads, Row, Way};
+
+use crate::model::attach::{Attach, Refusal};
 
 /// What the plan must know of a kernel. Tests make one up. Its release is none of it: old numbers stand on newer code.
 pub trait Offers {
@@ -28,20 +29,6 @@ pub trait Offers {
     fn preempts(&self) -> bool;
 }
 
-/// `--attach`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum, Serialize, Deserialize)]
-pub enum Attach {
-    /// The cheapest way that is exact: trampolines, else kprobes.
-    Auto,
-    /// Trampolines (fentry, fexit) only.
-    Fentry,
-    /// kprobes and kretprobes only; loses the returns of functions that sleep in large numbers.
-    Kprobe,
-    /// kprobes on the call instructions of the copy primitives in place of wrappers; does not see
-    /// copy_to_user and copy_from_user (argument blocks, older drivers).
-    Callsite,
-}
-
 /// What to try for one row.
 #[derive(Debug)]
 pub struct Choice {
@@ -51,28 +38,6 @@ pub struct Choice {
     pub refused: Option<Refusal>,
     /// None of its functions is in this kernel.
     pub absent: bool,
-}
-
-/// Why something is not attached, and what would help.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Refusal {
-    pub why: String,
-    pub hint: String,
-}
-
-impl Refusal {
-    /// Both, each said once; lockdown is cause enough.
-    pub fn and(self, other: Refusal) -> Refusal {
-        if self == Refusal::locked_down() {
-            return self;
-        }
-        let join = |a: String, b: String, between: &str| match (a.is_empty(), a.contains(&b)) {
-            (true, _) => b,
-            (_, true) => a,
-            _ => format!("{a}{between}{b}"),
-        };
-        Refusal { why: join(self.why, other.why, "; "), hint: join(self.hint, other.hint, ", or ") }
-    }
 }
 
 /// What is to be counted.

@@ -2,7 +2,7 @@
 
 use tracer_ebpf::table::{Group, Row, Way};
 
-use crate::probes::plan::Refusal;
+use crate::model::attach::Refusal;
 
 /// How one row ended up.
 #[derive(Clone, Debug)]

@@ -6,8 +6,8 @@ use tracer_ebpf::abi::{Config, CopySizes, FIRST_PROCESS, Ledger, follow};
 use super::{Options, Selection, workers};
 use crate::kernel::Facts;
 use crate::kernel::pid_namespace;
+use crate::model::attach::Attach;
 use crate::probes::Sizes;
-use crate::probes::plan::Attach;
 
 /// Processes that have a slot of their own at one time when children are followed.
 const FOLLOWED: u32 = 4096;

@@ -27,9 +27,10 @@ use crate::kernel::kallsyms::Kallsyms;
 use crate::kernel::netdev::{self, NetDevice};
 use crate::kernel::pid_namespace::Names;
 use crate::kernel::process::{self, Target};
+use crate::model::attach::Attach;
 use crate::model::fault_injection::Fault;
 use crate::probes::pins::Pins;
-use crate::probes::plan::{self, Attach, Wanted};
+use crate::probes::plan::{self, Wanted};
 use crate::probes::preemption::Preemption;
 use crate::probes::{Kernel, Pinned};
 

@@ -9,9 +9,9 @@ use self::claims::{Claims, Said, say};
 use super::*;
 use crate::callsites::coverage::Coverage;
 use crate::check::verdict::Verdict;
+use crate::model::attach::Refusal;
 use crate::model::snapshot::{CoverageState, Probe, Snapshot};
 use crate::output::testing::{MIB, distinct, process, snapshot};
-use crate::probes::plan::Refusal;
 use crate::probes::{settle, settle_hosted};
 
 #[path = "observed_claims.rs"]

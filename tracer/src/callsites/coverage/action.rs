@@ -5,7 +5,7 @@ use tracer_ebpf::table::PRIMITIVES;
 use super::Covered;
 use crate::callsites::classify::{self, Verdict};
 use crate::callsites::scan::Site;
-use crate::probes::plan::Attach;
+use crate::model::attach::Attach;
 
 /// What one site needs.
 #[derive(Debug, PartialEq, Eq)]

@@ -26,10 +26,10 @@ use crate::callsites::coverage::action::{Wanted, wanted};
 use crate::callsites::scan::Site;
 use crate::kernel::Facts;
 use crate::kernel::kallsyms::Kallsyms;
+use crate::model::attach::{Attach, Refusal};
 use crate::model::fault_injection::Fault;
 use crate::model::snapshot::{self, CoverageState, Probe, SiteCount};
 use crate::probes::Kernel;
-use crate::probes::plan::{Attach, Refusal};
 use crate::sys::ProgramStats;
 
 pub use saved::Saved;

@@ -11,8 +11,8 @@ use super::{Coverage, Covered};
 use crate::callsites::scan::Site;
 use crate::callsites::survey;
 use crate::kernel::Facts;
+use crate::model::attach::{Attach, Refusal};
 use crate::probes::Kernel;
-use crate::probes::plan::{Attach, Refusal};
 
 /// Sites as they were covered, and the modules of that time.
 #[derive(Serialize, Deserialize)]

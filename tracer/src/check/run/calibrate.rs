@@ -17,9 +17,9 @@ use super::child::Kept;
 use super::meter::Meter;
 use crate::check::verdict::Calibration;
 use crate::kernel::process;
+use crate::model::attach::Attach;
 use crate::model::fault_injection::Fault;
 use crate::model::snapshot::{Derived as _, Snapshot};
-use crate::probes::plan::Attach;
 use crate::session::{Options, Selection, Session};
 
 const KIB: usize = 1024;

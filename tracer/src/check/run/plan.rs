@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::check::policy::{Policy, What, Window};
 use crate::kernel::process::{self, Target};
-use crate::probes::plan::Attach;
+use crate::model::attach::Attach;
 
 pub struct Plan {
     pub counted: Counted,

@@ -11,10 +11,10 @@ use crate::cli::{Doctor, Format};
 use crate::kernel::capabilities::Privilege;
 use crate::kernel::netdev::{self, NetDevice};
 use crate::kernel::{self, Facts};
+use crate::model::attach::Attach;
 use crate::model::fault_injection::Fault;
 use crate::model::snapshot::{CoverageState, Probe, Snapshot};
 use crate::output::coverage_state;
-use crate::probes::plan::Attach;
 use crate::session::{Options, Selection, Session};
 
 pub fn doctor(args: Doctor) -> Outcome {

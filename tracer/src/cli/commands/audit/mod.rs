@@ -25,10 +25,10 @@ use super::{Outcome, status, watch};
 use crate::cli::{Audit, Format};
 use crate::kernel::kallsyms::Kallsyms;
 use crate::kernel::process;
+use crate::model::attach::Attach;
 use crate::model::fault_injection::Fault;
 use crate::probes::Kernel;
 use crate::probes::hw_breakpoints::{self, Breakpoints, SLOTS};
-use crate::probes::plan::Attach;
 use crate::session::{Options, Selection, Session};
 
 pub fn audit(args: Audit) -> Outcome {
