@@ -2,6 +2,7 @@
 
 pub mod btf;
 pub mod capabilities;
+pub mod in_flight;
 pub mod kallsyms;
 pub mod layout;
 pub mod name_index;

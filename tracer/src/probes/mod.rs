@@ -32,8 +32,8 @@ use self::links::Links;
 use self::pins::Pins;
 use self::state_map::Kept;
 use crate::kernel::Facts;
+use crate::kernel::in_flight::Waiting;
 use crate::model::fault_injection::Fault;
-use crate::session::in_flight::Waiting;
 use crate::sys::{self, Mapped};
 
 pub use self::links::all_are_links;

@@ -4,7 +4,6 @@ mod begun;
 mod config;
 mod everyone;
 pub mod exited;
-pub mod in_flight;
 mod notes;
 mod observed;
 mod read;
@@ -20,9 +19,9 @@ use anyhow::{Context as _, Result, anyhow};
 use tracer_ebpf::abi::{self, Config, Loss, gate};
 
 use self::exited::Ended;
-use self::in_flight::Waiting;
 use crate::callsites::coverage::Coverage;
 use crate::kernel::Facts;
+use crate::kernel::in_flight::Waiting;
 use crate::kernel::kallsyms::Kallsyms;
 use crate::kernel::netdev::{self, NetDevice};
 use crate::kernel::pid_namespace::Names;
@@ -273,7 +272,7 @@ impl Session {
         self.started = SystemTime::now();
         self.opened = Instant::now();
         self.kernel.set_gate(gate::OPEN)?;
-        for thread in waiting.iter().filter(|thread| !in_flight::still(thread)) {
+        for thread in waiting.iter().filter(|thread| !crate::kernel::in_flight::still(thread)) {
             self.kernel.unmark(thread)?;
         }
         self.note_begun();
@@ -321,9 +320,11 @@ fn waiting(selection: &Selection) -> Vec<Waiting> {
         Selection::Processes { targets, children } => {
             let named: Vec<u32> = targets.iter().map(|t| t.pid).collect();
             let pids = if *children { process::with_children(&named) } else { named };
-            pids.into_iter().flat_map(in_flight::waiting).collect()
+            pids.into_iter().flat_map(crate::kernel::in_flight::waiting).collect()
         }
-        Selection::Everyone => process::everyone().into_iter().flat_map(in_flight::waiting).collect(),
+        Selection::Everyone => {
+            process::everyone().into_iter().flat_map(crate::kernel::in_flight::waiting).collect()
+        }
         _ => Vec::new(),
     }
 }
