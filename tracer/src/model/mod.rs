@@ -5,6 +5,7 @@ pub mod counts;
 mod derived;
 mod explained;
 pub mod fault_injection;
+pub mod reading;
 pub mod size_histogram;
 pub mod snapshot;
 mod tally;

@@ -13,7 +13,6 @@ use super::detach::Detach;
 use super::links::Link;
 use super::rows::{Attached, settle_hosted};
 use super::{Kernel, pairs};
-use crate::callsites::scan::Site;
 use crate::model::attach::{Attach, Refusal};
 use crate::model::fault_injection::Fault;
 use crate::probes::plan::{self, Choice, Offers};
@@ -242,7 +241,7 @@ impl Kernel {
     ///
     /// The place is named `_stext` plus an offset, also in a module: function names need not be unique (6.1 has two
     /// `do_fault`; `raw_getsockopt` is in the kernel and in can_raw), and kernels since 6.6 refuse such names.
-    pub fn attach_site(&mut self, name: &'static str, site: &Site, text_start: u64) -> Result<()> {
+    pub fn attach_site(&mut self, name: &'static str, address: u64, text_start: u64) -> Result<()> {
         if self.fault.refuses("call_site") {
             bail!("refused on purpose by TRACER_FAULT");
         }
@@ -254,7 +253,7 @@ impl Kernel {
         if program.fd().is_err() {
             program.load()?;
         }
-        let link = program.attach("_stext", site.addr.wrapping_sub(text_start))?;
+        let link = program.attach("_stext", address.wrapping_sub(text_start))?;
         let link = Link::kprobe(program.take_link(link)?, self.links.tells_missed())?;
         self.links.keep(name, link);
         self.expect_detached(name);

@@ -13,10 +13,11 @@ use super::persist::{Identity, Saved, SavedBooks, identity};
 use super::settings::{MAX_SERIES, Settings};
 use crate::fmt::say;
 use crate::kernel::process;
+use crate::model::reading::Reading;
 use crate::model::snapshot::Highest;
 use crate::output::prometheus::GroupPages;
 use crate::probes::state_map::Document;
-use crate::session::{Reading, Session};
+use crate::session::Session;
 
 /// Of those who worked, about so many are looked up in `/proc` again at a reading, in turns: who was called
 /// otherwise, or moved to another cgroup. (Of an exec and of an end the kernel side tells.)

@@ -12,8 +12,8 @@ use tracer_ebpf::abi::{Ledger, Process};
 use super::group::Group;
 use super::labels::{ENDED, GroupBy, Key, OVERFLOW, Select, UNSELECTED, Who};
 use super::persist::{Identity, identity, sparse};
+use crate::model::reading::Reading;
 use crate::model::snapshot::{Derived as _, Highest, Tally, minus, plus, stamp};
-use crate::session::Reading;
 
 /// Names that one living process may have had before the oldest of them counts as ended.
 const FORMER: usize = 16;

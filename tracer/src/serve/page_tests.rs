@@ -1,12 +1,12 @@
 use tracer_ebpf::abi::Process;
 
 use super::*;
+use crate::model::reading::Reading;
 use crate::model::test_rng::Random;
 use crate::output::prometheus::{METRICS, Plain};
 use crate::output::testing::{HOSTILE, distinct, snapshot};
 use crate::serve::labels::{Dimension, GroupBy, Who};
 use crate::serve::settings::Settings;
-use crate::session::Reading;
 
 fn daemon() -> Daemon {
     Daemon {

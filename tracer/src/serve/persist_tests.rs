@@ -3,10 +3,10 @@ use std::collections::BTreeMap;
 use tracer_ebpf::abi::{Path, Process};
 
 use super::*;
+use crate::model::reading::Reading;
 use crate::model::test_rng::Random;
 use crate::output::testing::{LedgerBuilder, distinct};
 use crate::serve::labels::{Dimension, Who};
-use crate::session::Reading;
 
 fn reborn(books: &Books) -> Books {
     let saved = Saved { booted: None, books: books.save(), closed: vec![(4, (10, 1))] };

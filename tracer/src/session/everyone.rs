@@ -2,23 +2,15 @@
 
 use anyhow::{Context as _, Result, bail};
 use aya::maps::MapError;
-use tracer_ebpf::abi::{self, FIRST_PROCESS, Ledger, Loss};
+use tracer_ebpf::abi::{self, FIRST_PROCESS, Loss};
 
 use super::Session;
 use crate::kernel::process;
-use crate::model::snapshot::{ByPath, Tally};
+use crate::model::reading::Reading;
+use crate::model::snapshot::Tally;
 
 /// `BPF_NOEXIST`, include/uapi/linux/bpf.h.
 const NO_EXIST: u64 = 1;
-
-/// One process as the maps have it, cumulative since its slot was given out.
-pub struct Reading {
-    pub slot: u32,
-    pub process: abi::Process,
-    pub ledger: Ledger,
-    /// Payload that nothing explains.
-    pub unexplained: ByPath,
-}
 
 impl Session {
     /// Enters every process that runs. The fork hook is attached already, so whoever is not in `/proc` yet is

@@ -21,7 +21,7 @@ use tracer_ebpf::abi::{self, Config, Loss, gate};
 use self::exited::Ended;
 use crate::callsites::coverage::Coverage;
 use crate::kernel::Facts;
-use crate::kernel::in_flight::Waiting;
+use crate::kernel::in_flight::{self, Waiting};
 use crate::kernel::kallsyms::Kallsyms;
 use crate::kernel::netdev::{self, NetDevice};
 use crate::kernel::pid_namespace::Names;
@@ -33,7 +33,6 @@ use crate::probes::plan::{self, Wanted};
 use crate::probes::preemption::Preemption;
 use crate::probes::{Kernel, Pinned};
 
-pub use self::everyone::Reading;
 use self::resume::Manifest;
 
 /// What is to be counted.
@@ -272,7 +271,7 @@ impl Session {
         self.started = SystemTime::now();
         self.opened = Instant::now();
         self.kernel.set_gate(gate::OPEN)?;
-        for thread in waiting.iter().filter(|thread| !crate::kernel::in_flight::still(thread)) {
+        for thread in waiting.iter().filter(|thread| !in_flight::still(thread)) {
             self.kernel.unmark(thread)?;
         }
         self.note_begun();
@@ -320,11 +319,9 @@ fn waiting(selection: &Selection) -> Vec<Waiting> {
         Selection::Processes { targets, children } => {
             let named: Vec<u32> = targets.iter().map(|t| t.pid).collect();
             let pids = if *children { process::with_children(&named) } else { named };
-            pids.into_iter().flat_map(crate::kernel::in_flight::waiting).collect()
+            pids.into_iter().flat_map(in_flight::waiting).collect()
         }
-        Selection::Everyone => {
-            process::everyone().into_iter().flat_map(crate::kernel::in_flight::waiting).collect()
-        }
+        Selection::Everyone => process::everyone().into_iter().flat_map(in_flight::waiting).collect(),
         _ => Vec::new(),
     }
 }

@@ -199,7 +199,7 @@ impl Coverage {
                 let probe = match wanted(site, &verdict, self.attach, self.check_runs) {
                     Wanted::Nothing(covered) => return (site.clone(), covered),
                     Wanted::Probe(program) => kernel
-                        .attach_site(program, site, scanned.text_start())
+                        .attach_site(program, site.addr, scanned.text_start())
                         .map_err(|error| untraceable::refusal(site, &error)),
                     Wanted::Impossible(why) => Err(Unprobed::Failed(why.to_owned())),
                 };
