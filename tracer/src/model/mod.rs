@@ -6,6 +6,7 @@ mod derived;
 mod explained;
 pub mod fault_injection;
 pub mod reading;
+pub mod site_coverage;
 pub mod size_histogram;
 pub mod snapshot;
 mod tally;

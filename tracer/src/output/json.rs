@@ -13,8 +13,8 @@ use serde::{Serialize, Serializer};
 
 use self::ledger::LedgerView;
 use self::unattributed::{Unattributed, UnattributedView};
-use crate::callsites::coverage::Covered;
 use crate::fmt::rfc3339;
+use crate::model::site_coverage::Covered;
 use crate::model::snapshot::{Coverage, Folded, Observed, Probe, Process, Snapshot};
 
 const SCHEMA: &str = "tracer/1";

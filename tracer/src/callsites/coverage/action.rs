@@ -2,10 +2,10 @@
 
 use tracer_ebpf::table::PRIMITIVES;
 
-use super::Covered;
 use crate::callsites::classify::{self, Verdict};
 use crate::callsites::scan::Site;
 use crate::model::attach::Attach;
+use crate::model::site_coverage::Covered;
 
 /// What one site needs.
 #[derive(Debug, PartialEq, Eq)]

@@ -2,9 +2,10 @@
 
 use tracer_ebpf::table::{PRIMITIVES, Primitive};
 
-use super::{CALL, Coverage, Covered};
+use super::{CALL, Coverage};
 use crate::callsites::decode::rel32;
 use crate::callsites::scan::{Kind, Site};
+use crate::model::site_coverage::Covered;
 
 impl Coverage {
     /// The primitive that the call site at `address` calls.

@@ -13,7 +13,6 @@ mod untraceable;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
-use serde::{Deserialize, Serialize};
 use tracer_ebpf::table::PRIMITIVES;
 
 use self::callers::Caller;
@@ -28,6 +27,7 @@ use crate::kernel::Facts;
 use crate::kernel::kallsyms::Kallsyms;
 use crate::model::attach::{Attach, Refusal};
 use crate::model::fault_injection::Fault;
+use crate::model::site_coverage::Covered;
 use crate::model::snapshot::{self, CoverageState, Probe, SiteCount};
 use crate::probes::Kernel;
 use crate::sys::ProgramStats;
@@ -43,30 +43,6 @@ const CALL: u64 = 5;
 
 /// Stands for the primitives that unreadable text may call.
 const ANY_PRIMITIVE: &str = "any";
-
-/// What counts the copies that one call site makes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Covered {
-    Wrapper,
-    Checked,
-    CallSite,
-    Uncovered,
-    /// It cannot be told: code that cannot be read or decoded.
-    Unknown,
-}
-
-impl Covered {
-    /// The label in `tracer_copy_call_sites`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Covered::Wrapper => "wrapper",
-            Covered::Checked => "checked",
-            Covered::CallSite => "call_site",
-            Covered::Uncovered => "uncovered",
-            Covered::Unknown => "unknown",
-        }
-    }
-}
 
 /// What is known of the kernel's text.
 pub struct Coverage {

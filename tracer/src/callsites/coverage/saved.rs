@@ -6,12 +6,13 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use super::Coverage;
 use super::modules::Module;
-use super::{Coverage, Covered};
 use crate::callsites::scan::Site;
 use crate::callsites::survey;
 use crate::kernel::Facts;
 use crate::model::attach::{Attach, Refusal};
+use crate::model::site_coverage::Covered;
 use crate::probes::Kernel;
 
 /// Sites as they were covered, and the modules of that time.

@@ -8,8 +8,9 @@ use tracer_ebpf::abi::{Direction, Path};
 use super::groups::Group;
 use super::surveyed::Place;
 use crate::callsites::classify::PAGE;
-use crate::callsites::coverage::{Coverage, Covered, IN_LIB};
+use crate::callsites::coverage::{Coverage, IN_LIB};
 use crate::callsites::survey::Entry;
+use crate::model::site_coverage::Covered;
 use crate::probes::hw_breakpoints::{self, Heard, Testimony};
 use crate::session::Session;
 
