@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use tracer_ebpf::abi::Ledger;
 
+use crate::fmt::rfc3339;
 use crate::model::size_histogram::{CopySizes, UnnamedSizes};
 
 pub use crate::model::derived::Derived;
@@ -73,6 +74,14 @@ pub struct Coverage {
     pub reasons: Vec<String>,
     /// Call sites of copy primitives, by primitive and by what covers them.
     pub sites: Vec<SiteCount>,
+}
+
+impl Coverage {
+    /// The state, with the time since which it holds.
+    pub fn state_since(&self) -> String {
+        let since = self.since.and_then(rfc3339).map_or_else(String::new, |time| format!(" {time}"));
+        format!("{}{since}", self.state.name())
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

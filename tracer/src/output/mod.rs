@@ -16,8 +16,7 @@ pub(crate) mod testing;
 
 use tracer_ebpf::abi::{Count, Ledger, Path};
 
-use crate::fmt::rfc3339;
-use crate::model::snapshot::{Coverage, Derived, Observed};
+use crate::model::snapshot::{Derived, Observed};
 
 /// Paths on which anything was counted, in the table's order.
 fn active_paths(ledger: &Ledger) -> impl Iterator<Item = Path> + '_ {
@@ -64,10 +63,4 @@ fn payload_is_observed(observed: &Observed, path: Path) -> bool {
 /// A rate of all crossings can only be said where all are seen.
 fn mode_switches_are_observed(observed: &Observed) -> bool {
     observed.syscalls && observed.faults && observed.interrupts
-}
-
-/// The state of coverage, with the time since which it holds.
-pub fn coverage_state(coverage: &Coverage) -> String {
-    let since = coverage.since.and_then(rfc3339).map_or_else(String::new, |time| format!(" {time}"));
-    format!("{}{since}", coverage.state.name())
 }

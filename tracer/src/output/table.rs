@@ -7,8 +7,7 @@ use super::summary::{Grounds, sentence};
 use super::summary_verdict::{Sight, cut_short, fallbacks, unexplained, verdicts};
 use super::table_grid::{self, Figures};
 use super::{
-    active_paths, checksummed_in_all, coverage_state, cut_short_is_observed, encrypted_in_all,
-    mode_switches_are_observed,
+    active_paths, checksummed_in_all, cut_short_is_observed, encrypted_in_all, mode_switches_are_observed,
 };
 use crate::fmt::human;
 use crate::model::snapshot::{CoverageState, Derived, Process, Snapshot, Tally};
@@ -139,7 +138,7 @@ impl Page<'_> {
             Title::Total => "total of",
         };
         let (window, kernel) = (human::seconds(s.window), human::escape(&s.kernel));
-        let coverage = coverage_state(&s.coverage);
+        let coverage = s.coverage.state_since();
         let parts =
             [who, format!("{what} {window}"), format!("kernel {kernel}"), format!("coverage {coverage}")];
         self.wrapped(Look::Bold, parts.iter().map(String::as_str), "   ", "  ");
@@ -152,7 +151,7 @@ impl Page<'_> {
             let because = because(&s.coverage.reasons, 1);
             self.prose(Look::Alarm, &format!("COPIES ARE NOT OBSERVED{because}"));
         } else if s.coverage.state != CoverageState::Complete {
-            let (state, because) = (coverage_state(&s.coverage), because(&s.coverage.reasons, REASONS));
+            let (state, because) = (s.coverage.state_since(), because(&s.coverage.reasons, REASONS));
             self.prose(Look::Alarm, &format!("coverage of copies is {state}{because}"));
         }
         let lost = s.lost_events();

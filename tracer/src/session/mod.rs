@@ -1,7 +1,9 @@
 //! From a wish to a running count: facts, plan, load, attach, open the gate; and back to a snapshot.
 
+pub mod announce;
 mod begun;
 mod config;
+pub mod events;
 mod everyone;
 pub mod exited;
 mod notes;

@@ -7,13 +7,13 @@ use anyhow::Result;
 use super::{Plan, Seen, Trial};
 use crate::check::reason::Reason;
 use crate::check::verdict::Finding;
-use crate::cli::commands::watch::Signals;
 use crate::fmt::human;
+use crate::session::events::{self, Signals};
 
 /// An error is a mistake of the user's, found before anything runs. Whatever fails later is a finding.
 pub fn conduct(plan: Plan, timeout: Duration) -> Result<Seen> {
     let mut trial = Trial::new(plan)?;
-    let runtime = crate::cli::commands::watch::event_loop()?;
+    let runtime = events::event_loop()?;
     runtime.block_on(async {
         let mut signals = Signals::install()?;
         let cut = tokio::select! {

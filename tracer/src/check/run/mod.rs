@@ -22,11 +22,12 @@ pub use plan::{Counted, Override, Plan, quoted};
 use crate::check::reason::Reason;
 use crate::check::run::child::Kept;
 use crate::check::verdict::{Calibration, Finding, Program, Window};
-use crate::cli::commands::watch;
 use crate::fmt::human;
 use crate::kernel::process;
 use crate::model::fault_injection::Fault;
 use crate::model::window::Recording;
+use crate::session::announce;
+use crate::session::events;
 use crate::session::{Options, Selection, Session};
 use meter::Meter;
 
@@ -113,7 +114,7 @@ impl Trial {
         };
         match Session::prepare(&selection, &options) {
             Ok(session) => {
-                watch::warn(&session);
+                announce::warn(&session);
                 self.meter = Some(Meter::new(session));
                 Ok(true)
             }
@@ -277,7 +278,7 @@ impl Trial {
                     (None, Counted::Processes { targets, .. }) => targets.iter().map(|t| t.pid).collect(),
                     _ => Vec::new(),
                 };
-                pids.iter().for_each(|pid| watch::announce(&format!("pid {pid}")));
+                pids.iter().for_each(|pid| announce::counting(&format!("pid {pid}")));
             }
         }
         Ok(())
@@ -377,7 +378,7 @@ impl Trial {
 /// Gives the slots of ended processes back while something else is waited for.
 async fn reap(meter: &mut Option<Meter>) -> Result<Infallible> {
     match meter {
-        Some(meter) => watch::reap(meter.session.ended_fd()?, || meter.session.reap()).await,
+        Some(meter) => events::reap(meter.session.ended_fd()?, || meter.session.reap()).await,
         None => std::future::pending().await,
     }
 }

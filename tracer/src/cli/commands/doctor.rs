@@ -14,7 +14,6 @@ use crate::kernel::{self, Facts};
 use crate::model::attach::Attach;
 use crate::model::fault_injection::Fault;
 use crate::model::snapshot::{CoverageState, Probe, Snapshot};
-use crate::output::coverage_state;
 use crate::session::{Options, Selection, Session};
 
 pub fn doctor(args: Doctor) -> Outcome {
@@ -85,10 +84,7 @@ fn print(text: &str, to_stderr: bool) -> anyhow::Result<()> {
 fn quick(snapshot: &Snapshot, can_count: bool) -> String {
     let (kernel, coverage) = (&snapshot.kernel, &snapshot.coverage);
     if can_count {
-        return format!(
-            "copies can be counted here: kernel {kernel}, coverage {}\n",
-            coverage_state(coverage)
-        );
+        return format!("copies can be counted here: kernel {kernel}, coverage {}\n", coverage.state_since());
     }
     let remedy = snapshot.probes.iter().find(|p| p.required && !p.attached).map(|p| p.remedy.as_str());
     let remedy = remedy.filter(|remedy| !remedy.is_empty());
@@ -158,7 +154,7 @@ fn as_text(snapshot: &Snapshot, session: &Session, sites: bool) -> String {
         }
     }
     survey::as_text(&mut text, &session.coverage.uncounted());
-    let _ = writeln!(text, "\ncoverage of copies: {}", coverage_state(&snapshot.coverage));
+    let _ = writeln!(text, "\ncoverage of copies: {}", snapshot.coverage.state_since());
     for reason in &snapshot.coverage.reasons {
         let _ = writeln!(text, "  {reason}");
     }
@@ -172,7 +168,7 @@ fn as_text(snapshot: &Snapshot, session: &Session, sites: bool) -> String {
 fn quantities(text: &mut String, snapshot: &Snapshot) {
     let observed = snapshot.observed;
     let yes_or_no = |seen: bool| if seen { "counted" } else { "NOT OBSERVED" };
-    let coverage = coverage_state(&snapshot.coverage);
+    let coverage = snapshot.coverage.state_since();
     let copies =
         if observed.copies { format!("counted, coverage {coverage}") } else { "NOT OBSERVED".into() };
     line(text, "copies", &copies);

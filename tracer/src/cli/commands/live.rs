@@ -7,11 +7,13 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Result, anyhow, bail};
 
 use super::{Outcome, status, watch};
-use crate::cli::commands::watch::{OnSignal, Signals, Watch};
+use crate::cli::commands::watch::{OnSignal, Watch};
 use crate::cli::{Live, Select};
 use crate::fmt::say;
 use crate::kernel::process::{self, Target};
 use crate::model::fault_injection::Fault;
+use crate::session::announce;
+use crate::session::events::{self, Signals};
 use crate::session::{Options, Selection, Session};
 
 pub fn live(args: Live) -> Outcome {
@@ -42,14 +44,14 @@ pub fn live(args: Live) -> Outcome {
     // A child that is gone already needs no waiting for.
     ends.extend(session.targets().filter(|t| !named(t.pid)).filter_map(|t| crate::sys::pidfd(t.pid).ok()));
     session.open()?;
-    watch::warn(&session);
-    let runtime = watch::event_loop()?;
+    announce::warn(&session);
+    let runtime = events::event_loop()?;
     let session = Arc::new(Mutex::new(session));
     runtime.block_on(async {
         let _serving = watch::serve(server, &session)?;
         let signals = Signals::install()?;
         for target in &targets {
-            watch::announce(&format!("pid {}", target.pid));
+            announce::counting(&format!("pid {}", target.pid));
         }
         let watch = Watch {
             session: Arc::clone(&session),
@@ -60,7 +62,7 @@ pub fn live(args: Live) -> Outcome {
             on_signal: OnSignal::End,
             to_stderr: false,
         };
-        watch.until(signals, watch::all_ended(ends)).await
+        watch.until(signals, events::all_ended(ends)).await
     })?;
     for target in targets.iter().filter(|t| !process::is_alive(t.pid)) {
         say(&format!("process {} has ended", target.label()));

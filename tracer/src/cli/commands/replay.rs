@@ -9,13 +9,13 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::serve::web;
-use super::watch::{self, Signals};
 use super::{Outcome, status};
 use crate::cli::serve_args::Serve;
 use crate::fmt::human;
 use crate::fmt::{rfc3339, say};
 use crate::http::{self, Page, Pages, Server, Stats, Web};
 use crate::serve::replay::Recording;
+use crate::session::events::{self, Signals};
 use crate::sys::sandbox;
 
 /// The targets share a page for so long: a thousand of them would make nothing but pages.
@@ -48,7 +48,7 @@ pub fn replay(args: &Serve, file: &Path) -> Outcome {
     let to = last.filter(|last| *last != serving.address()).map(|last| format!(" to {}", last.port()));
     say(&format!("serving on {}{}", serving.address(), to.unwrap_or_default()));
     say(&format!("replaying {series} series of {shown}; nothing is counted"));
-    watch::event_loop()?.block_on(async {
+    events::event_loop()?.block_on(async {
         Signals::install()?.any().await;
         anyhow::Ok(())
     })?;

@@ -12,10 +12,12 @@ use anyhow::{Context as _, Result, anyhow};
 
 use super::{Outcome, status, watch};
 use crate::cli::Run;
-use crate::cli::commands::watch::{OnSignal, Signals, Watch};
+use crate::cli::commands::watch::{OnSignal, Watch};
 use crate::fmt::say;
 use crate::kernel::process;
 use crate::model::fault_injection::Fault;
+use crate::session::announce;
+use crate::session::events::{self, Signals};
 use crate::session::{Options, Selection, Session};
 
 pub fn run(args: Run) -> Outcome {
@@ -42,14 +44,14 @@ fn count(args: Run) -> Result<ExitCode> {
     let held = Held::start(&args.command)?;
     session.count_at_exec(process::describe(held.pid))?;
     session.open()?;
-    watch::warn(&session);
+    announce::warn(&session);
     let pid = held.pid;
-    let runtime = watch::event_loop()?;
+    let runtime = events::event_loop()?;
     let signals = {
         let _context = runtime.enter();
         Signals::install()?
     };
-    watch::announce(&format!("pid {pid}"));
+    announce::counting(&format!("pid {pid}"));
     let ended = match held.release()? {
         Ok(ended) => ended,
         Err(error) => return Ok(not_started(&args, &error)),

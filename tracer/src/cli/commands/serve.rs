@@ -12,7 +12,6 @@ use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::Receiver;
 
-use super::watch::{self, Signals};
 use super::{Outcome, status};
 use crate::callsites::coverage::CALL_SITE;
 use crate::cli::serve_args::Serve;
@@ -26,6 +25,8 @@ use crate::serve::collector::Census;
 use crate::serve::page::{self, Daemon};
 use crate::serve::scrape_queue::{Ask, Front};
 use crate::serve::settings::Settings;
+use crate::session::announce;
+use crate::session::events::{self, Signals};
 use crate::session::{Options, Selection, Session};
 use crate::sys::sandbox;
 
@@ -63,7 +64,7 @@ pub fn serve(args: &Serve) -> Outcome {
     let pins = args.pin.as_deref().map(Pins::take).transpose()?;
     let mut session = count(args, pins)?;
     let census = Census::resume(&mut session, &settings)?;
-    let runtime = watch::event_loop()?;
+    let runtime = events::event_loop()?;
     let snapshot = session.snapshot_of_machine();
     let unready = missing(&snapshot);
     let readable: Vec<PathBuf> = config.iter().map(|config| config.directory()).collect();
@@ -89,7 +90,7 @@ pub fn serve(args: &Serve) -> Outcome {
         }
         // Who reads the line may ask at once.
         front.begin(unready);
-        watch::announce("every process");
+        announce::counting("every process");
         counting.run(signals, asked).await
     })?;
     end(counting, serving)
@@ -114,7 +115,7 @@ fn count(args: &Serve, pins: Option<Pins>) -> Result<Session> {
     };
     session.open()?;
     session.pin()?;
-    watch::warn(&session);
+    announce::warn(&session);
     session.coverage.forget_text();
     Ok(session)
 }

@@ -1,33 +1,21 @@
 //! Watching a session: a block of output per interval, the total at the end, metrics meanwhile.
 
-use std::convert::Infallible;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
-use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::screen::{self, Screen};
 use crate::cli::{Format, Output};
-use crate::fmt::human;
-use crate::fmt::say;
 use crate::http::{Running, Server};
-use crate::model::snapshot::{CoverageState, Snapshot};
-use crate::output::{coverage_state, json, table};
+use crate::model::snapshot::Snapshot;
+use crate::output::{json, table};
 use crate::session::Session;
+use crate::session::events::{Signals, reap};
 
 /// A session that the HTTP server reads too.
 pub type Shared = Arc<Mutex<Session>>;
-
-/// What signals, ends of processes and intervals are waited for in, on this thread.
-pub fn event_loop() -> Result<Runtime> {
-    Builder::new_current_thread().enable_all().build().context("cannot start the event loop")
-}
 
 /// Where a signal goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,30 +24,6 @@ pub enum OnSignal {
     End,
     /// The command that was started gets SIGTERM; a terminal sends it SIGINT itself. Its end is ours.
     Forward(u32),
-}
-
-/// SIGINT and SIGTERM. Installed before counting is announced: a script may send one right after.
-pub struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    /// Needs the event loop's context.
-    pub fn install() -> Result<Self> {
-        Ok(Signals {
-            interrupt: signal(SignalKind::interrupt()).context("cannot handle SIGINT")?,
-            terminate: signal(SignalKind::terminate()).context("cannot handle SIGTERM")?,
-        })
-    }
-
-    /// Resolves when either comes.
-    pub async fn any(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
 }
 
 /// Prints blocks until `ended` resolves, the time is up, or a signal comes; then the total.
@@ -187,41 +151,10 @@ pub fn lock(session: &Shared) -> std::sync::MutexGuard<'_, Session> {
     session.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Exits within this time are one wake-up.
-const REAP_AFTER: Duration = Duration::from_millis(50);
-
-/// Gives the slots of ended processes back as they end; sleeps while none does. `ended` is
-/// [`Session::ended_fd`], `reap` is [`Session::reap`].
-pub async fn reap(ended: OwnedFd, mut reap: impl FnMut() -> Result<()>) -> Result<Infallible> {
-    // SAFETY: an owned descriptor, which the `AsyncFd` keeps and nobody replaces.
-    let ended = unsafe { AsyncFd::register_with_interest(ended, Interest::READABLE) };
-    let ended = ended.context("cannot wait for ended processes")?;
-    loop {
-        ended.readable().await.context("cannot wait for ended processes")?.clear_ready();
-        tokio::time::sleep(REAP_AFTER).await;
-        reap()?;
-    }
-}
-
 async fn sleep_or_forever(duration: Option<Duration>) {
     match duration {
         Some(duration) => tokio::time::sleep(duration).await,
         None => std::future::pending().await,
-    }
-}
-
-/// Resolves when all processes have ended. (A thread waits: it may be the only one left to do so.)
-pub async fn all_ended(pidfds: Vec<OwnedFd>) {
-    let (done, ended) = tokio::sync::oneshot::channel();
-    std::thread::spawn(move || {
-        for fd in pidfds {
-            crate::sys::wait_readable(&fd);
-        }
-        // Nobody listens any more if the window ended first.
-        let _ = done.send(());
-    });
-    if ended.await.is_err() {
-        std::future::pending::<()>().await;
     }
 }
 
@@ -234,32 +167,4 @@ pub fn bind(output: &Output) -> Result<Option<Server>> {
 pub fn serve(server: Option<Server>, session: &Shared) -> Result<Option<Running>> {
     let session = Arc::clone(session);
     server.map(|server| server.spawn(Arc::new(move || lock(&session).snapshot()))).transpose()
-}
-
-/// Reasons told before counting begins; the rest is in `doctor` and in the JSON.
-const REASONS: usize = 5;
-
-/// What cannot be seen, before counting begins.
-pub fn warn(session: &Session) {
-    let snapshot = session.snapshot();
-    let (observed, coverage) = (snapshot.observed, &snapshot.coverage);
-    if !observed.copies {
-        say("copies are NOT OBSERVED on this kernel; the rest is counted");
-    } else if coverage.state != CoverageState::Complete {
-        say(&format!("coverage of copies is {}", coverage_state(coverage)));
-    }
-    for reason in coverage.reasons.iter().take(REASONS) {
-        say(&format!("  {}", human::escape(reason)));
-    }
-    if !coverage.reasons.is_empty() {
-        say("  `tracer doctor` shows every probe, with cause and remedy");
-    }
-    for note in &snapshot.notes {
-        say(&human::escape(note));
-    }
-}
-
-/// The one line that tells scripts that counting has begun.
-pub fn announce(what: &str) {
-    say(&format!("counting {what}"));
 }

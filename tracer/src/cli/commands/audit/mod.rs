@@ -20,8 +20,7 @@ use self::compare::Round;
 use self::groups::Group;
 use self::report::Report;
 use self::surveyed::Place;
-use super::watch::Signals;
-use super::{Outcome, status, watch};
+use super::{Outcome, status};
 use crate::cli::{Audit, Format};
 use crate::kernel::kallsyms::Kallsyms;
 use crate::kernel::process;
@@ -29,6 +28,8 @@ use crate::model::attach::Attach;
 use crate::model::fault_injection::Fault;
 use crate::probes::Kernel;
 use crate::probes::hw_breakpoints::{self, Breakpoints, SLOTS};
+use crate::session::announce;
+use crate::session::events::{self, Signals};
 use crate::session::{Options, Selection, Session};
 
 pub fn audit(args: Audit) -> Outcome {
@@ -121,7 +122,7 @@ fn report(args: &Audit) -> Result<Report> {
         let rounds = rounds(args, symbols, &groups)?;
         (groups, rounds)
     };
-    let runtime = watch::event_loop()?;
+    let runtime = events::event_loop()?;
     let share = args.duration / rounds.len() as u32;
     let mut report = Report { kernel: session.facts.release.clone(), rounds: Vec::new() };
     runtime.block_on(async {
@@ -131,7 +132,7 @@ fn report(args: &Audit) -> Result<Report> {
             let points = watched.place(&mut session.kernel)?;
             session.open()?;
             if !std::mem::replace(&mut announced, true) {
-                watch::announce(&format!("pid {}", args.pid));
+                announce::counting(&format!("pid {}", args.pid));
             }
             let go_on = wait(share, &mut signals).await;
             session.drain()?;
