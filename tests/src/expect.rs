@@ -1,6 +1,5 @@
-//! What each kernel must show for each workload: the table of `kernel.md`
-//! section 4 as plain data. Counts of calls are not here: the workload's own
-//! books are compared for these. Amounts are in units of the bytes that the
+//! What each kernel must show for each workload, as plain data. Counts of calls are
+//! not here: the workload's own books are compared for these. Amounts are in units of the bytes that the
 //! window moves, so that `1` reads "each byte, once".
 
 /// The kernels of the matrix, oldest first.

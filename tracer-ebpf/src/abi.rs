@@ -392,10 +392,7 @@ impl Arguments {
         match self {
             Arguments::AddrBytesIter => Some(1),
             Arguments::ToFromBytes => Some(2),
-            Arguments::PageOffsetBytesIter
-            | Arguments::PageIterOffsetBytes
-            | Arguments::BytesIter
-            | Arguments::ToFromPage => None,
+            _ => None,
         }
     }
 }

@@ -1,5 +1,5 @@
 //! What people who work on tracer run:
-//! `cargo xtask setup|build|demo|vm|test|bench|claims|dashboards|package|soak|scale|stack|ci`.
+//! `cargo xtask setup|build|demo|vm|test|tidy|bench|claims|dashboards|package|soak|scale|stack|ci`.
 //!
 //! Progress goes to stderr, results to stdout, so that `$(cargo xtask build | tail -1)` works.
 
@@ -21,6 +21,7 @@ mod sh;
 mod soak;
 mod stack;
 mod test;
+mod tidy;
 mod vm;
 
 use std::process::ExitCode;
@@ -46,6 +47,8 @@ enum Command {
     Vm(vm::cli::Args),
     /// Run all tests: those of the host, then the matrix, one VM per kernel
     Test(test::Args),
+    /// Check the tree: which room imports which, files named and missing, lengths, subjects of commits
+    Tidy,
     /// Count the instructions that tracer and its peers cost, and write docs/overhead.md
     Bench(bench::Args),
     /// Measure every zero-copy mechanism on every kernel, and write docs/zero-copy-measured.md
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::main(&args),
         Command::Vm(args) => vm::cli::main(args),
         Command::Test(args) => test::main(&args),
+        Command::Tidy => tidy::main(),
         Command::Bench(args) => bench::main(&args),
         Command::Claims(args) => claims::main(&args),
         Command::Dashboards(args) => dashboards::main(&args),

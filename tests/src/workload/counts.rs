@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use serde_json::{Map, Value, json};
 
 /// One row per system call that a window may make: its name and the path that
-/// the tracer books it under (`contract.md`).
+/// the tracer books it under.
 macro_rules! calls {
     ($($variant:ident $name:literal $path:literal,)*) => {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]

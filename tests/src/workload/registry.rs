@@ -61,7 +61,7 @@ use Kind::*;
 use Receiver as R;
 use Transport::*;
 
-/// Keep in the order of `kernel.md` section 4; the tests go through it so.
+/// In the order in which the tests go through them.
 pub const ALL: &[Entry] = &[
     Entry { name: "rw_file", kind: File(methods::read_write) },
     Entry { name: "readv_writev_file", kind: File(methods::readv_writev) },

@@ -48,7 +48,7 @@ pub enum Selector {
     Coverage,
 }
 
-/// What a value does when events are missing: see `doubt.rs`.
+/// What a value does when events are missing: see `uncertainty.rs`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Nature {
     /// A sum of copies: whatever was not seen could only add to it.
