@@ -92,7 +92,8 @@ fn build(out: &Path) {
         env::set_var("RUSTC_BOOTSTRAP", "aya_ebpf,tracer_bpf");
         env::set_var("CARGO_TERM_QUIET", "true");
     }
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tracer-ebpf");
+    let root =
+        PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo tells it")).join("../tracer-ebpf");
     let root = root.to_str().expect("the repository's path is UTF-8");
     let debug = env::var("PROFILE").as_deref() == Ok("debug");
     let features: &[&str] = if debug && env::var_os("CARGO_FEATURE_LOG").is_some() { &["log"] } else { &[] };

@@ -49,7 +49,7 @@ fn trial(name: &str, needs: &'static [&'static str], test: fn() -> Result<()>) -
 }
 
 fn kubernetes() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/kubernetes")
+    Path::new(&std::env::var("CARGO_MANIFEST_DIR").expect("cargo tells it")).join("../deploy/kubernetes")
 }
 
 fn output(command: &mut Command) -> Result<String> {

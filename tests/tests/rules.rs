@@ -38,7 +38,7 @@ fn promtool() -> OsString {
 }
 
 fn dashboards() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../dashboards")
+    Path::new(&std::env::var("CARGO_MANIFEST_DIR").expect("cargo tells it")).join("../dashboards")
 }
 
 fn file(name: &str) -> String {

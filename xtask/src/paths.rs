@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 use rustix::fs::{FlockOperation, flock};
 
-/// The workspace's root. Compile-time: xtask is always run from the tree it was built in.
+/// The workspace's root: of the checkout that cargo runs xtask in, which may have been copied or moved with its `target/`
+/// since it was compiled; without cargo, of the one that it was compiled in.
 pub fn repo() -> PathBuf {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
-    own.parent().unwrap_or(own).to_path_buf()
+    let told = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).filter(|own| own.ends_with("xtask"));
+    let own = told.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
+    own.parent().unwrap_or(&own).to_path_buf()
 }
 
 /// `$TRACER_CACHE`, else `~/.cache/tracer`: kernels and tools are 1 GB, so fresh clones share them.

@@ -53,7 +53,9 @@ fn as_exception(entry: &Entry) -> Option<String> {
 
 /// A document's text, and where the lines of its table are in it.
 fn table_of((path, head): (&str, &str)) -> (String, std::ops::Range<usize>) {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
+    let path = std::path::Path::new(&std::env::var("CARGO_MANIFEST_DIR").expect("cargo tells it"))
+        .join("..")
+        .join(path);
     let text = std::fs::read_to_string(path).expect("a document");
     let begin = text.find(head).unwrap_or_else(|| panic!("no table {head}"));
     // Behind the head and the line under it.
@@ -76,7 +78,9 @@ fn write() {
     for (document, wanted) in wanted() {
         let (mut text, table) = table_of(document);
         text.replace_range(table, &wanted);
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(document.0);
+        let path = std::path::Path::new(&std::env::var("CARGO_MANIFEST_DIR").expect("cargo tells it"))
+            .join("..")
+            .join(document.0);
         std::fs::write(path, text).expect("a document");
     }
 }
