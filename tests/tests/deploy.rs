@@ -1,4 +1,4 @@
-//! deploy/, judged by others' tools: `cargo xtask setup` fetches them, PATH has them.
+//! packaging/kubernetes/, judged by others' tools: `cargo xtask setup` fetches them, PATH has them.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -49,7 +49,7 @@ fn trial(name: &str, needs: &'static [&'static str], test: fn() -> Result<()>) -
 }
 
 fn kubernetes() -> PathBuf {
-    Path::new(&std::env::var("CARGO_MANIFEST_DIR").expect("cargo tells it")).join("../deploy/kubernetes")
+    Path::new(&std::env::var("CARGO_MANIFEST_DIR").expect("cargo tells it")).join("../packaging/kubernetes")
 }
 
 fn output(command: &mut Command) -> Result<String> {

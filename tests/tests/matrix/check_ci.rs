@@ -10,8 +10,8 @@ use tracer_tests::harness::check::VIOLATED;
 
 use crate::{Check, on_any_kernel};
 
-const ACTION: &str = include_str!("../../../ci/action.sh");
-const GITLAB: &str = include_str!("../../../ci/gitlab.yml");
+const ACTION: &str = include_str!("../../../packaging/ci/action.sh");
+const GITLAB: &str = include_str!("../../../packaging/ci/gitlab.yml");
 
 /// The workload reads 2 MiB: one assertion is violated in line 4.
 const POLICY: &str = "version: 1\nrequire: {calibrate: false}\nassertions:\n  \

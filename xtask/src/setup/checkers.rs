@@ -1,4 +1,4 @@
-//! What checks deploy/: kustomize, a promtool that knows Kubernetes (Debian 12's is built without), and the schemas of
+//! What checks packaging/kubernetes/: kustomize, a promtool that knows Kubernetes (Debian 12's is built without), and the schemas of
 //! Kubernetes' objects. Without them, or without a network to fetch them from, tests are skipped that say so.
 
 use std::fs;
@@ -25,7 +25,7 @@ const VALIDATOR_VERSION: &str = "1.37.0";
 pub fn ensure() {
     for result in [programs(), validator()] {
         if let Err(error) = result {
-            sh::progress(&format!("tests of deploy/ will be skipped: {error:#}"));
+            sh::progress(&format!("tests of packaging/kubernetes/ will be skipped: {error:#}"));
         }
     }
 }

@@ -84,7 +84,7 @@ pub fn ensure_prometheus() -> Result<()> {
     tools::prometheus()
 }
 
-/// What the tests of deploy/ need; without it they are skipped, and say so.
+/// What the tests of packaging/kubernetes/ need; without it they are skipped, and say so.
 pub fn ensure_checkers() {
     checkers::ensure();
 }
