@@ -1,8 +1,11 @@
 //! A module that is loaded while tracer counts: coverage is complete since then, and not before.
 
+use std::path::Path;
+
 use anyhow::{Result, ensure};
 use tracer_tests::harness::bench::{Bench, MIB, run, watch};
 use tracer_tests::harness::tracer::Tracer;
+use tracer_tests::harness::{LIMIT, until};
 
 use crate::{Check, check, on_any_kernel};
 
@@ -27,6 +30,24 @@ pub fn checks() -> Vec<Check> {
                 "{coverage}"
             );
 
+            Ok(())
+        }),
+        check("late_module::is_probed_again_when_it_is_loaded_again", |bench| {
+            run("modprobe", &["-r", USER_OF_COPIES, COPIES])?;
+            let mut session = bench.ready("rw_file", MIB)?;
+            let pids = [session.pid];
+            let mut tracer = Tracer::start(&bench.tracer, &watch(&pids, &["--interval", "1s"]))?;
+            tracer.wait_counting(&pids)?;
+            run("modprobe", &[COPIES])?;
+            let first = wait_for_probes(1)?;
+            run("modprobe", &["-r", COPIES])?;
+            // It may lie where it lay before.
+            run("modprobe", &[COPIES])?;
+            wait_for_probes(first)?;
+            session.window()?;
+            let total = tracer.stop()?.total()?;
+            session.finish()?;
+            ensure!(total["coverage"]["state"] == "complete since", "{}", total["coverage"]);
             Ok(())
         }),
         on_any_kernel("late_module::that_copies_nothing_changes_nothing", |bench| {
@@ -54,4 +75,23 @@ fn loaded_while_counting(bench: &Bench, module: &str) -> Result<serde_json::Valu
     let total = tracer.stop()?.total()?;
     session.finish()?;
     Ok(total["coverage"].clone())
+}
+
+/// Waits until so many of the module's call sites have probes that are alive; how many have.
+fn wait_for_probes(least: usize) -> Result<usize> {
+    until("call sites of the module have probes", LIMIT, || {
+        Ok(Some(probes()?).filter(|found| *found >= least))
+    })
+}
+
+/// kprobes in the module, but for those that the kernel killed as it was removed.
+fn probes() -> Result<usize> {
+    let list = Path::new("/sys/kernel/debug/kprobes/list");
+    if !list.exists() {
+        run("mount", &["-t", "debugfs", "debugfs", "/sys/kernel/debug"])?;
+    }
+    // `ffffffffc0462601  k  tun_build_skb+0xf1  tun [GONE]`
+    let list = std::fs::read_to_string(list)?;
+    let is_alive = |line: &&str| !line.contains("[GONE]") && line.split_whitespace().nth(3) == Some(COPIES);
+    Ok(list.lines().filter(is_alive).count())
 }

@@ -181,6 +181,17 @@ impl Kernel {
         settle_hosted(&mut self.rows);
     }
 
+    /// Rows whose kprobe is on a function of a module that was removed since, or loaded again: the kernel has killed it.
+    pub fn lose_killed(&mut self, is_killed: impl Fn(&str) -> bool) {
+        for attached in &mut self.rows {
+            let by_kprobe = attached.way.as_ref().ok().filter(|way| way.method == Method::Kprobe);
+            if let Some(way) = by_kprobe.filter(|way| is_killed(way.symbol)) {
+                let why = format!("the module of {} was removed, and its probe with it", way.symbol);
+                (attached.way, attached.absent) = (Err(Refusal { why, hint: String::new() }), true);
+            }
+        }
+    }
+
     /// Tries again what a module may have brought since: optional rows without a way.
     pub fn attach_again(&mut self, offers: &impl Offers, attach: Attach) {
         let is_absent = |attached: &Attached| attached.row.optional && attached.way.is_err();

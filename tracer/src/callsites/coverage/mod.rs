@@ -122,15 +122,29 @@ impl Coverage {
         Offered::new(facts, self.scanned.as_ref().ok())
     }
 
-    /// Classifies again after a module was loaded; probes new sites only.
+    /// Classifies again after a module was loaded; probes new sites only. What changes meanwhile is looked at once more.
     pub fn refresh(&mut self, kernel: &mut Kernel, facts: &Facts) {
+        const LOOKS: usize = 5;
         self.survey.look();
-        let now = modules::loaded();
-        if now == self.modules || self.scanned.is_err() {
-            return;
+        for _ in 0..LOOKS {
+            let now = modules::loaded();
+            if now == self.modules || self.scanned.is_err() {
+                return;
+            }
+            self.follow(now, kernel, facts);
         }
+        self.not_read_again = Some("modules are loaded and removed faster than that".to_owned());
+    }
+
+    fn follow(&mut self, now: BTreeSet<Module>, kernel: &mut Kernel, facts: &Facts) {
         let new = self.note_modules(now);
         let scanned = Scanned::read();
+        if let Ok(scanned) = &scanned {
+            let is_new = |module: &str| new.iter().any(|loaded| loaded == module);
+            kernel.lose_killed(|function| {
+                scanned.symbols.lookup(function).all(|found| found.module.is_some_and(is_new))
+            });
+        }
         kernel.attach_again(&Offered::new(facts, scanned.as_ref().ok()), self.attach);
         match scanned {
             Ok(scanned) => {

@@ -13,7 +13,7 @@ use super::Coverage;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Module {
     pub name: String,
-    directory: u64,
+    pub(super) directory: u64,
 }
 
 /// Those of this moment.
@@ -35,9 +35,24 @@ pub fn loaded() -> BTreeSet<Module> {
 impl Coverage {
     /// Modules were loaded or removed: these are there now. Returns the new ones.
     pub(super) fn note_modules(&mut self, now: BTreeSet<Module>) -> Vec<String> {
-        let new = now.difference(&self.modules).map(|module| module.name.clone()).collect();
+        let name = |module: &Module| module.name.clone();
+        let gone: BTreeSet<String> = self.modules.difference(&now).map(name).collect();
+        self.forget_sites_in(&gone);
+        let new = now.difference(&self.modules).map(name).collect();
         self.modules = now;
         new
+    }
+
+    /// Forgets the sites of modules that were removed, and why some had no probe. One that is loaded again may lie where it
+    /// lay before, and the kernel has killed the kprobes in it (`kprobes_module_callback()`).
+    fn forget_sites_in(&mut self, gone: &BTreeSet<String>) {
+        let is_named = |site: &str| gone.iter().any(|module| site.contains(&format!(" [{module}] ")));
+        self.sites.retain(|(site, _)| site.module.as_ref().is_none_or(|module| !gone.contains(module)));
+        self.failed.retain(|(site, _)| !is_named(site));
+        self.untraceable.retain(|_, sites| {
+            sites.retain(|site| !is_named(site));
+            !sites.is_empty()
+        });
     }
 
     /// Of new modules, what those with calls of copy functions copied until now may not be counted.

@@ -156,6 +156,26 @@ fn a_module_that_came_later_is_named_once_with_its_time() {
     assert_eq!((judged.state, judged.since, judged.reasons.len()), (CoverageState::Incomplete, None, 2));
 }
 
+#[test]
+fn nothing_is_kept_of_a_module_that_was_removed() {
+    let mut coverage = coverage(&[(DATA, Covered::CallSite)]);
+    let mut gone = site(0x1040, DATA, Kind::Call);
+    gone.module = Some("tun".into());
+    let kept = Site { module: Some("tun_more".into()), addr: 0x1080, ..gone.clone() };
+    for site in [&gone, &kept] {
+        coverage.failed.push((name(site), Refusal { why: "busy".into(), hint: String::new() }));
+        coverage.untraceable.entry("files".into()).or_default().insert(name(site));
+    }
+    coverage.sites.extend([(gone, Covered::Uncovered), (kept.clone(), Covered::CallSite)]);
+    let module = |name: &str, directory| Module { name: name.into(), directory };
+    coverage.modules = [module("tun", 1), module("tun_more", 2)].into();
+    // Loaded again, it is another one.
+    assert_eq!(coverage.note_modules([module("tun", 3), module("tun_more", 2)].into()), ["tun"]);
+    assert_eq!(coverage.sites.iter().map(|(site, _)| site.addr).collect::<Vec<_>>(), [0x1000, 0x1080]);
+    assert_eq!(coverage.failed.iter().map(|(site, _)| site.clone()).collect::<Vec<_>>(), [name(&kept)]);
+    assert_eq!(coverage.untraceable["files"], [name(&kept)].into());
+}
+
 impl Coverage {
     /// Of a kernel whose text was read, and in which no call site is left uncovered.
     pub(crate) fn proven() -> Coverage {
