@@ -46,10 +46,12 @@ pub fn replay(args: &Serve, file: &Path) -> Outcome {
     let serving =
         http::serve_all(servers, Arc::new(replayed), web, move || sandbox::enter_server(&readable))?;
     let to = last.filter(|last| *last != serving.address()).map(|last| format!(" to {}", last.port()));
-    say(&format!("serving on {}{}", serving.address(), to.unwrap_or_default()));
-    say(&format!("replaying {series} series of {shown}; nothing is counted"));
     events::event_loop()?.block_on(async {
-        Signals::install()?.any().await;
+        // Who reads the lines may end it at once.
+        let mut signals = Signals::install()?;
+        say(&format!("serving on {}{}", serving.address(), to.unwrap_or_default()));
+        say(&format!("replaying {series} series of {shown}; nothing is counted"));
+        signals.any().await;
         anyhow::Ok(())
     })?;
     drop(serving);
