@@ -2,11 +2,8 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context as _, Result};
-
-use crate::sh;
 
 /// Lines of a source file.
 const LONGEST: usize = 400;
@@ -14,12 +11,27 @@ const LONGEST: usize = 400;
 /// Words that look like files of the tree and are none, with what they are.
 const EXCEPTIONS: &[(&str, &str)] = &[("web-configuration.md", "a document of Prometheus' exporter-toolkit")];
 
-/// All files of the repository; also those that are not committed yet.
+/// All files of the tree but what is built; also those that are not committed yet.
 pub fn tracked(repo: &Path) -> Result<Vec<String>> {
-    let mut command = Command::new("git");
-    command.args(["ls-files", "--cached", "--others", "--exclude-standard"]).current_dir(repo);
-    let files = sh::capture(&mut command, "list the files of the tree")?;
-    Ok(files.lines().map(str::to_owned).filter(|file| repo.join(file).exists()).collect())
+    let mut found = Vec::new();
+    walk(repo, "", &mut found)?;
+    found.sort();
+    Ok(found)
+}
+
+fn walk(folder: &Path, prefix: &str, found: &mut Vec<String>) -> Result<()> {
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    for entry in entries {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let path = format!("{prefix}{name}");
+        match entry.file_type()?.is_dir() {
+            true if [".git", "target"].contains(&name.as_str()) => {}
+            true => walk(&entry.path(), &format!("{path}/"), found)?,
+            false => found.push(path),
+        }
+    }
+    Ok(())
 }
 
 pub fn too_long(repo: &Path, tracked: &[String]) -> Result<Vec<String>> {
